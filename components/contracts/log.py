@@ -1,0 +1,43 @@
+"""Logging and progress: rich on a terminal, plain lines elsewhere."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The named logger, writing to stderr once `configure` has run or through the root handler otherwise."""
+    return logging.getLogger(name)
+
+
+def configure(level: str | None = None) -> None:
+    """Set the root handler: rich on a terminal, one plain line a record elsewhere (level: ARCHIPELAGO_LOG or INFO)."""
+    chosen = level or os.environ.get("ARCHIPELAGO_LOG", "INFO")
+    if sys.stderr.isatty():
+        from rich.logging import RichHandler
+
+        logging.basicConfig(level=chosen, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
+    else:
+        logging.basicConfig(level=chosen, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S", force=True)
+    for noisy in ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Iterate with progress: a rich bar on a terminal, a plain line about every tenth of the way elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as rich_track
+
+        yield from rich_track(items, description=description, total=total, console=Console(stderr=True))
+        return
+    logger = get_logger("archipelago.progress")
+    step = max(1, total // 10)
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done % step == 0 or done == total:
+            logger.info("%s: %d/%d", description, done, total)

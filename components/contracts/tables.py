@@ -1,0 +1,194 @@
+"""Reading and writing tables against their declared schemas; every violation is one BadInput.
+
+A message names the file, the column, and how many of how many rows are at fault, with a first example.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from components.contracts.errors import BadInput
+from components.contracts.markets import MARKETS
+from components.contracts.schemas import LOG_TABLES, Column, TableSchema
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What values are checked against: the profile's markets, and the instant after which data is "future"."""
+
+    markets: Sequence[str] = MARKETS
+    as_of: datetime | None = None
+
+
+def find_table(directory: Path, name: str) -> Path | None:
+    """The file of table `name` in `directory`; BadInput if it is there in more than one format."""
+    found = [directory / f"{name}{suffix}" for suffix in SUFFIXES if (directory / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        raise BadInput(f"{directory}: table {name} is there {len(found)} times: {', '.join(p.name for p in found)}")
+    return found[0] if found else None
+
+
+def read_table(path: Path, schema: TableSchema, limits: Limits | None = None) -> pa.Table:
+    """Read one Parquet, CSV or gzipped CSV file, cast its declared columns and check them.
+
+    Raises:
+        BadInput: the file is unreadable, empty, lacks a column or breaks a rule of the schema.
+    """
+    return validate(_read(path, schema), schema, str(path), limits)
+
+
+def read_log(directory: Path, limits: Limits | None = None) -> dict[str, pa.Table]:
+    """Read the six tables of the log contract from `directory` and check references between them."""
+    if not directory.is_dir():
+        raise BadInput(f"{directory}: no such directory")
+    tables = {}
+    for schema in LOG_TABLES:
+        path = find_table(directory, schema.name)
+        if path is None:
+            raise BadInput(f"{directory}: no file {schema.name}.parquet, .csv or .csv.gz")
+        tables[schema.name] = read_table(path, schema, limits)
+    check_references(tables, str(directory))
+    return tables
+
+
+def check_references(tables: Mapping[str, pa.Table], where: str) -> None:
+    """Every id that refers to another table exists there, or BadInput."""
+    for schema in LOG_TABLES:
+        for column, target in schema.references:
+            target_column = {"users": "user_id", "items": "item_id", "requests": "request_id"}[target]
+            values = tables[schema.name][column]
+            known = pc.is_in(values, value_set=tables[target][target_column].combine_chunks())
+            dangling = pc.and_(pc.is_valid(values), pc.invert(known))
+            _refuse(dangling, values, f"{where}: {schema.name}.{column}", f"not found in {target}.{target_column}")
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet (zstd) under a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
+        pq.write_table(table, Path(staging) / "table.parquet", compression="zstd")
+        (Path(staging) / "table.parquet").rename(path)
+
+
+def validate(table: pa.Table, schema: TableSchema, where: str, limits: Limits | None = None) -> pa.Table:
+    """Cast the declared columns, check every rule and return the table, extra columns kept after the declared ones."""
+    limits = limits or Limits()
+    missing = [name for name in schema.columns if name not in table.column_names]
+    if missing:
+        found = ", ".join(table.column_names)
+        raise BadInput(f"{where}: missing column {', '.join(missing)} in {table.num_rows} rows (found: {found})")
+    if table.num_rows == 0:
+        raise BadInput(f"{where}: empty, 0 rows")
+    columns = {
+        name: _check(table[name], rule, f"{where}: column {name}", limits) for name, rule in schema.columns.items()
+    }
+    columns |= {name: table[name] for name in table.column_names if name not in schema.columns}
+    checked = pa.table(columns)
+    _check_key(checked, schema, where)
+    return checked
+
+
+def _read(path: Path, schema: TableSchema) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        # Declared types guide the CSV parser: ids such as "00123" stay strings. Null only where a null is allowed.
+        types = {
+            name: pa.string() if pa.types.is_timestamp(rule.type) else rule.type
+            for name, rule in schema.columns.items()
+        }
+        options = pa_csv.ConvertOptions(
+            column_types=types,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=["", "NaN", "nan", "null"],
+        )
+        return pa_csv.read_csv(
+            path, convert_options=options, parse_options=pa_csv.ParseOptions(newlines_in_values=True)
+        )
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        raise BadInput(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from error
+
+
+def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) -> pa.ChunkedArray:
+    values = _cast(values, rule, where)
+    absent = values.is_null(nan_is_null=True) if pa.types.is_floating(rule.type) else values.is_null()
+    if not rule.nullable:
+        _refuse(absent, values, where, "null or NaN")
+    if rule.minimum is not None:
+        _refuse(pc.less(values, rule.minimum), values, where, f"below {rule.minimum:g}")
+    if rule.maximum is not None:
+        _refuse(pc.greater(values, rule.maximum), values, where, f"above {rule.maximum:g}")
+    if pa.types.is_floating(rule.type):
+        _refuse(pc.is_inf(values), values, where, "infinite")
+    if pa.types.is_string(rule.type):
+        if not rule.blank:
+            _refuse(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), values, where, "blank")
+        if rule.max_chars is not None:
+            _refuse(
+                pc.greater(pc.utf8_length(values), rule.max_chars),
+                values,
+                where,
+                f"longer than {rule.max_chars} characters",
+            )
+    allowed = tuple(limits.markets) if rule.is_market else rule.values
+    if allowed is not None:
+        known = pc.is_in(values, value_set=pa.array(allowed, type=rule.type), skip_nulls=False)
+        _refuse(pc.and_(values.is_valid(), pc.invert(known)), values, where, f"not one of {', '.join(allowed)}")
+    if rule.is_past and limits.as_of is not None:
+        _refuse(
+            pc.greater(values, pa.scalar(limits.as_of, type=rule.type)),
+            values,
+            where,
+            f"after {limits.as_of.isoformat()}",
+        )
+    return values
+
+
+def _cast(values: pa.ChunkedArray, rule: Column, where: str) -> pa.ChunkedArray:
+    if values.type == rule.type:
+        return values
+    try:
+        if pa.types.is_timestamp(rule.type) and pa.types.is_timestamp(values.type):
+            # Naive timestamps are UTC; nanoseconds are cut to the microseconds the stores keep.
+            if values.type.tz is None:
+                values = pc.assume_timezone(values, "UTC")
+            return values.cast(rule.type, safe=False)
+        return values.cast(rule.type)
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(
+            f"{where}: {len(values)} rows of {values.type}, cannot be read as {rule.type} ({reason})"
+        ) from error
+
+
+def _check_key(table: pa.Table, schema: TableSchema, where: str) -> None:
+    if not schema.key:
+        return
+    groups = table.select(list(schema.key)).group_by(list(schema.key)).aggregate([([], "count_all")])
+    repeated = groups.filter(pc.greater(groups["count_all"], 1))
+    if repeated.num_rows:
+        extra = pc.sum(repeated["count_all"]).as_py() - repeated.num_rows
+        example = ", ".join(f"{name}={repeated[name][0].as_py()!r}" for name in schema.key)
+        key = " + ".join(schema.key)
+        raise BadInput(f"{where}: column {key}: duplicate ids in {extra} of {table.num_rows} rows (first: {example})")
+
+
+def _refuse(at_fault: pa.ChunkedArray, values: pa.ChunkedArray, where: str, problem: str) -> None:
+    count = pc.sum(at_fault).as_py() or 0
+    if count:
+        example = values.filter(at_fault)[0].as_py()
+        shown = repr(example) if len(repr(example)) <= 80 else repr(example)[:77] + "..."
+        raise BadInput(f"{where}: {problem} in {count} of {len(values)} rows (first: {shown})")
