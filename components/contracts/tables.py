@@ -46,13 +46,17 @@ def read_table(path: Path, schema: TableSchema, limits: Limits | None = None) ->
     return validate(_read(path, schema), schema, str(path), limits)
 
 
-def read_log(directory: Path, limits: Limits | None = None) -> dict[str, pa.Table]:
-    """Read the six tables of the log contract from `directory` and check references between them."""
+def read_log(directory: Path, limits: Limits | None = None, judgments: Path | None = None) -> dict[str, pa.Table]:
+    """Read the six tables of the log contract from `directory` and check references between them.
+
+    `judgments` names that table's file where it lies elsewhere.
+    """
     if not directory.is_dir():
         raise BadInput(f"{directory}: no such directory")
     tables = {}
     for schema in LOG_TABLES:
-        path = find_table(directory, schema.name)
+        apart = judgments if schema.name == "judgments" else None
+        path = apart or find_table(directory, schema.name)
         if path is None:
             raise BadInput(f"{directory}: no file {schema.name}.parquet, .csv or .csv.gz")
         tables[schema.name] = read_table(path, schema, limits)
