@@ -1,0 +1,45 @@
+"""The `archipelago` command."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from components.contracts import log
+from components.contracts.errors import ArchipelagoError
+from pipelines.cli import data, serve, train
+
+app = typer.Typer(
+    name="archipelago",
+    help="Multilingual e-commerce search, from logs to a ranked page.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(data.ingest)
+app.command()(train.run)
+app.command("compile")(train.compile_)
+app.command()(serve.serve)
+app.command()(serve.query)
+app.command()(serve.score)
+app.command()(data.drift)
+
+
+@app.callback()
+def _configure(
+    log_level: Annotated[str, typer.Option(envvar="ARCHIPELAGO_LOG", help="DEBUG, INFO, WARNING or ERROR")] = "INFO",
+) -> None:
+    log.configure(log_level.upper())
+
+
+def main() -> None:
+    """Run the command; errors a user can act on are one line and an exit code, without a traceback.
+
+    Exit codes: 0 done, 1 crash, 2 bad input, 3 drift found, 4 gate refused.
+    """
+    try:
+        app()
+    except ArchipelagoError as error:
+        print(f"archipelago: {error}", file=sys.stderr)  # noqa: T201  # the command's own voice
+        sys.exit(error.exit_code)

@@ -1,0 +1,84 @@
+"""Commands around a release: serve it, query it, score pairs with it."""
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.contracts.errors import BadInput
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def serve(
+    release: Annotated[Path, typer.Argument(help="a release folder")],
+    state: Annotated[
+        Path | None, typer.Option(help="folder for the online store and logs [default: beside the release]")
+    ] = None,
+    port: Annotated[int, typer.Option(help="HTTP port of the service; 0 picks a free one")] = 8080,
+) -> None:
+    """Serve a release on loopback: Triton and the KServe transformer, until interrupted."""
+    from serving.launcher import serve_release
+
+    state = state or release.parent / f"{release.name}-state"
+    with serve_release(release, state, http_port=port) as service:
+        typer.echo(f"http {service.url}")
+        typer.echo(f"grpc {service.grpc_url}")
+        typer.echo(f"triton {service.triton_url}")
+        typer.echo("ready")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def query(
+    text: Annotated[str, typer.Argument(help="the query, as a shopper types it")],
+    market: Annotated[str, typer.Option(help="market of the shopper, e.g. TH")],
+    release: Annotated[Path, typer.Option(help="the release being served: its catalogue is searched for candidates")],
+    user: Annotated[str, typer.Option(help="user id; an unknown one gets cold-start features")] = "anonymous",
+    url: Annotated[str, typer.Option(help="where the service listens")] = DEFAULT_URL,
+    candidates: Annotated[int, typer.Option(min=1, max=1000, help="how many items to retrieve")] = 50,
+    top: Annotated[int, typer.Option(min=1, help="how many to print")] = 10,
+) -> None:
+    """Retrieve candidates, ask the running service and print the ranked page."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from serving import client
+    from serving.retrieval import retrieve
+
+    found = retrieve(release, market, text, candidates)
+    if not found:
+        raise BadInput(f"no item of market {market} matches {text!r}; try other words")
+    titles = {item.item_id: item for item in found}
+    page = client.search(url, market=market, user_id=user, query=text, item_ids=list(titles))
+    table = Table(
+        "#",
+        "item",
+        "title",
+        "price",
+        "score",
+        "relevance",
+        "p(click)",
+        "p(purchase)",
+        "source",
+        title=f"{market}: {text}",
+    )
+    for rank, row in enumerate(page[:top], start=1):
+        item = titles[row.item_id]
+        table.add_row(
+            str(rank), row.item_id, item.title, f"{item.price:,.2f}", f"{row.score:.3f}", f"{row.relevance:.3f}",
+            f"{row.p_click:.3f}", f"{row.p_purchase:.4f}", row.relevance_source,
+        )  # fmt: skip
+    Console().print(table)
+
+
+def score(
+    release: Annotated[Path, typer.Option(help="a release folder")],
+    source: Annotated[Path, typer.Option("--in", help="pairs: market, query, title (.parquet, .csv, .csv.gz)")],
+    out: Annotated[Path, typer.Option("--out", help="target Parquet file")],
+) -> None:
+    """Score the relevance of many (market, query, title) pairs offline, with a release's own experts."""
+    from components.release.scoring import score_file
+
+    rows = score_file(release, source, out)
+    typer.echo(f"wrote {rows} scores to {out}")

@@ -1,0 +1,130 @@
+"""Commands that train: run the pipeline here, or compile it for a cluster."""
+
+import os
+import shutil
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.contracts.errors import BadInput
+from components.contracts.log import get_logger
+from components.contracts.manifest import atomic_directory, write_json
+
+logger = get_logger(__name__)
+
+
+class RunnerName(StrEnum):
+    """Where pipeline steps run."""
+
+    SUBPROCESS = "subprocess"
+    DOCKER = "docker"
+
+
+class SourceName(StrEnum):
+    """Where the log comes from."""
+
+    SIMULATOR = "simulator"
+    LOG = "log"
+    JUDGMENTS = "judgments"
+
+
+def run(
+    profile: Annotated[
+        str | None,
+        typer.Option(help="built-in profile or a YAML file [default: laptop, or the profile.yaml beside --judgments]"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="folder with items, users, requests, candidates, events, judgments")
+    ] = None,
+    judgments: Annotated[Path | None, typer.Option(help="judgments file; alone: the relevance half only")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for everything the run leaves [default: runs/<profile>-<time>]")
+    ] = None,
+    as_of: Annotated[str | None, typer.Option(help="ISO 8601 instant that counts as now")] = None,
+    runner: Annotated[
+        RunnerName, typer.Option(help="run steps as subprocesses or in their images")
+    ] = RunnerName.SUBPROCESS,
+    serve: Annotated[bool, typer.Option(help="serve the release at the end and check its answers")] = True,
+) -> None:
+    """Train, check and release: the whole pipeline on this machine. Without data, on a simulated marketplace."""
+    from rich.console import Console
+
+    from pipelines.profile import load_profile
+    from pipelines.runner import check_input, parse_as_of, run_pipeline
+    from pipelines.summary import show, summarise
+
+    source = _source(data, judgments)
+    chosen = load_profile(profile or _profile_beside(judgments) or "laptop")
+    out = out or Path("runs") / f"{chosen.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if out.exists() and any(out.iterdir()):
+        raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
+    moment = parse_as_of(as_of)
+    if source != "simulator":
+        moment = check_input(source.value, data, judgments, chosen.markets, moment)
+    elif as_of is None:
+        moment = chosen.simulated_as_of
+
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
+    finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
+    release = _keep_release(finished.artifacts["release"], out / "releases")
+    summary = summarise(finished, out, release, _check_serving(release, out / "serving") if serve else None)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    write_json(out / "summary.json", summary)
+    show(summary, Console())
+    typer.echo(f"summary: {out / 'summary.json'}")
+
+
+def compile_(
+    out: Annotated[Path, typer.Option(help="target file (.yaml)")],
+    profile: Annotated[str, typer.Option(help="built-in profile or a YAML file")] = "laptop",
+    source: Annotated[SourceName, typer.Option(help="where the log comes from")] = SourceName.SIMULATOR,
+    image: Annotated[
+        list[str] | None, typer.Option(help="ROLE=IMAGE, once a role: data, train, monitor, serve")
+    ] = None,
+) -> None:
+    """Compile the pipeline to YAML for Kubeflow Pipelines."""
+    from pipelines.compile import compile_pipeline
+    from pipelines.profile import load_profile
+
+    pairs = [entry.partition("=") for entry in image or []]
+    if any(not reference for _, _, reference in pairs):
+        raise BadInput(f"--image {', '.join(image or [])}: expected ROLE=IMAGE")
+    compile_pipeline(source.value, load_profile(profile), out, {role: reference for role, _, reference in pairs})
+    typer.echo(f"wrote {out}")
+
+
+def _source(data: Path | None, judgments: Path | None) -> SourceName:
+    if data is not None:
+        return SourceName.LOG
+    return SourceName.SIMULATOR if judgments is None else SourceName.JUDGMENTS
+
+
+def _profile_beside(judgments: Path | None) -> str | None:
+    """The profile that ingestion wrote beside the judgments, where there is one."""
+    if judgments is None or not (beside := judgments.parent / "profile.yaml").is_file():
+        return None
+    logger.info("using the profile beside the judgments: %s", beside)
+    return str(beside)
+
+
+def _keep_release(artifact: Path, releases: Path) -> Path:
+    """Hard-link the release out of the pipeline's folder into `releases/<digest>`."""
+    (built,) = (path for path in artifact.iterdir() if path.is_dir())
+    target = releases / built.name
+    with atomic_directory(target) as staging:
+        shutil.copytree(built, staging, dirs_exist_ok=True, copy_function=os.link)
+    return target
+
+
+def _check_serving(release: Path, state: Path) -> dict[str, Any]:
+    from serving.check import check_serving
+    from serving.launcher import serve_release
+
+    logger.info("serving %s and comparing its answers with offline scores", release.name)
+    with serve_release(release, state) as service:
+        return check_serving(release, service.url)

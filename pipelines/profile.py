@@ -1,0 +1,90 @@
+"""Profiles: one YAML file that configures every stage.
+
+A profile states what differs from the stages' defaults, which are the laptop's. It may extend another by name, which
+is how ingestion names a data set's markets without repeating the rest.
+"""
+
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from components.features.config import FeaturesConfig
+from components.marketplace.config import MarketplaceConfig
+from components.monitoring.config import MonitoringConfig
+from components.ranking.config import RankingConfig
+from components.release.config import ReleaseConfig
+from components.release.gate_config import GateConfig
+from components.relevance.config import RelevanceConfig
+from components.samples.config import SamplesConfig
+from pydantic import Field, ValidationError
+
+from components.contracts.config import StageConfig
+from components.contracts.errors import BadInput
+from components.contracts.markets import MARKETS
+
+_BUILT_IN = resources.files("pipelines") / "profiles"
+
+
+class Profile(StageConfig):
+    """The configuration of a whole run: the markets, and a section a stage.
+
+    `simulated_as_of` is the instant at which a simulated log ends, unless `--as-of` says otherwise.
+    """
+
+    name: str
+    markets: tuple[str, ...] = Field(default=MARKETS, min_length=1)
+    simulated_as_of: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    marketplace: MarketplaceConfig = MarketplaceConfig()
+    relevance: RelevanceConfig = RelevanceConfig()
+    samples: SamplesConfig = SamplesConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    ranking: RankingConfig = RankingConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+    gate: GateConfig = GateConfig()
+    release: ReleaseConfig = ReleaseConfig()
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that ship with the project."""
+    return sorted(path.name.removesuffix(".yaml") for path in _BUILT_IN.iterdir() if path.name.endswith(".yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of a built-in name or a YAML file's path.
+
+    Raises:
+        BadInput: no such profile, unreadable YAML, an unknown key or a value out of range; names the file and key.
+    """
+    try:
+        return Profile.model_validate(_read(name, seen=()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"profile {name}: {where}: {first['msg']} ({error.error_count()} in all)") from error
+
+
+def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name in seen:
+        raise BadInput(f"profile {name}: extends itself ({' -> '.join((*seen, name))})")
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _BUILT_IN / f"{name}.yaml"
+    if not path.is_file():
+        raise BadInput(f"profile {name}: no such file or built-in profile (built in: {', '.join(profile_names())})")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInput(f"profile {name}: not readable YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"profile {name}: expected a mapping at the top")
+    base = content.pop("extends", None)
+    content.setdefault("name", Path(name).stem)
+    return _merge(_read(base, (*seen, name)), content) if base else content
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

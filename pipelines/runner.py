@@ -1,0 +1,191 @@
+"""Run the training pipeline on this machine through kfp.local, and gather what it leaves."""
+
+import contextlib
+import io
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import pyarrow.compute as pc
+from kfp import local
+
+from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
+from components.contracts.log import get_logger
+from components.contracts.manifest import read_json, read_manifest
+from components.contracts.schemas import JUDGMENTS
+from components.contracts.tables import Limits, read_log, read_table
+from pipelines.profile import Profile
+from pipelines.training import Source, build_pipeline
+
+logger = get_logger(__name__)
+
+Runner = Literal["subprocess", "docker"]
+
+# Lines that KFP's executor says about itself; the rest of a step's output is worth a person's time.
+_EXECUTOR_CHATTER = re.compile(r"Looking for component|Loading KFP component|Got executor_input|Wrote executor output")
+_STEP_LINE = re.compile(r"^\s*\[KFP Executor [\d-]+ ([\d:]+),\d+ (?:INFO|WARNING)\]: (.*)$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pipeline run: artifact name -> directory, and the most memory its process tree held at once."""
+
+    artifacts: dict[str, Path]
+    peak_rss_mb: float
+
+
+class StepFailed(ArchipelagoError):
+    """A pipeline step failed; the message says which and where its output lies."""
+
+
+def check_input(
+    source: Source, data: Path | None, judgments: Path | None, markets: tuple[str, ...], as_of: datetime
+) -> datetime:
+    """Read and check a user's files before anything is started; the end of the data, for windows.
+
+    Returns:
+        `as_of`, or the midnight after the last request or event where that is earlier: windows end with the data.
+
+    Raises:
+        BadInput: a file breaks the contract.
+    """
+    limits = Limits(markets, as_of)
+    if source == "judgments":
+        assert judgments is not None
+        read_table(judgments, JUDGMENTS, limits)
+        return as_of
+    assert data is not None
+    tables = read_log(data, limits, judgments)
+    last = max(pc.max(tables[name]["timestamp"]).as_py() for name in ("requests", "events"))
+    return min(as_of, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
+
+
+def run_pipeline(
+    source: Source,
+    profile: Profile,
+    out: Path,
+    as_of: datetime,
+    data: Path | None = None,
+    judgments: Path | None = None,
+    runner: Runner = "subprocess",
+) -> Run:
+    """Run the pipeline of `source` under `out/pipeline`, every step's full output in `out/pipeline.log`.
+
+    Raises:
+        GateRefused: the quality gate refused the release; the verdict lies in the run.
+        StepFailed: any other step failed.
+    """
+    root = out / "pipeline"
+    root.mkdir(parents=True)
+    # Images run as their own user and write into this folder.
+    root.chmod(0o777 if runner == "docker" else 0o755)
+    arguments = {"as_of": as_of.isoformat()}
+    if source != "simulator":
+        arguments |= {"judgments": str(judgments.resolve()) if judgments else ""}
+    if source == "log":
+        assert data is not None
+        arguments |= {"data": str(data.resolve())}
+    local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
+    pipeline = build_pipeline(source, profile)
+    with (out / "pipeline.log").open("w", encoding="utf-8") as log, peak_memory() as peak:
+        try:
+            with contextlib.redirect_stdout(_StepOutput(log)):
+                task = pipeline(**arguments)
+        except RuntimeError as error:
+            _explain(root, out, error)
+    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, peak[0])
+
+
+def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | local.DockerRunner:
+    if runner == "subprocess":
+        return local.SubprocessRunner(use_venv=False)
+    from docker.types import Mount
+
+    mounts = [Mount(str(path.resolve()), str(path.resolve()), type="bind", read_only=True) for path in inputs]
+    return local.DockerRunner(mounts=mounts, network_mode="none")
+
+
+def _explain(root: Path, out: Path, error: RuntimeError) -> None:
+    """Raise what a failed run means: the gate's verdict if it refused, else which step failed."""
+    for path in root.glob("*/gate*/verdict/verdict.json"):
+        verdict = read_json(path)
+        if not verdict["passed"]:
+            failed = [check for check in verdict["checks"] if not check["passed"]]
+            reasons = "; ".join(str(check["why"]) for check in failed)
+            raise GateRefused(f"gate refused the release: {reasons} (verdict: {path})") from error
+    raise StepFailed(f"{error} (output of every step: {out / 'pipeline.log'})") from error
+
+
+class _StepOutput(io.TextIOBase):
+    """Writes everything to the log file and passes a step's own messages on, without KFP's echo of its inputs."""
+
+    def __init__(self, log: io.TextIOBase) -> None:
+        self._log = log
+        self._buffer = ""
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        self._buffer += text
+        *lines, self._buffer = self._buffer.split("\n")
+        for line in lines:
+            match = _STEP_LINE.match(line)
+            if match and not _EXECUTOR_CHATTER.search(line):
+                logger.info("  %s", match[2])
+        return len(text)
+
+
+@contextlib.contextmanager
+def peak_memory(interval_s: float = 0.5) -> Iterator[list[float]]:
+    """Sample this process and its descendants; the yielded list holds the peak of their summed RSS in MB.
+
+    Shared pages count once a process, so the figure is an upper bound.
+    """
+    peak = [0.0]
+    stop = threading.Event()
+
+    def sample() -> None:
+        process = psutil.Process()
+        while not stop.is_set():
+            total = 0
+            for member in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                    total += member.memory_info().rss
+            peak[0] = max(peak[0], total / 2**20)
+            stop.wait(interval_s)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
+
+
+def stage_seconds(root: Path) -> dict[str, float]:
+    """Seconds of every pipeline step under a pipeline root, in the order they ended, from the steps' manifests."""
+    found: dict[str, tuple[float, float]] = {}
+    for path in root.glob("*/*/*/manifest.json"):
+        run = read_manifest(path.parent).get("run")
+        if run is not None:
+            step = path.parent.parent.name
+            ended, seconds = found.get(step, (0.0, 0.0))
+            found[step] = (max(ended, path.stat().st_mtime), seconds + run["seconds"])
+    return {step: seconds for step, (_, seconds) in sorted(found.items(), key=lambda entry: entry[1][0])}
+
+
+def parse_as_of(text: str | None) -> datetime:
+    """`--as-of` as an aware UTC instant; now where it isn't given."""
+    if text is None:
+        return datetime.fromtimestamp(time.time(), UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"--as-of {text!r}: not an ISO 8601 instant such as 2026-01-31T00:00:00Z") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

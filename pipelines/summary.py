@@ -1,0 +1,95 @@
+"""`summary.json`: what a run measured, in one file, and the table a person sees at its end."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from components.contracts.manifest import read_json, read_manifest
+from pipelines.runner import Run, stage_seconds
+
+RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
+
+
+def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None) -> dict[str, Any]:
+    """The summary of a finished run; parts its mode skipped are null."""
+    log = read_manifest(run.artifacts["log"])
+    ranker = read_manifest(run.artifacts["ranker"])["metrics"] if "ranker" in run.artifacts else None
+    return {
+        "simulated": log["simulated"],
+        "markets": log["markets"],
+        "as_of": log["as_of"],
+        "stages": stage_seconds(out / "pipeline"),
+        "peak_rss_mb": round(run.peak_rss_mb, 1),
+        "relevance": read_manifest(run.artifacts["relevance_model"])["metrics"]["relevance"],
+        "ranking": ranker["ranking"] if ranker else None,
+        "oracle": ranker.get("oracle") if ranker else None,
+        "drift": read_json(run.artifacts["drift"] / "drift.json"),
+        "gate": read_json(run.artifacts["verdict"] / "verdict.json"),
+        "release": {"digest": release.name, "path": str(release)},
+        "serving": serving,
+        "reports": collect_reports(run, out / "reports"),
+    }
+
+
+def collect_reports(run: Run, target: Path) -> dict[str, str]:
+    """Copy every step's HTML reports into one folder; name -> path."""
+    target.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for artifact in run.artifacts.values():
+        for report in sorted((artifact / "reports").glob("*.html")):
+            found[report.stem] = str(shutil.copy(report, target / report.name))
+    return found
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+    """Print the tables a person reads at the end of a run."""
+    world = "simulated data" if summary["simulated"] else "logged data"
+    console.print(_relevance_table(summary, world))
+    if summary["ranking"]:
+        console.print(_ranking_table(summary, world))
+    console.print(_run_table(summary))
+    reports = Table("report", "where", title="Reports", title_justify="left")
+    for name, path in summary["reports"].items():
+        reports.add_row(name, path)
+    console.print(reports)
+
+
+def _relevance_table(summary: dict[str, Any], world: str) -> Table:
+    columns = [*summary["markets"], "macro", "pooled"]
+    table = Table("variant", title=f"Relevance: out-of-fold AUC ({world})", title_justify="left")
+    for column in [*columns, "95 % interval, pooled"]:
+        table.add_column(column, justify="right")
+    for variant, aucs in summary["relevance"].items():
+        interval = (aucs.get("interval") or {}).get("pooled")
+        cells = ["-" if aucs.get(column) is None else f"{aucs[column]:.4f}" for column in columns]
+        table.add_row(variant, *cells, f"{interval[0]:.4f} .. {interval[1]:.4f}" if interval else "-")
+    return table
+
+
+def _ranking_table(summary: dict[str, Any], world: str) -> Table:
+    table = Table("variant", title=f"Ranking: native search exposures of the test days ({world})", title_justify="left")
+    for metric in RANKING_METRICS:
+        table.add_column(metric, justify="right")
+    for variant, metrics in summary["ranking"].items():
+        table.add_row(variant, *(f"{metrics[metric]:.4f}" for metric in RANKING_METRICS))
+    return table
+
+
+def _run_table(summary: dict[str, Any]) -> Table:
+    table = Table("what", "result", title="Run", title_justify="left")
+    table.add_row("steps", ", ".join(f"{step} {seconds:.0f} s" for step, seconds in summary["stages"].items()))
+    table.add_row("peak memory", f"{summary['peak_rss_mb']:.0f} MB over all processes")
+    table.add_row("drift", "found" if summary["drift"]["drifted"] else "none found")
+    table.add_row("gate", "passed" if summary["gate"]["passed"] else "refused")
+    table.add_row("release", summary["release"]["path"])
+    serving = summary["serving"]
+    if serving:
+        table.add_row(
+            "serving",
+            f"{serving['requests']} requests, p50 {serving['p50_ms']:.1f} ms, p99 {serving['p99_ms']:.1f} ms, "
+            f"largest difference to offline scores {serving['max_abs_diff']:.1e}",
+        )
+    return table

@@ -1,0 +1,85 @@
+"""The floors: who may import whom, and what stays out of which module."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("marketplace", "relevance", "samples", "features", "ranking", "monitoring")
+SOURCES = sorted(
+    path
+    for package in ("components", "pipelines", "serving", "feature_repo")
+    for path in (ROOT / package).rglob("*.py")
+    if "triton" not in path.relative_to(ROOT).parts[1]
+)
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything a module imports, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def allowed(path: Path) -> tuple[str, ...]:
+    """Project packages that a module may import, by the floor it stands on."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    ground = ("components.contracts",)
+    if parts[0] == "feature_repo":
+        return (*ground, "feature_repo")
+    if parts[0] == "serving":
+        return (*ground, "feature_repo", "serving")
+    if parts[0] == "pipelines":
+        return ("components", "feature_repo", "pipelines", "serving")
+    stage = parts[1]
+    if stage == "contracts":
+        return ground
+    if stage == "release":
+        return ("components", "feature_repo")
+    if stage == "features":
+        return (*ground, "components.features", "components.marketplace", "feature_repo")
+    return (*ground, f"components.{stage}", "components.marketplace")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_flow_down_the_floors(path: Path) -> None:
+    project = {
+        name for name in imports(path) if name.split(".")[0] in ("components", "pipelines", "serving", "feature_repo")
+    }
+    floors = allowed(path)
+    wrong = {
+        n
+        for n in project
+        if n not in ("components", "serving", "pipelines") and not any(n == f or n.startswith(f"{f}.") for f in floors)
+    }
+    assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_kfp_is_imported_by_components_and_pipelines_alone(path: Path) -> None:
+    if path.name == "component.py" or path.relative_to(ROOT).parts[0] == "pipelines":
+        return
+    assert not any(name.split(".")[0] == "kfp" for name in imports(path))
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if "model" in p.parts], ids=lambda p: str(p.relative_to(ROOT)))
+def test_model_code_needs_torch_alone(path: Path) -> None:
+    heavy = {name.split(".")[0] for name in imports(path)} & {"pydantic", "kfp", "feast", "pandas", "pyarrow", "plotly"}
+    assert not heavy
+
+
+def test_package_init_files_are_empty() -> None:
+    assert [str(p) for p in SOURCES if p.name == "__init__.py" and p.read_text().strip()] == []
+
+
+def test_component_bodies_are_thin() -> None:
+    for path in (p for p in SOURCES if p.name == "component.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.decorator_list:
+                body = [n for n in node.body if not isinstance(n, ast.ImportFrom | ast.Import | ast.Expr)]
+                assert len(body) <= 8, f"{path}: {node.name} has a body of {len(body)} statements"
