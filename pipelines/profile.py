@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import Field, ValidationError
+
+from components.contracts.config import StageConfig
+from components.contracts.errors import BadInput
+from components.contracts.markets import MARKETS
 from components.features.config import FeaturesConfig
 from components.marketplace.config import MarketplaceConfig
 from components.monitoring.config import MonitoringConfig
@@ -18,11 +23,6 @@ from components.release.config import ReleaseConfig
 from components.release.gate_config import GateConfig
 from components.relevance.config import RelevanceConfig
 from components.samples.config import SamplesConfig
-from pydantic import Field, ValidationError
-
-from components.contracts.config import StageConfig
-from components.contracts.errors import BadInput
-from components.contracts.markets import MARKETS
 
 _BUILT_IN = resources.files("pipelines") / "profiles"
 

@@ -9,6 +9,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
+def pytest_addoption(parser):
+    """`--update-golden` writes the golden files anew."""
+    parser.addoption("--update-golden", action="store_true", help="write compiled pipelines as the new golden files")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data beside the checkout (ARCHIPELAGO_SHARED_DATA or ../shared/data); skips where there is none."""
@@ -17,3 +22,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+# Reasons that stand even where every system part is installed.
+_STANDING_SKIPS = ("no real data", "no GPU")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With ARCHIPELAGO_FORBID_SKIPS=1 a skip is a failure: the machine was set up so that nothing need skip."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("ARCHIPELAGO_FORBID_SKIPS") != "1" or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(standing in reason for standing in _STANDING_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although skips are forbidden: {reason}"
