@@ -51,8 +51,8 @@ format: setup ## Let ruff format and fix
 bench: setup ## Measure speed and memory; results land in tests/bench/results
 	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-tables: setup ## Write the README's tables from measured results
-	$(BIN)/python -m pipelines.tables
+tables: setup ## Write the README's tables from measured results (RUN=runs/... records that run first)
+	$(BIN)/python -m pipelines.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)
 
 images: ## Build the container images, one a role
 	for role in data train monitor serve; do docker build --target $$role -t archipelago-$$role:latest -f components/Dockerfile . || exit 1; done

@@ -1,0 +1,140 @@
+"""Write the README's tables from what was measured: nothing in them is typed by hand.
+
+A table stands between `<!-- table:NAME -->` and `<!-- end -->`. Runs are recorded from their summary.json into
+tests/bench/results (`make tables RUN=runs/...`), beside the measurements that `make bench` leaves there.
+"""
+
+import argparse
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import read_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "tests" / "bench" / "results"
+_SLOT = re.compile(r"(<!-- table:(?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def machine() -> str:
+    """The machine that measured, in words."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} {platform.machine()} cores, {memory_gb:.0f} GiB, Python {platform.python_version()}"
+
+
+def record_run(run: Path, name: str, command: str) -> None:
+    """Keep the figures of a run's summary.json as a result."""
+    summary = read_json(run / "summary.json")
+    kept = ("simulated", "markets", "seconds", "stages", "peak_rss_mb", "relevance", "ranking", "oracle", "serving")
+    figures = {key: summary[key] for key in kept}
+    drift = {"drifted": summary["drift"]["drifted"]}
+    write_json(RESULTS / f"run-{name}.json", {"command": command, "machine": machine(), "drift": drift, **figures})
+
+
+def relevance_table(result: dict[str, Any]) -> str:
+    """AUC a variant and market, with the pooled interval."""
+    columns = [*result["markets"], "macro", "pooled"]
+    lines = [_row(["variant", *columns, "95 % interval, pooled"]), _row(["---"] + ["---:"] * (len(columns) + 1))]
+    for variant, aucs in result["relevance"].items():
+        low, high = aucs["interval"]["pooled"]
+        cells = ["-" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns]
+        lines.append(_row([variant, *cells, f"{low:.3f} .. {high:.3f}"]))
+    return "\n".join([*lines, "", _source(result)])
+
+
+def ranking_table(result: dict[str, Any]) -> str:
+    """Ranking metrics a variant."""
+    metrics = ("auc", "gauc", "hr@5", "ndcg@10")
+    lines = [_row(["variant", *metrics]), _row(["---"] + ["---:"] * len(metrics))]
+    lines += [_row([variant, *(f"{values[m]:.4f}" for m in metrics)]) for variant, values in result["ranking"].items()]
+    return "\n".join([*lines, "", _source(result)])
+
+
+def run_table(result: dict[str, Any]) -> str:
+    """What the whole run costs, and what serving answers."""
+    serving = result["serving"]
+    rows = {
+        "whole run, installation apart": f"{result['seconds'] / 60:.1f} min",
+        "peak memory, all processes": f"{result['peak_rss_mb'] / 1024:.1f} GiB",
+        f"served requests ({serving['requests']}), p50 / p99": f"{serving['p50_ms']:.0f} / {serving['p99_ms']:.0f} ms",
+        "largest difference between served and offline scores": f"{serving['max_abs_diff']:.1e}",
+    }
+    lines = [_row(["figure", "value"]), _row(["---", "---:"]), *(_row([name, value]) for name, value in rows.items())]
+    return "\n".join([*lines, "", _source(result)])
+
+
+def bench_table(results: list[dict[str, Any]]) -> str:
+    """A row a measurement of `make bench`."""
+    lines = [
+        _row(["measurement", "figure", "baseline", "ratio", "command"]),
+        _row(["---", "---:", "---:", "---:", "---"]),
+    ]
+    for result in results:
+        ratio = result.get("ratio")
+        lines.append(
+            _row([
+                str(result["name"]), str(result["figure"]), str(result.get("baseline") or "-"),
+                f"{ratio:.2f}" if ratio else "-", f"`{result['command']}`",
+            ])
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def render(readme: str, tables: dict[str, str]) -> str:
+    """The README with every slot filled.
+
+    Raises:
+        BadInput: a slot names a table that has no result.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in tables:
+            raise BadInput(f"README.md: no result for table {name} (known: {', '.join(sorted(tables))})")
+        return f"{match[1]}{tables[name]}\n{match[3]}"
+
+    return _SLOT.sub(fill, readme)
+
+
+def measured_tables() -> dict[str, str]:
+    """Every table that the stored results make possible."""
+    tables = {}
+    for path in sorted(RESULTS.glob("run-*.json")):
+        result, name = read_json(path), path.stem.removeprefix("run-")
+        tables[f"relevance-{name}"] = relevance_table(result)
+        if result["ranking"]:
+            tables[f"ranking-{name}"] = ranking_table(result)
+        if result["serving"]:
+            tables[f"run-{name}"] = run_table(result)
+    benches = [read_json(path) for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("run-")]
+    tables["bench"] = bench_table(benches)
+    return tables
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _source(result: dict[str, Any]) -> str:
+    world = "Simulated data" if result["simulated"] else "Real judgments"
+    return f"{world}; `{result['command']}` on {result['machine']}."
+
+
+def main() -> None:
+    """Record a run where one is named, then rewrite the README's tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, help="folder of a finished run to record first")
+    parser.add_argument("--name", default="laptop", help="name of the recorded run")
+    parser.add_argument("--command", default="make run", help="what was typed to get it")
+    arguments = parser.parse_args()
+    if arguments.run:
+        record_run(arguments.run, arguments.name, arguments.command)
+    readme = ROOT / "README.md"
+    readme.write_text(render(readme.read_text(encoding="utf-8"), measured_tables()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The whole loop through the command line: every stage real, on the tiny profile."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.contracts.markets import MARKETS
+from components.contracts.schemas import LOG_TABLES
+from serving.launcher import triton_venv
+
+pytestmark = pytest.mark.slow
+ARCHIPELAGO = str(Path(sys.executable).with_name("archipelago"))
+SUMMARY_KEYS = {"stages", "peak_rss_mb", "relevance", "ranking", "drift", "gate", "release", "serving", "reports"}
+
+
+def archipelago(*arguments: object, code: int = 0, timeout: int = 500) -> str:
+    """Run the command; its stdout and stderr."""
+    done = subprocess.run(
+        [ARCHIPELAGO, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def triton() -> None:
+    if not triton_venv().is_dir():
+        pytest.skip("no Triton on this machine: `make setup` installs it")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "out"
+    archipelago("run", "--profile", "tiny", "--out", out)
+    return out
+
+
+def log_of(run: Path) -> Path:
+    (folder,) = run.glob("pipeline/*/*/log")
+    return folder
+
+
+def test_a_simulated_run_leaves_a_whole_summary(simulated: Path) -> None:
+    summary = json.loads((simulated / "summary.json").read_text())
+    assert set(summary) >= SUMMARY_KEYS
+    assert summary["simulated"] is True
+    for aucs in summary["relevance"].values():
+        assert set(MARKETS) | {"macro", "pooled"} <= set(aucs)
+    assert {"dlrm_exposed", "hhsft_es3"} <= set(summary["ranking"])
+    assert all({"auc", "gauc", "hr@5", "ndcg@10"} <= set(metrics) for metrics in summary["ranking"].values())
+    assert summary["gate"]["passed"] is True
+    assert summary["drift"]["drifted"] is False
+    assert all(seconds > 0 for seconds in summary["stages"].values())
+    assert {"simulate", "encode", "train", "score", "build", "join", "gate"} <= {
+        s.split("-")[0] for s in summary["stages"]
+    }
+    assert summary["peak_rss_mb"] < 8192
+
+
+def test_served_scores_equal_offline_scores_on_both_paths(simulated: Path) -> None:
+    serving = json.loads((simulated / "summary.json").read_text())["serving"]
+    assert serving["requests"] >= len(MARKETS)
+    assert serving["max_abs_diff"] < 1e-4
+
+
+def test_the_release_is_named_by_its_digest_and_holds_what_serving_needs(simulated: Path) -> None:
+    summary = json.loads((simulated / "summary.json").read_text())
+    release = Path(summary["release"]["path"])
+    assert release.name == summary["release"]["digest"]
+    assert json.loads((release / "manifest.json").read_text())["digest"].startswith(release.name)
+    for part in (
+        "triton",
+        "features",
+        "catalogue.parquet",
+        "blend.json",
+        "golden",
+        "reports",
+        "MODEL_CARD.md",
+        "DATA_CARD.md",
+        "licenses",
+    ):
+        assert (release / part).exists(), part
+    models = {path.name for path in (release / "triton").iterdir()}
+    assert {"router", "fusion", "relevance", "ranker", "search"} <= models
+
+
+def test_every_report_is_a_page(simulated: Path) -> None:
+    reports = json.loads((simulated / "summary.json").read_text())["reports"]
+    assert {"relevance", "ranking", "drift", "gate", "samples", "features"} <= set(reports)
+    for path in reports.values():
+        assert "</html>" in Path(path).read_text(encoding="utf-8")[-2000:]
+
+
+def test_a_users_own_log_runs_in_the_same_steps(simulated: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for schema in LOG_TABLES:
+        shutil.copy(log_of(simulated) / f"{schema.name}.parquet", data)
+    archipelago("run", "--profile", "tiny", "--data", data, "--out", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["simulated"] is False
+    assert summary["serving"]["max_abs_diff"] < 1e-4
+
+
+def test_judgments_alone_run_the_relevance_half(simulated: Path, tmp_path: Path) -> None:
+    judgments = log_of(simulated) / "judgments.parquet"
+    archipelago("run", "--profile", "tiny", "--judgments", judgments, "--out", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["ranking"] is None
+    assert summary["serving"]["max_abs_diff"] < 1e-4
+    models = {path.name for path in (Path(summary["release"]["path"]) / "triton").iterdir()}
+    assert "relevance" in models and "search" not in models
+
+
+def test_a_gate_that_refuses_stops_the_run_with_its_verdict(simulated: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "strict.yaml"
+    profile.write_text("extends: tiny\ngate: {min_relevance_auc: 1.0}\n")
+    judgments = log_of(simulated) / "judgments.parquet"
+    said = archipelago("run", "--profile", profile, "--judgments", judgments, "--out", tmp_path / "out", code=4)
+    assert "gate refused" in said
+    assert not (tmp_path / "out" / "releases").exists()
+
+
+def _without_column(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["price"])
+
+
+def _unknown_market(table: pa.Table) -> pa.Table:
+    return table.set_column(table.column_names.index("market"), "market", pa.array(["XX"] * table.num_rows))
+
+
+@pytest.mark.parametrize(("change", "says"), [(_without_column, "price"), (_unknown_market, "market")])
+def test_bad_input_is_one_line_exit_2_and_nothing_written(simulated: Path, tmp_path: Path, change, says: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(log_of(simulated), data)
+    pq.write_table(change(pq.read_table(data / "items.parquet")), data / "items.parquet")
+    said = archipelago("run", "--profile", "tiny", "--data", data, "--out", tmp_path / "out", code=2)
+    assert says in said and "items.parquet" in said and "Traceback" not in said
+    assert not (tmp_path / "out").exists()
