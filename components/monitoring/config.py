@@ -1,0 +1,49 @@
+"""Configuration of the monitoring stage."""
+
+from pydantic import Field
+
+from components.contracts.config import StageConfig
+
+
+class MonitoringConfig(StageConfig):
+    """Which rows are compared, how far a column may move, and how much of that makes drift.
+
+    A column drifts when its score reaches both its threshold and its own noise floor (`noise.py`), so that small
+    markets don't cry wolf; a market drifts when a share of its columns, or its predictions or embeddings do.
+    All defaults are our choice, set on the simulator without dialled-in drift (20 worlds, none drifted).
+
+    Attributes:
+        expects_drift: the profile knows that its data drifts; the gate then lets drift pass.
+        method: how distributions of a column are compared: population stability index, as Evidently computes it.
+        threshold: PSI at which a column drifts; 0.2 is the usual "significant shift".
+        missing_threshold: change of a column's share of missing values at which it drifts.
+        market_share: share of a market's tested columns that must drift for the market to drift.
+        embedding_threshold: ROC AUC of a classifier that tells reference from current vectors at which they drift.
+        embedding_components: principal components the classifier reads.
+        noise_quantile: quantile of the score without drift that a score must exceed to count.
+        noise_draws: random swaps that quantile is estimated from.
+        min_rows: fewer rows than this in either window and nothing is said of a market, and that is said.
+        max_rows: rows of a market and window that are read at most, chosen by a hash.
+        max_categories: most frequent categories kept apart; the others are one category.
+        reference_shift_days: the reference window is the current one moved back by this many days. Whole weeks, so that
+            both windows hold the same weekdays; two, so that it lies before the censored days and its 7-day counts come
+            from a full week of history.
+        history_days: days of log before the first training row, from which its counts were taken.
+        seed: of the random swaps.
+    """
+
+    expects_drift: bool = False
+    method: str = Field(default="psi", pattern="^psi$")
+    threshold: float = Field(default=0.2, gt=0)
+    missing_threshold: float = Field(default=0.1, gt=0, le=1)
+    market_share: float = Field(default=0.2, gt=0, le=1)
+    embedding_threshold: float = Field(default=0.65, gt=0.5, le=1)
+    embedding_components: int = Field(default=32, ge=2)
+    noise_quantile: float = Field(default=0.995, gt=0.5, lt=1)
+    noise_draws: int = Field(default=400, ge=100)
+    min_rows: int = Field(default=200, ge=2)
+    max_rows: int = Field(default=20_000, ge=100)
+    max_categories: int = Field(default=10, ge=2)
+    reference_shift_days: int = Field(default=14, ge=7, multiple_of=7)
+    history_days: float = Field(default=7, ge=0)
+    seed: int = 0

@@ -1,0 +1,120 @@
+"""What a comparison found, and when that is drift."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from components.monitoring.config import MonitoringConfig
+
+Scope = Literal["feature", "missing", "label", "prediction", "embedding", "market"]
+EVERY_MARKET = "all"
+EVERY_COLUMN = "*"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison of one column in one market.
+
+    Attributes:
+        scope: what the column is; "market" when nothing of the market could be tested.
+        market: a market, or "all" for all rows together.
+        column: its name; "*" with scope "market".
+        method: how it was scored, e.g. "psi"; "" if it was not.
+        score, threshold: it drifts where score >= threshold; None if it could not be tested. The threshold is the
+            configured one or the noise floor, whichever is higher.
+        drifted: score >= threshold, in a column that is not expected to move.
+        rows_reference, rows_current: rows with a value.
+        why: why it was not tested, or why it is expected to move; "" otherwise.
+        expected: it moves by construction, so it is shown and not judged.
+    """
+
+    scope: Scope
+    market: str
+    column: str
+    method: str
+    score: float | None
+    threshold: float | None
+    drifted: bool
+    rows_reference: int
+    rows_current: int
+    why: str = ""
+    expected: bool = False
+
+    @property
+    def tested(self) -> bool:
+        """Whether the finding counts: it was scored and is not expected to move."""
+        return self.score is not None and not self.expected
+
+
+def untested(scope: Scope, market: str, column: str, rows: tuple[int, int], why: str) -> Finding:
+    """A finding that says what could not be tested, and why."""
+    return Finding(scope, market, column, "", None, None, False, *rows, why)
+
+
+@dataclass(frozen=True)
+class MarketVerdict:
+    """A market's columns (its features, their missing values, its label), counted, and whether it drifted.
+
+    `share` is drifted / tested; `because` names what made it drift.
+    """
+
+    tested: int
+    drifted_columns: int
+    share: float
+    drifted: bool
+    because: tuple[str, ...]
+
+
+def judge_markets(findings: Sequence[Finding], config: MonitoringConfig) -> dict[str, MarketVerdict]:
+    """A verdict for every market that was found, tested or not.
+
+    A market drifts when `market_share` of its tested columns do (but two at least, where it has more than one), or its
+    predictions or one of its embeddings do.
+    """
+    return {market: _judge(market, findings, config) for market in dict.fromkeys(f.market for f in findings)}
+
+
+def _judge(market: str, findings: Sequence[Finding], config: MonitoringConfig) -> MarketVerdict:
+    tested = [f for f in findings if f.market == market and f.tested]
+    columns = {f.column for f in tested if f.scope in ("feature", "missing", "label")}
+    drifted = {f.column for f in tested if f.drifted and f.column in columns}
+    needed = max(math.ceil(config.market_share * len(columns)), min(2, len(columns)))
+    alone = [f"{f.scope} {f.column}" for f in tested if f.drifted and f.scope in ("prediction", "embedding")]
+    because = [f"{len(drifted)} of {len(columns)} columns"] if columns and len(drifted) >= needed else []
+    return MarketVerdict(
+        tested=len(columns),
+        drifted_columns=len(drifted),
+        share=len(drifted) / len(columns) if columns else 0.0,
+        drifted=bool(because or alone),
+        because=(*because, *alone),
+    )
+
+
+def summarise(
+    kind: str, findings: Sequence[Finding], config: MonitoringConfig, windows: dict[str, Any], simulated: bool | None
+) -> dict[str, Any]:
+    """The content of drift.json.
+
+    Args:
+        kind: "search", "relevance" or "compare".
+        findings: of every market and column.
+        config: the stage's.
+        windows: what "reference" and "current" were, for people.
+        simulated: whether the data was; None if nothing says so.
+    """
+    verdicts = judge_markets(findings, config)
+    return {
+        "kind": kind,
+        "drifted": any(v.drifted for v in verdicts.values()),
+        "expected": config.expects_drift,
+        "simulated": simulated,
+        "windows": windows,
+        "shares": {market: asdict(verdict) for market, verdict in verdicts.items()},
+        "untested": [
+            {"market": f.market, "scope": f.scope, "column": f.column, "why": f.why}
+            for f in findings
+            if f.score is None
+        ],
+        "findings": [asdict(finding) for finding in findings],
+    }
