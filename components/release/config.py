@@ -1,0 +1,31 @@
+"""Configuration of the release stage; defaults are the laptop's."""
+
+from pydantic import Field
+
+from components.contracts.config import StageConfig
+
+
+class ReleaseConfig(StageConfig):
+    """How a release is exported, what serving may spend on a request, and how it is checked.
+
+    Attributes:
+        parity_tolerance: largest |ONNX - PyTorch| / max(1, largest |output|) of any exported model.
+        serving_tolerance: largest difference of a served score from its offline one.
+        micro_batch: pairs that an expert scores at once.
+        max_computed: most items of one search whose relevance is computed on the spot.
+        deadline_ms: after this long no further micro-batch is started for them.
+        batch_delay_us: how long a GPU's dynamic batcher gathers.
+        golden_requests: search requests a market whose offline answers go into the release.
+        golden_items: candidates of each.
+        seed: chooses golden requests and parity cases.
+    """
+
+    parity_tolerance: float = Field(default=1e-4, gt=0)
+    serving_tolerance: float = Field(default=1e-4, gt=0)
+    micro_batch: int = Field(default=16, ge=1)
+    max_computed: int = Field(default=32, ge=0)
+    deadline_ms: int = Field(default=5000, ge=0)
+    batch_delay_us: int = Field(default=2000, ge=0)
+    golden_requests: int = Field(default=8, ge=2)
+    golden_items: int = Field(default=20, ge=2, le=32)
+    seed: int = 7

@@ -1,0 +1,91 @@
+"""The mixture of experts at request time: tokenise, route, run the chosen experts alone, fuse.
+
+Pure computation over a `run` function that calls a named model, so that the same code answers inside Triton and in
+offline scoring. Runs in Triton's own Python: numpy (1 or 2) and tokenizers alone.
+
+Shapes: n pairs, k chosen of N experts, D_i width of expert i.
+"""
+
+import json
+
+import numpy as np
+from tokenizers import Tokenizer
+
+
+class Expert:
+    """One expert's tokenizer and limits."""
+
+    def __init__(self, folder, settings):
+        self.model = settings["model"]
+        self.template = settings["template"]
+        self.dim = settings["dim"]
+        self.pad_id = settings["pad_id"]
+        self.tokenizer = Tokenizer.from_file(str(folder / settings["tokenizer"]))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(settings["max_tokens"])
+
+    def encode(self, run, texts, micro_batch):
+        """Vectors float32 (n, D) of n texts, computed in micro-batches of similar length."""
+        vectors_nD = np.zeros((len(texts), self.dim), dtype=np.float32)
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        order = np.argsort([len(row) for row in ids], kind="stable")
+        for start in range(0, len(order), micro_batch):
+            rows = order[start : start + micro_batch]
+            longest = max(1, len(ids[rows[-1]]))
+            ids_BT = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
+            mask_BT = np.zeros((len(rows), longest), dtype=np.int64)
+            for place, row in enumerate(rows):
+                ids_BT[place, : len(ids[row])] = ids[row]
+                mask_BT[place, : len(ids[row])] = 1
+            (vectors_nD[rows],) = run(self.model, {"input_ids": ids_BT, "attention_mask": mask_BT}, ["pooled"])
+        return vectors_nD
+
+
+class ServedMixture:
+    """Scores pairs as `settings.json` in its folder says.
+
+    Args:
+        folder: holds settings.json and the tokenizers it names.
+        run: (model name, {input: array}, [outputs]) -> list of arrays; raises on failure.
+        text: the module of text functions that training used (a copy lies beside this file).
+    """
+
+    def __init__(self, folder, run, text):
+        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        self.run = run
+        self.text = text
+        self.markets = {market: code for code, market in enumerate(settings["markets"])}
+        self.router = settings["router"]
+        self.micro_batch = settings["micro_batch"]
+        self.experts = [Expert(folder, expert) for expert in settings["experts"]]
+
+    def score(self, markets, queries, titles):
+        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n pairs.
+
+        Raises:
+            ValueError: a market is unknown, or the lists differ in length.
+        """
+        if not len(markets) == len(queries) == len(titles):
+            raise ValueError(f"{len(markets)} markets, {len(queries)} queries and {len(titles)} titles; must be equal")
+        unknown = sorted(set(markets) - set(self.markets))
+        if unknown:
+            raise ValueError(f"unknown market {unknown[0]!r} (served: {', '.join(self.markets)})")
+        experts_nk, mask_nN = self._route(markets, queries)
+        vectors = []
+        for place, expert in enumerate(self.experts):
+            vectors_nD = np.zeros((len(queries), expert.dim), dtype=np.float32)
+            rows = np.flatnonzero(mask_nN[:, place])
+            if len(rows):
+                texts = [
+                    self.text.format_pair(expert.template, markets[row], queries[row], titles[row]) for row in rows
+                ]
+                vectors_nD[rows] = expert.encode(self.run, texts, self.micro_batch)
+            vectors.append(vectors_nD)
+        feeds = {f"pooled_{place}": vectors_nD for place, vectors_nD in enumerate(vectors)}
+        (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN}, ["relevance"])
+        return relevance_n, experts_nk
+
+    def _route(self, markets, queries):
+        ngrams_nG = self.text.query_ngrams(queries, self.router["ngram_buckets"], self.router["max_ngrams"])
+        market_n = np.array([self.markets[market] for market in markets], dtype=np.int64)
+        return self.run("router", {"ngrams": ngrams_nG, "market": market_n}, ["experts", "mask"])

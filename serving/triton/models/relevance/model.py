@@ -1,0 +1,54 @@
+"""Triton model `relevance`: (market, query, title BYTES (n,)) -> (relevance FP32 (n,), experts INT64 (n, k)).
+
+Calls `router`, the chosen `expert_*` models and `fusion` inside the server (business logic scripting).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import text
+import triton_python_backend_utils as pb_utils
+from mixture import ServedMixture
+
+
+class TritonPythonModel:
+    """Tokenizers, templates and settings are the files beside this one."""
+
+    def initialize(self, args):
+        """Load what lies in `<repository>/<version>`."""
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.mixture = ServedMixture(folder, run, text)
+
+    def execute(self, requests):
+        """Answer each request; one that fails gets its own error."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        try:
+            texts = [strings(request, name) for name in ("market", "query", "title")]
+            relevance, experts = self.mixture.score(*texts)
+        except Exception as error:  # noqa: BLE001  whatever went wrong concerns this request alone
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"relevance: {error}"))
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("relevance", np.ascontiguousarray(relevance, dtype=np.float32)),
+                pb_utils.Tensor("experts", np.ascontiguousarray(experts, dtype=np.int64)),
+            ]
+        )
+
+
+def strings(request, name):
+    """The UTF-8 strings of a BYTES input."""
+    return [value.decode() for value in pb_utils.get_input_tensor_by_name(request, name).as_numpy().ravel()]
+
+
+def run(model, feeds, outputs):
+    """Call another model of this server and wait."""
+    response = pb_utils.InferenceRequest(
+        model_name=model,
+        requested_output_names=outputs,
+        inputs=[pb_utils.Tensor(name, np.ascontiguousarray(value)) for name, value in feeds.items()],
+    ).exec()
+    if response.has_error():
+        raise RuntimeError(f"model {model}: {response.error().message()}")
+    return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
