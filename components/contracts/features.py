@@ -125,7 +125,9 @@ def _codes(values: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def _pad(lists: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """(n, SEQUENCE_LENGTH) from n lists, arrays, None or NaN."""
+    """(n, SEQUENCE_LENGTH) from n lists, arrays, None or NaN; a matrix is taken as padded already."""
+    if isinstance(lists, np.ndarray) and lists.ndim == 2:
+        return lists.astype(np.int64)
     padded = np.zeros((len(lists), SEQUENCE_LENGTH), dtype=np.int64)
     arrays = [
         np.asarray(x)[:SEQUENCE_LENGTH] if isinstance(x, list | tuple | np.ndarray) else np.empty(0) for x in lists

@@ -1,0 +1,69 @@
+"""Configuration of the ranking stage."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from components.contracts.config import StageConfig
+from components.contracts.markets import DOMAINS
+from components.ranking.model.spec import Architecture, RankerSpec
+
+Rows = Literal["exposed", "es3"]
+
+
+class RankingConfig(StageConfig):
+    """Everything the ranking stage may vary; the defaults are the laptop profile's.
+
+    Attributes:
+        variants: what is trained, as ``<architecture>_<rows>``: architectures of `RankerSpec`; rows `exposed` (native
+            search exposures with native labels) or `es3` (every sample with its entire-space labels).
+        released: the variant that is saved and served.
+        baseline: the variant that differences are stated against.
+        model: widths of every variant; `architecture` is set from the variant's name.
+        domain_weights: lambda_d of the loss (the paper weighs search 1; others are our choice).
+        epochs: passes over a variant's own rows, equal for all; the best of them on the validation part is kept.
+        learning_rate: peak of a one-cycle schedule (short linear warm-up, cosine to zero).
+        weight_decay: AdamW's, on weight matrices; `embedding_decay` on embedding tables.
+        bootstrap: replicates of the paired bootstrap over requests.
+        device: "auto" takes a GPU where there is one.
+    """
+
+    seed: int = 17
+    variants: tuple[str, ...] = ("dlrm_exposed", "hhsft_exposed", "hhfi_es3", "hhsft_es3")
+    released: str = "hhsft_es3"
+    baseline: str = "dlrm_exposed"
+    model: RankerSpec = RankerSpec()
+    domain_weights: dict[str, float] = Field(default_factory=lambda: {"search": 1.0, "rec": 0.5, "shop": 0.5})
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    embedding_decay: float = Field(1e-2, ge=0)
+    bootstrap: int = Field(400, ge=0)
+    device: str = "auto"
+
+    @field_validator("variants")
+    @classmethod
+    def _known_variants(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        for variant in variants:
+            split_variant(variant)
+        return variants
+
+    @model_validator(mode="after")
+    def _coherent(self) -> "RankingConfig":
+        for role in (self.released, self.baseline):
+            if role not in self.variants:
+                raise ValueError(f"{role} is not among the variants {', '.join(self.variants)}")
+        if set(self.domain_weights) != set(DOMAINS):
+            raise ValueError(f"domain_weights must name {', '.join(DOMAINS)}")
+        return self
+
+
+def split_variant(variant: str) -> tuple[Architecture, Rows]:
+    """``hhsft_es3`` -> ("hhsft", "es3"); ValueError if either part is unknown."""
+    architecture, _, rows = variant.partition("_")
+    if architecture not in get_args(Architecture) or rows not in get_args(Rows):
+        raise ValueError(
+            f"{variant}: a variant is one of {get_args(Architecture)} and one of {get_args(Rows)}, joined by _"
+        )
+    return architecture, rows  # type: ignore[return-value]
