@@ -1,0 +1,33 @@
+"""KFP components of the samples stage."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Metrics, Output
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def build(
+    log: Input[Dataset],
+    scores: Input[Dataset],
+    encodings: Input[Dataset],
+    config: str,
+    as_of: str,
+    samples: Output[Dataset],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+) -> None:
+    """Make entire-space samples (ES3) of a log, with their volume report."""
+    import shutil
+    from datetime import datetime
+    from pathlib import Path
+
+    from components.contracts.manifest import read_json
+    from components.samples.build import build_samples
+    from components.samples.config import SamplesConfig
+
+    out = Path(samples.path)
+    parsed = SamplesConfig.model_validate_json(config)
+    build_samples(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
+    for step, volume in read_json(out / "volumes.json")["steps"].items():
+        metrics.log_metric(f"rows {step}", volume["rows_ratio"])
+        metrics.log_metric(f"clicks {step}", volume["clicks_ratio"])
+    shutil.copyfile(out / "reports" / "samples.html", report.path)

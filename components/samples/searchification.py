@@ -1,0 +1,191 @@
+"""Searchification (UniScale, ES3 part 3): non-search behaviour retold as pseudo search requests.
+
+Every non-search click that attribution left over becomes a pseudo request of its own, and so does a purchase without
+a click: one positive, and the most similar unclicked items of the source request as negatives. Closed form: ours.
+"""
+
+import ibis
+import pyarrow as pa
+
+from components.samples.config import SamplesConfig
+from components.samples.digests import row_digest
+from components.samples.inputs import Inputs
+from components.samples.periods import Periods
+from components.samples.vectors import cosines
+
+
+def pseudo_requests(
+    events: ibis.Table, credited: ibis.Table, config: SamplesConfig, periods: Periods
+) -> tuple[ibis.Table, ibis.Table]:
+    """Left-over events gathered into pseudo requests.
+
+    Clicks of one item on one source page are one pseudo request. A purchase joins the user's latest non-search click
+    on the item within the purchase window; with no such click it makes a pseudo request itself. The request's time is
+    that of its source request, before which everything it knows must lie.
+
+    Returns:
+        seeds: one row a pseudo request, whatever its period: pseudo_id (becomes its request_id), event_id, user_id,
+            item_id, market, domain, source_id, timestamp, period, purchase (int8).
+        links: event_id of each left-over event, the pseudo_id it leads to (null where its click was credited to a
+            search row), and `joined`, whether it is a purchase that joins a click.
+    """
+    early = events.filter(events.timestamp < ibis.literal(periods.valid_start))
+    left_over = early.anti_join(credited, "event_id")
+    keyed = left_over.mutate(pseudo_id=_pseudo_id(left_over))
+    clicks = keyed.filter(keyed.type == "click")
+    purchases = keyed.filter(keyed.type == "purchase")
+
+    all_clicks = early.filter(early.type == "click")
+    all_clicks = all_clicks.select("user_id", "item_id", click_id=all_clicks.event_id, clicked_at=all_clicks.timestamp)
+    pairs = purchases.select("event_id", "user_id", "item_id", "timestamp").inner_join(
+        all_clicks, ["user_id", "item_id"]
+    )
+    window = ibis.interval(days=config.purchase_window_days)
+    pairs = pairs.filter(pairs.clicked_at <= pairs.timestamp, pairs.clicked_at >= pairs.timestamp - window)
+    latest = ibis.window(group_by="event_id", order_by=[pairs.clicked_at.desc(), pairs.click_id.asc()])
+    pairs = pairs.mutate(place=ibis.row_number().over(latest))
+    joining = pairs.filter(pairs.place == 0).select("event_id", "click_id")
+    joining = joining.left_join(clicks.select("pseudo_id", click_id="event_id"), "click_id")
+    joining = joining.select("event_id", "pseudo_id")
+
+    lone = purchases.anti_join(joining, "event_id")
+    bought = joining.filter(joining.pseudo_id.notnull()).select("pseudo_id").distinct().mutate(joined=True)
+    starters = clicks.union(lone)
+    first = ibis.window(group_by="pseudo_id", order_by=["timestamp", "event_id"])
+    seeds = starters.mutate(place=ibis.row_number().over(first))
+    seeds = seeds.filter(seeds.place == 0).left_join(bought, "pseudo_id")
+    seeds = seeds.select(
+        "pseudo_id",
+        "event_id",
+        "user_id",
+        "item_id",
+        "market",
+        "domain",
+        "source_id",
+        timestamp=seeds.source_time,
+        period=periods.period(seeds.source_time),
+        purchase=((seeds.type == "purchase") | seeds.joined.notnull()).cast("int8"),
+    )
+    links = starters.select("event_id", "pseudo_id").mutate(joined=False).union(joining.mutate(joined=True))
+    return seeds, links
+
+
+def _pseudo_id(events: ibis.Table) -> ibis.Value:
+    page = row_digest(events.source_key, events.user_id, prefix=events.type + "|")
+    return "pseudo-" + row_digest(page, events.item_id)
+
+
+def similar_negatives(seeds: ibis.Table, inputs: Inputs, config: SamplesConfig, periods: Periods) -> ibis.Table:
+    """The most similar items of each pseudo request's source page with which nothing happened there.
+
+    Similar: of the same category, or with title vectors at a cosine of `theta_neg` or more; the best
+    `negatives_per_click` by cosine, then by id. Columns: pseudo_id, item_id, and user_id, market, timestamp of
+    the pseudo request.
+    """
+    touched = inputs.events.filter(
+        inputs.events.request_id.notnull(), inputs.events.timestamp < ibis.literal(periods.valid_start)
+    )
+    touched = touched.select("request_id", "item_id").distinct()
+    listed = inputs.candidates.select("request_id", "item_id").anti_join(touched, ["request_id", "item_id"])
+    pages = seeds.select("pseudo_id", "user_id", "market", "timestamp", clicked="item_id", request_id="source_id")
+    pool = pages.inner_join(listed, "request_id")
+    pool = pool.filter(pool.item_id != pool.clicked)
+    category = inputs.items.select("item_id", "category")
+    pool = pool.inner_join(category, "item_id")
+    pool = pool.inner_join(category.select(clicked="item_id", clicked_category="category"), "clicked")
+    similarity = title_cosines(pool.select("clicked", "item_id").distinct().to_pyarrow(), inputs)
+    pool = pool.inner_join(ibis.memtable(similarity), ["clicked", "item_id"])
+    pool = pool.filter((pool.category == pool.clicked_category) | (pool.cosine >= config.theta_neg))
+    order = ibis.window(group_by="pseudo_id", order_by=[pool.cosine.desc(), pool.item_id.asc()])
+    pool = pool.mutate(place=ibis.row_number().over(order))
+    chosen = pool.filter(pool.place < config.negatives_per_click)
+    return chosen.select("pseudo_id", "item_id", "user_id", "market", "timestamp")
+
+
+def pseudo_needs(seeds: ibis.Table, chosen: ibis.Table, config: SamplesConfig) -> ibis.Table:
+    """What query synthesis is asked: one need a positive, and one a negative where each has its own query."""
+    needs = seeds.select("user_id", "item_id", "market", "timestamp", need_id=seeds.pseudo_id)
+    if config.negative_query == "shared":
+        return needs
+    own = chosen.select("user_id", "item_id", "market", "timestamp", need_id=_negative_need(chosen))
+    return needs.union(own)
+
+
+def pseudo_rows(seeds: ibis.Table, chosen: ibis.Table, synthesised: ibis.Table, config: SamplesConfig) -> ibis.Table:
+    """Sample rows of the pseudo requests that got a query: the positive, and its negatives with it.
+
+    They keep their source domain, are never `exposed` (no search page showed them) and have no native label.
+    """
+    positives = seeds.inner_join(synthesised.select("query", "query_source", pseudo_id="need_id"), "pseudo_id")
+    positives = positives.mutate(click=ibis.literal(1, "int8"), label_source=ibis.literal("searchified"))
+    page = positives.select("pseudo_id", "domain", "query", "query_source")
+    if config.negative_query == "own":
+        chosen = chosen.mutate(need_id=_negative_need(chosen)).inner_join(synthesised, "need_id")
+        page = page.select("pseudo_id", "domain")
+    unclicked = chosen.inner_join(page, "pseudo_id").mutate(
+        click=ibis.literal(0, "int8"),
+        purchase=ibis.literal(0, "int8"),
+        label_source=ibis.literal("searchified_negative"),
+    )
+    columns = (
+        "item_id",
+        "user_id",
+        "market",
+        "domain",
+        "query",
+        "timestamp",
+        "click",
+        "purchase",
+        "label_source",
+        "query_source",
+    )
+    rows = positives.select(*columns, request_id="pseudo_id").union(unclicked.select(*columns, request_id="pseudo_id"))
+    nothing = ibis.literal(0, "int8")
+    return rows.mutate(exposed=nothing, native_click=nothing, native_purchase=nothing, split=ibis.literal("train"))
+
+
+def _negative_need(chosen: ibis.Table) -> ibis.Value:
+    return chosen.pseudo_id + "|" + chosen.item_id
+
+
+def event_fates(
+    events: ibis.Table,
+    credited: ibis.Table,
+    seeds: ibis.Table,
+    links: ibis.Table,
+    synthesised: ibis.Table,
+    periods: Periods,
+) -> ibis.Table:
+    """What became of every non-search click and purchase, exactly one fate each: event_id, type, domain, fate."""
+    credited = credited.select("event_id", credited_period="period")
+    seeds = seeds.select("pseudo_id", starter_id="event_id", seed_period="period")
+    answered = synthesised.select(pseudo_id="need_id").mutate(answered=True)
+    fates = events.left_join(credited, "event_id").drop("event_id_right")
+    fates = fates.left_join(links, "event_id").drop("event_id_right")
+    fates = fates.left_join(seeds, "pseudo_id").drop("pseudo_id_right")
+    fates = fates.left_join(answered, "pseudo_id").drop("pseudo_id_right")
+    kept = (fates.seed_period == "train") & fates.answered.notnull()
+    return fates.select(
+        "event_id",
+        "type",
+        "domain",
+        fate=ibis.cases(
+            (fates.timestamp >= ibis.literal(periods.valid_start), "after the boundary"),
+            (fates.credited_period == "train", "attributed"),
+            (fates.credited_period.notnull(), "attributed outside the training window"),
+            (fates.joined & kept, "joined its click"),
+            (fates.joined, "its click was not searchified"),
+            (fates.seed_period == "history", "before the training window"),
+            (fates.seed_period != "train", "censored"),
+            (fates.answered.isnull(), "no query"),
+            (fates.starter_id == fates.event_id, "searchified"),
+            else_="repeated on its page",
+        ),
+    )
+
+
+def title_cosines(pairs: pa.Table, inputs: Inputs) -> pa.Table:
+    """Cosines of pairs of titles (clicked, item_id); pairs without vectors are left out."""
+    values = pa.array(cosines(inputs.titles, pairs["clicked"], inputs.titles, pairs["item_id"]))
+    table = pairs.append_column("cosine", values)
+    return table.filter(pa.compute.is_finite(table["cosine"]))

@@ -1,0 +1,151 @@
+"""The volume report's figures: what each ES3 step adds, what became of every event, and how much labels leak."""
+
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.samples.entire_space import EntireSpace
+from components.samples.inputs import Inputs
+from components.samples.vectors import cosines, query_keys
+
+# Relative to exposed-only, as reported for the paper (arXiv 2603.24226): rows, click positives, requests.
+PAPER: dict[str, dict[str, float]] = {
+    "exposed only": {"rows": 1.0, "clicks": 1.0, "requests": 1.0},
+    "+ unexposed": {"rows": 3.0, "clicks": 1.0, "requests": 1.0},
+    "+ attribution": {"rows": 3.0, "clicks": 2.0, "requests": 1.0},
+    "+ searchification": {"rows": 5.0, "clicks": 4.0, "requests": 2.0},
+}
+
+
+def measure(made: EntireSpace, inputs: Inputs) -> dict[str, Any]:
+    """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks."""
+    samples = made.samples
+    train = samples.filter(pc.equal(samples["split"], "train"))
+    pseudo = train.filter(pc.equal(train["label_source"], "searchified"))
+    return {
+        "simulated": inputs.simulated,
+        "steps": steps(train),
+        "paper": PAPER,
+        "by_split": _grouped(samples, ["split", "domain", "label_source"]),
+        "events": {kind: _counts(made.fates.filter(pc.equal(made.fates["type"], kind))["fate"]) for kind in KINDS},
+        "tiers": {kind: _tiers(made.credited, kind) for kind in KINDS},
+        "misses": {kind: _counts(made.misses.filter(pc.equal(made.misses["type"], kind))["reason"]) for kind in KINDS},
+        "query_sources": _counts(pseudo["query_source"]),
+        "leak": leak(train, inputs),
+    }
+
+
+KINDS = ("click", "purchase")
+
+
+def steps(train: pa.Table) -> dict[str, dict[str, float]]:
+    """Rows, requests and positives of the training window after each step, and their ratios to exposed-only."""
+    search = pc.equal(train["domain"], "search")
+    exposed = pc.equal(train["exposed"], 1)
+    # An unexposed positive is there by attribution alone.
+    drawn = pc.and_(search, pc.or_(exposed, pc.equal(train["click"], 0)))
+    native, entire = ("native_click", "native_purchase"), ("click", "purchase")
+    stages = {
+        "exposed only": _volume(train.filter(exposed), *native),
+        "+ unexposed": _volume(train.filter(drawn), *native),
+        "+ attribution": _volume(train.filter(search), *entire),
+        "+ searchification": _volume(train, *entire),
+    }
+    base = stages["exposed only"]
+    return {
+        name: {**volume, **{f"{key}_ratio": round(volume[key] / base[key], 3) if base[key] else 0.0 for key in base}}
+        for name, volume in stages.items()
+    }
+
+
+def _volume(rows: pa.Table, click: str, purchase: str) -> dict[str, float]:
+    return {
+        "rows": rows.num_rows,
+        "requests": pc.count_distinct(rows["request_id"]).as_py(),
+        "clicks": pc.sum(rows[click]).as_py() or 0,
+        "purchases": pc.sum(rows[purchase]).as_py() or 0,
+    }
+
+
+def _counts(values: pa.ChunkedArray) -> dict[str, int]:
+    counted = {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
+    return dict(sorted(counted.items()))
+
+
+def _tiers(credited: pa.Table, kind: str) -> dict[str, int]:
+    inside = pc.and_(pc.equal(credited["type"], kind), pc.equal(credited["period"], "train"))
+    return _counts(credited.filter(inside)["tier"])
+
+
+def _grouped(samples: pa.Table, keys: list[str]) -> list[dict[str, Any]]:
+    groups = samples.group_by(keys).aggregate(
+        [
+            ([], "count_all"),
+            ("request_id", "count_distinct"),
+            ("native_click", "sum"),
+            ("click", "sum"),
+            ("purchase", "sum"),
+        ]
+    )
+    groups = groups.sort_by([(key, "ascending") for key in keys])
+    return list(groups.select(keys + [name for name in groups.column_names if name not in keys]).to_pylist())
+
+
+def leak(train: pa.Table, inputs: Inputs) -> dict[str, dict[str, float | None]]:
+    """How well one signal alone tells label 1 from 0, as AUC, in training rows of three kinds.
+
+    Natively exposed rows are the measure of what is honest; a higher value on pseudo rows is what query synthesis gave
+    away. Signals: `relevance` where the pair has a stored score, whether it has one at all, and the cosine of the
+    query's and the title's vector, which every pair has.
+    """
+    pairs = train.select(["market", "query", "item_id"])
+    scores = inputs.scores.select("market", "query", "item_id", "relevance")
+    numbered = ibis.memtable(pairs.append_column("row", pa.array(np.arange(train.num_rows))))
+    known = numbered.inner_join(scores, ["market", "query", "item_id"]).select("row", "relevance").to_pyarrow()
+    relevance = np.full(train.num_rows, np.nan)
+    relevance[known["row"].to_numpy()] = known["relevance"].to_numpy()
+    cosine = cosines(inputs.queries, query_keys(train["market"], train["query"]), inputs.titles, train["item_id"])
+
+    exposed = train["exposed"].to_numpy() == 1
+    search = pc.equal(train["domain"], "search").to_numpy()
+    groups = {
+        "native exposed": (exposed, train["native_click"].to_numpy() == 1),
+        "search, entire-space labels": (search, train["click"].to_numpy() == 1),
+        "pseudo": (~search, train["click"].to_numpy() == 1),
+    }
+    return {
+        name: _leak_of(relevance[chosen], cosine[chosen], positive[chosen])
+        for name, (chosen, positive) in groups.items()
+    }
+
+
+def _leak_of(relevance: np.ndarray, cosine: np.ndarray, positive: np.ndarray) -> dict[str, float | None]:
+    known = np.isfinite(relevance)
+    comparable = np.isfinite(cosine)
+    return {
+        "relevance_auc": auc(relevance[known], positive[known]),
+        "scored_auc": auc(known.astype(np.float64), positive),
+        "cosine_auc": auc(cosine[comparable], positive[comparable]),
+        "scored_share_of_positives": _share(known[positive]),
+        "scored_share_of_negatives": _share(known[~positive]),
+    }
+
+
+def _share(flags: np.ndarray) -> float | None:
+    return round(float(flags.mean()), 4) if len(flags) else None
+
+
+def auc(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Area under the ROC curve by ranks, ties at their mean rank; None where one class is absent."""
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return None
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(count)
+    mean_rank = last_rank - (count - 1) / 2
+    rank_sum = mean_rank[place][positive].sum()
+    return round(float((rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)), 4)
