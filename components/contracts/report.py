@@ -34,12 +34,15 @@ def write_report(path: Path, title: str, note: str, sections: Sequence[Section])
     Figures appear at their own height and the page's width.
     """
     body = [f"<h1>{html.escape(title)}</h1><p class=note>{html.escape(note)}</p>"]
-    for section in sections:
+    for number, section in enumerate(sections):
         body.append(f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.text)}</p>")
         body += [table.to_html(index=False, border=0, float_format="{:.4f}".format) for table in section.tables]
         body += [
-            figure.update_layout(template="plotly_white").to_html(full_html=False, include_plotlyjs=False)
-            for figure in section.figures
+            # Named, or plotly draws a random id and the page's digest changes from run to run.
+            figure.update_layout(template="plotly_white").to_html(
+                full_html=False, include_plotlyjs=False, div_id=f"figure-{number}-{place}"
+            )
+            for place, figure in enumerate(section.figures)
         ]
     page = (
         f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(title)}</title>"
