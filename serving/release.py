@@ -1,0 +1,56 @@
+"""A release folder as serving reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import read_manifest
+
+SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the manifest says.
+
+    Attributes:
+        path: the folder.
+        name: its first twelve digest characters.
+        markets: served markets, in the order of their codes.
+        has_search: whether it ranks, or scores relevance alone.
+    """
+
+    path: Path
+    name: str
+    markets: tuple[str, ...]
+    has_search: bool
+
+    @property
+    def repository(self) -> Path:
+        """Triton's model repository."""
+        return self.path / "triton"
+
+    @property
+    def features(self) -> Path:
+        """The latest feature tables."""
+        return self.path / "features"
+
+    def catalogue(self) -> pa.Table:
+        """Columns item_id, market, title, and category, price, brand where known."""
+        return pq.read_table(self.path / "catalogue.parquet")
+
+
+def open_release(path: Path) -> Release:
+    """Read a release's manifest.
+
+    Raises:
+        BadInput: not a release folder.
+    """
+    manifest = read_manifest(path)
+    kind = manifest.get("kind")
+    if kind not in (SEARCH_RELEASE, RELEVANCE_RELEASE):
+        raise BadInput(f"{path}: a directory of kind {kind!r}, not a release")
+    return Release(path, str(manifest["digest"])[:12], tuple(manifest["markets"]), kind == SEARCH_RELEASE)
