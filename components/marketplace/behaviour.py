@@ -17,7 +17,7 @@ HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 # Click chance = POSITION ** -EXAMINATION_DECAY * sigmoid(utility); purchase chance after a click
 # = sigmoid(PURCHASE_BIAS + PURCHASE_SLOPE * utility) (our choice).
-EXAMINATION_DECAY = 0.6
+EXAMINATION_DECAY = 0.5
 PURCHASE_BIAS, PURCHASE_SLOPE = -1.6, 0.5
 CART_CHANCE, CART_BEFORE_PURCHASE = 0.2, 0.8
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.contracts.text import normalise_title
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.lexicon.attributes import BRANDS
 from components.marketplace.lexicon.products import PRODUCT_TYPES, ProductType
@@ -127,7 +126,7 @@ def _prices(
     ways: Ways,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Local prices (P, I) and how each stands among its type's, in standard deviations (P, I)."""
-    spread = 0.65
+    spread = 0.85
     deviation = rng.normal(size=len(type_I)) * spread + np.where(brand_I == NONE, -0.15, 0.1)
     deviations = [deviation]
     if config.drift > 0:
@@ -175,5 +174,5 @@ def _titles(config: MarketplaceConfig, catalogue: Catalogue, ways: Ways) -> tupl
         if rng.random() < 0.45:
             letters = "".join(chr(65 + c) for c in rng.integers(26, size=2))
             code = f"{letters}{rng.integers(10, 9999)}"
-        titles.append(normalise_title(write_title(rng, stated, ways, code)))
+        titles.append(write_title(rng, stated, ways, code))
     return tuple(titles)

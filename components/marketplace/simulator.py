@@ -7,7 +7,7 @@ markets nor which others there are changes a market's rows.
 import resource
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ from components.marketplace.catalogue import make_catalogue
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.judgments import make_judgments
 from components.marketplace.queries import Queries, make_queries
+from components.marketplace.report import write_log_report
 from components.marketplace.search import SEARCH, make_searches, make_wants
-from components.marketplace.timeline import make_timeline, to_microseconds
+from components.marketplace.timeline import make_timeline, to_utc
 from components.marketplace.users import make_users
 from components.marketplace.world import make_ids, stream
 
@@ -60,6 +61,7 @@ def simulate(config: MarketplaceConfig, as_of: datetime, out: Path) -> None:
             table = pa.concat_tables([tables.pop(name) for tables in by_market])
             write_table(table, root / f"{name}.parquet")
             rows[name] = table.num_rows
+        write_log_report(root, simulated=True)
         write_manifest(
             root,
             "log",
@@ -68,7 +70,7 @@ def simulate(config: MarketplaceConfig, as_of: datetime, out: Path) -> None:
             metrics={"rows": rows},
             simulated=True,
             markets=list(config.markets),
-            as_of=datetime.fromtimestamp(to_microseconds(as_of) / 1e6, UTC).isoformat(),
+            as_of=to_utc(as_of).isoformat(),
         )
     seconds = time.perf_counter() - started
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

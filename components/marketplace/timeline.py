@@ -37,12 +37,11 @@ class Timeline:
 
 def make_timeline(config: MarketplaceConfig, market: str, as_of: datetime) -> Timeline:
     """The timeline of a market's log that ends at `as_of` (naive: taken as UTC)."""
-    end = to_microseconds(as_of)
+    end = (to_utc(as_of) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     drift = end - int(config.drift_days * DAY) if config.drift > 0 else end
     return Timeline(end - config.days * DAY, end, drift, _UTC_OFFSET[market])
 
 
-def to_microseconds(instant: datetime) -> int:
-    """Microseconds since 1970 of an instant (naive: taken as UTC)."""
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+def to_utc(instant: datetime) -> datetime:
+    """The instant in UTC; a naive one is taken as UTC."""
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)

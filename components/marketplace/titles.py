@@ -53,8 +53,8 @@ def write_title(rng: np.random.Generator, facts: Facts, ways: Ways, model: str) 
     rng.shuffle(tail)
     # A second name of the same thing, for the search engine's sake; in the second language as often as not.
     if rng.random() < 0.35:
-        other = ways.second if rng.random() < 0.5 else ways.language
-        tail.insert(0, pick(rng, facts.product.names[other], 0.3))
+        others = facts.product.names[ways.second if rng.random() < 0.5 else ways.language]
+        tail.insert(0, pick(rng, tuple(name for name in others if name != noun), 0.3))
     sayings = _sayings(rng, ways)
     words = " ".join(part for part in [*head, *sayings, *tail] if part)
     return _dress(rng, words, ways)
@@ -74,7 +74,7 @@ def _dress(rng: np.random.Generator, words: str, ways: Ways) -> str:
     if case < ways.shouting:
         words = words.upper()
     elif case < 0.6:
-        words = words.title() if words.isascii() else words[:1].upper() + words[1:]
+        words = " ".join(word[:1].upper() + word[1:] for word in words.split())
     if rng.random() < ways.promotion:
         place = rng.random()
         if place < 0.65:

@@ -1,0 +1,94 @@
+"""A picture of a log, simulated or not: how much of what, where, and what it looks like."""
+
+from pathlib import Path
+
+import duckdb
+import plotly.express as px
+
+from components.contracts.report import Section, write_report
+
+REPORT = "reports/marketplace.html"
+
+
+def write_log_report(root: Path, *, simulated: bool) -> None:
+    """Write `reports/marketplace.html` into a log directory, from the Parquet files that are there.
+
+    `simulated` says on the page whether the data is.
+    """
+    note = (
+        "Simulated data: every user, item, query, judgment and event on this page was drawn by the simulator."
+        if simulated
+        else "The log as it was handed in."
+    )
+    with duckdb.connect(config={"TimeZone": "UTC"}) as database:
+        for path in sorted(root.glob("*.parquet")):
+            database.read_parquet(str(path)).create_view(path.stem)
+        sections = [_judgments(database)]
+        if (root / "events.parquet").is_file():
+            sections = [_volumes(database), _clicks(database), _items(database), *sections]
+    write_report(root / REPORT, "Marketplace log", note, sections)
+
+
+def _volumes(database: duckdb.DuckDBPyConnection) -> Section:
+    requests = database.sql("""
+        SELECT r.market, r.domain, count(DISTINCT r.request_id) AS requests, count(*) AS candidates,
+               count(c.position) AS exposed
+        FROM requests r JOIN candidates c USING (request_id) GROUP BY ALL
+        """).df()
+    events = database.sql("""
+        SELECT u.market, e.domain, count(*) FILTER (e.type = 'click') AS clicks,
+               count(*) FILTER (e.type = 'cart') AS carts, count(*) FILTER (e.type = 'purchase') AS purchases,
+               count(*) FILTER (e.request_id IS NULL) AS events_without_request
+        FROM events e JOIN users u USING (user_id) GROUP BY ALL
+        """).df()
+    volumes = requests.merge(events, on=["market", "domain"], how="outer").fillna(0)
+    volumes = volumes.astype({name: int for name in volumes.columns if name not in ("market", "domain")})
+    figure = px.bar(volumes, x="market", y="clicks", color="domain", barmode="group", height=320)
+    text = "Requests with their full candidate lists, what of them was exposed, and what came of it."
+    return Section("Volumes by market and domain", text, [volumes], [figure])
+
+
+def _clicks(database: duckdb.DuckDBPyConnection) -> Section:
+    by_position = database.sql("""
+        WITH clicked AS (SELECT DISTINCT request_id, item_id FROM events WHERE type = 'click')
+        SELECT r.domain, c.position, count(*) AS exposed, count(k.item_id) / count(*) AS click_rate
+        FROM candidates c JOIN requests r USING (request_id) LEFT JOIN clicked k USING (request_id, item_id)
+        WHERE c.position IS NOT NULL GROUP BY ALL ORDER BY ALL
+        """).df()
+    daily = database.sql("""
+        SELECT date_trunc('day', timestamp) AS day, domain, count(*) AS events FROM events
+        WHERE type = 'click' GROUP BY ALL ORDER BY ALL
+        """).df()
+    figures = [
+        px.line(by_position, x="position", y="click_rate", color="domain", markers=True, height=320),
+        px.line(daily, x="day", y="events", color="domain", height=320, labels={"events": "clicks"}),
+    ]
+    text = "Click rate of exposed items by position (the first are better and looked at more), and clicks a day."
+    return Section("Clicks", text, figures=figures)
+
+
+def _items(database: duckdb.DuckDBPyConnection) -> Section:
+    examples = database.sql("""
+        SELECT market, title, category, brand, price FROM items
+        QUALIFY row_number() OVER (PARTITION BY market ORDER BY md5(item_id)) <= 4 ORDER BY market, title
+        """).df()
+    prices = database.sql("""
+        SELECT market, count(*) AS items, avg(length(title)) AS title_characters, quantile_cont(price, .1) AS price_p10,
+               median(price) AS price_median, quantile_cont(price, .9) AS price_p90
+        FROM items GROUP BY market ORDER BY market
+        """).df()
+    return Section("Items", "Prices in local currency; a few titles of each market.", [prices, examples])
+
+
+def _judgments(database: duckdb.DuckDBPyConnection) -> Section:
+    summary = database.sql("""
+        SELECT market, count(DISTINCT query_id) AS queries, count(*) AS pairs, avg(grade) AS mean_grade,
+               avg(CASE WHEN grade >= .5 THEN 1 ELSE 0 END) AS share_relevant
+        FROM judgments GROUP BY market ORDER BY market
+        """).df()
+    examples = database.sql("""
+        SELECT market, query, title, grade FROM judgments
+        QUALIFY row_number() OVER (PARTITION BY market ORDER BY md5(query_id || item_id)) <= 4
+        ORDER BY market, query
+        """).df()
+    return Section("Judgments", "Grades run from 0 to 1; relevant here means at least 0.5.", [summary, examples])
