@@ -1,0 +1,70 @@
+"""Gathering what a run leaves, and turning failures into messages."""
+
+import io
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from components.contracts.errors import BadInput, GateRefused
+from components.contracts.manifest import write_json, write_manifest
+from pipelines.runner import StepFailed, _explain, _StepOutput, parse_as_of, peak_memory, stage_seconds
+
+
+def _step(root: Path, step: str, output: str, seconds: float) -> None:
+    folder = root / "pipe-1" / step / output
+    folder.mkdir(parents=True)
+    manifest = write_manifest(folder, "x", {}, {})
+    write_json(folder / "manifest.json", manifest | {"run": {"seconds": seconds, "peak_rss_mb": 1.0}})
+
+
+def test_stage_seconds_sum_over_a_steps_outputs(tmp_path: Path) -> None:
+    _step(tmp_path, "encode", "encodings", 2.0)
+    _step(tmp_path, "encode", "experts", 1.0)
+    _step(tmp_path, "train", "model", 4.0)
+    assert stage_seconds(tmp_path) == {"encode": 3.0, "train": 4.0}
+
+
+def test_a_refused_gate_is_told_from_a_failed_step(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match=r"pipeline\.log"):
+        _explain(tmp_path, tmp_path, RuntimeError("task 'train' failed"))
+    verdict = tmp_path / "pipe-1" / "gate" / "verdict" / "verdict.json"
+    write_json(
+        verdict,
+        {"passed": False, "checks": [{"passed": False, "why": "AUC of TH too low"}, {"passed": True, "why": "fine"}]},
+    )
+    with pytest.raises(GateRefused, match="AUC of TH too low") as refused:
+        _explain(tmp_path, tmp_path, RuntimeError("task 'gate' failed"))
+    assert "fine" not in str(refused.value)
+
+
+def test_a_steps_own_messages_are_passed_on_without_kfps_echo(caplog: pytest.LogCaptureFixture) -> None:
+    log = io.StringIO()
+    with caplog.at_level(logging.INFO):
+        output = _StepOutput(log)
+        print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: Got executor_input:", file=output)
+        print('    {"inputs": 1}', file=output)
+        print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: encoded 12 pairs", file=output)
+    assert [record.message.strip() for record in caplog.records] == ["encoded 12 pairs"]
+    assert "Got executor_input" in log.getvalue()
+
+
+@pytest.mark.parametrize("text", ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T07:00:00+07:00"])
+def test_as_of_is_utc(text: str) -> None:
+    assert parse_as_of(text) == datetime(2026, 1, 31, tzinfo=UTC)
+
+
+def test_a_bad_as_of_is_refused() -> None:
+    with pytest.raises(BadInput, match="ISO 8601"):
+        parse_as_of("tomorrow")
+
+
+def test_peak_memory_sees_an_allocation() -> None:
+    with peak_memory(interval_s=0.01) as peak:
+        block = bytearray(b"x") * (200 * 2**20)
+        import time
+
+        time.sleep(0.2)
+        del block
+    assert peak[0] > 200
