@@ -4,6 +4,7 @@ A message names the file, the column, and how many of how many rows are at fault
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from components.contracts.casting import cast_column, refuse
 from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES, Column, TableSchema
@@ -72,7 +74,7 @@ def check_references(tables: Mapping[str, pa.Table], where: str) -> None:
             values = tables[schema.name][column]
             known = pc.is_in(values, value_set=tables[target][target_column].combine_chunks())
             dangling = pc.and_(pc.is_valid(values), pc.invert(known))
-            _refuse(dangling, values, f"{where}: {schema.name}.{column}", f"not found in {target}.{target_column}")
+            refuse(dangling, values, f"{where}: {schema.name}.{column}", f"not found in {target}.{target_column}")
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -104,44 +106,43 @@ def validate(table: pa.Table, schema: TableSchema, where: str, limits: Limits | 
 def _read(path: Path, schema: TableSchema) -> pa.Table:
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
-        # Declared types guide the CSV parser: ids such as "00123" stay strings. Null only where a null is allowed.
-        types = {
-            name: pa.string() if pa.types.is_timestamp(rule.type) else rule.type
-            for name, rule in schema.columns.items()
-        }
-        options = pa_csv.ConvertOptions(
-            column_types=types,
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=["", "NaN", "nan", "null"],
-        )
-        return pa_csv.read_csv(
-            path, convert_options=options, parse_options=pa_csv.ParseOptions(newlines_in_values=True)
-        )
+            # A folder called `market=ID` is just a folder: no columns from paths.
+            table = pq.read_table(path, partitioning=None)
+            table.validate(full=True)
+        else:
+            # Declared columns are read as text and cast later: an id "00123" and a query "nan" stay what they are.
+            options = pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(schema.columns, pa.string()), strings_can_be_null=True, null_values=[""]
+            )
+            parse = pa_csv.ParseOptions(newlines_in_values=True)
+            table = pa_csv.read_csv(path, convert_options=options, parse_options=parse)
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
         kind = "Parquet" if path.suffix == ".parquet" else "CSV"
         raise BadInput(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from error
+    repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if repeated:
+        raise BadInput(f"{path}: column {', '.join(repeated)} is there more than once in {table.num_rows} rows")
+    return table
 
 
 def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) -> pa.ChunkedArray:
-    values = _cast(values, rule, where)
+    values = cast_column(values, rule.type, where)
     absent = values.is_null(nan_is_null=True) if pa.types.is_floating(rule.type) else values.is_null()
     if not rule.nullable:
-        _refuse(absent, values, where, "null or NaN")
+        refuse(absent, values, where, "null or NaN")
     if rule.minimum is not None:
-        _refuse(pc.less(values, rule.minimum), values, where, f"below {rule.minimum:g}")
+        refuse(pc.less(values, rule.minimum), values, where, f"below {rule.minimum:g}")
     if rule.maximum is not None:
-        _refuse(pc.greater(values, rule.maximum), values, where, f"above {rule.maximum:g}")
+        refuse(pc.greater(values, rule.maximum), values, where, f"above {rule.maximum:g}")
     if pa.types.is_floating(rule.type):
-        _refuse(pc.is_inf(values), values, where, "infinite")
+        refuse(pc.is_inf(values), values, where, "infinite")
     if pa.types.is_string(rule.type):
         if not rule.blank:
-            _refuse(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), values, where, "blank")
+            refuse(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), values, where, "blank")
         if rule.max_chars is not None:
-            _refuse(
+            refuse(
                 pc.greater(pc.utf8_length(values), rule.max_chars),
                 values,
                 where,
@@ -150,32 +151,15 @@ def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) ->
     allowed = tuple(limits.markets) if rule.is_market else rule.values
     if allowed is not None:
         known = pc.is_in(values, value_set=pa.array(allowed, type=rule.type), skip_nulls=False)
-        _refuse(pc.and_(values.is_valid(), pc.invert(known)), values, where, f"not one of {', '.join(allowed)}")
+        refuse(pc.and_(values.is_valid(), pc.invert(known)), values, where, f"not one of {', '.join(allowed)}")
     if rule.is_past and limits.as_of is not None:
-        _refuse(
+        refuse(
             pc.greater(values, pa.scalar(limits.as_of, type=rule.type)),
             values,
             where,
             f"after {limits.as_of.isoformat()}",
         )
     return values
-
-
-def _cast(values: pa.ChunkedArray, rule: Column, where: str) -> pa.ChunkedArray:
-    if values.type == rule.type:
-        return values
-    try:
-        if pa.types.is_timestamp(rule.type) and pa.types.is_timestamp(values.type):
-            # Naive timestamps are UTC; nanoseconds are cut to the microseconds the stores keep.
-            if values.type.tz is None:
-                values = pc.assume_timezone(values, "UTC")
-            return values.cast(rule.type, safe=False)
-        return values.cast(rule.type)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(
-            f"{where}: {len(values)} rows of {values.type}, cannot be read as {rule.type} ({reason})"
-        ) from error
 
 
 def _check_key(table: pa.Table, schema: TableSchema, where: str) -> None:
@@ -188,11 +172,3 @@ def _check_key(table: pa.Table, schema: TableSchema, where: str) -> None:
         example = ", ".join(f"{name}={repeated[name][0].as_py()!r}" for name in schema.key)
         key = " + ".join(schema.key)
         raise BadInput(f"{where}: column {key}: duplicate ids in {extra} of {table.num_rows} rows (first: {example})")
-
-
-def _refuse(at_fault: pa.ChunkedArray, values: pa.ChunkedArray, where: str, problem: str) -> None:
-    count = pc.sum(at_fault).as_py() or 0
-    if count:
-        example = values.filter(at_fault)[0].as_py()
-        shown = repr(example) if len(repr(example)) <= 80 else repr(example)[:77] + "..."
-        raise BadInput(f"{where}: {problem} in {count} of {len(values)} rows (first: {shown})")

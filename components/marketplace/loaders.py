@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.contracts.casting import refuse
 from components.contracts.errors import BadInput
 from components.contracts.log import get_logger
 from components.contracts.manifest import file_digest, stage_directory, write_manifest
@@ -100,11 +101,9 @@ def _check_requests(requests: pa.Table, where: str) -> None:
     """Search requests state a query, others do not."""
     search = pc.equal(requests["domain"], "search")
     stated = requests["query"].is_valid()
-    for at_fault, problem in (
-        (pc.and_not(search, stated), "null in a search request"),
-        (pc.and_not(stated, search), "not null outside search"),
-    ):
-        _refuse(requests.filter(at_fault), requests.num_rows, f"{where}: column query: {problem}", "request_id")
+    column = f"{where}: column query"
+    refuse(pc.and_not(search, stated), requests["request_id"], column, "null in a search request")
+    refuse(pc.and_not(stated, search), requests["request_id"], column, "not null outside search")
 
 
 def _check_query_ids(judgments: pa.Table, where: str) -> None:
@@ -113,12 +112,6 @@ def _check_query_ids(judgments: pa.Table, where: str) -> None:
     normalised = pa.array([normalise_query(query) for query in meanings["query"].to_pylist()], pa.string())
     meanings = meanings.set_column(2, "query", normalised).group_by(["query_id", "market", "query"]).aggregate([])
     per_id = meanings.group_by("query_id").aggregate([([], "count_all")])
-    ambiguous = per_id.filter(pc.greater(per_id["count_all"], 1))
-    rows = judgments.filter(pc.is_in(judgments["query_id"], value_set=ambiguous["query_id"].combine_chunks()))
-    _refuse(rows, judgments.num_rows, f"{where}: column query_id: stands for several queries", "query_id")
-
-
-def _refuse(at_fault: pa.Table, n_rows: int, problem: str, example: str) -> None:
-    if at_fault.num_rows:
-        first = at_fault[example][0].as_py()
-        raise BadInput(f"{problem} in {at_fault.num_rows} of {n_rows} rows (first: {example} {first!r})")
+    ambiguous = per_id.filter(pc.greater(per_id["count_all"], 1))["query_id"]
+    at_fault = pc.is_in(judgments["query_id"], value_set=ambiguous.combine_chunks())
+    refuse(at_fault, judgments["query_id"], f"{where}: column query_id", "stands for several queries")
