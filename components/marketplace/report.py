@@ -20,7 +20,7 @@ def write_log_report(root: Path, *, simulated: bool) -> None:
         if simulated
         else "The log as it was handed in."
     )
-    with duckdb.connect(config={"TimeZone": "UTC"}) as database:
+    with duckdb.connect() as database:
         for path in sorted(root.glob("*.parquet")):
             database.read_parquet(str(path)).create_view(path.stem)
         sections = [_judgments(database)]
@@ -56,7 +56,7 @@ def _clicks(database: duckdb.DuckDBPyConnection) -> Section:
         WHERE c.position IS NOT NULL GROUP BY ALL ORDER BY ALL
         """).df()
     daily = database.sql("""
-        SELECT date_trunc('day', timestamp) AS day, domain, count(*) AS events FROM events
+        SELECT date_trunc('day', make_timestamp(epoch_us(timestamp))) AS day, domain, count(*) AS events FROM events
         WHERE type = 'click' GROUP BY ALL ORDER BY ALL
         """).df()
     figures = [
