@@ -29,7 +29,7 @@ def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfi
         engine = ibis.duckdb.connect()
         engine.raw_sql("SET TimeZone = 'UTC'")  # days are UTC days, wherever this runs
         inputs = read_inputs(engine, log, scores, encodings, as_of)
-        entire_space = make_samples(inputs, config, Periods.before(as_of, config))
+        entire_space = make_samples(engine, inputs, config, Periods.before(as_of, config))
         volumes = measure(entire_space, inputs)
         write_table(entire_space.samples, root / "samples.parquet")
         write_json(root / "volumes.json", volumes)

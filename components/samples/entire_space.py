@@ -6,7 +6,7 @@ import ibis
 import pyarrow as pa
 
 from components.contracts.errors import BadInput
-from components.contracts.schemas import SAMPLES
+from components.contracts.schemas import SAMPLES, SPLITS
 from components.contracts.tables import Limits, validate
 from components.samples.attribution import (
     attribute,
@@ -24,12 +24,13 @@ from components.samples.periods import Periods
 from components.samples.queries import search_clicks, synthesise
 from components.samples.searchification import (
     event_fates,
+    most_similar,
+    negative_pool,
     pseudo_needs,
     pseudo_requests,
     pseudo_rows,
-    similar_negatives,
 )
-from components.samples.vectors import nearest_past_queries
+from components.samples.vectors import nearest_past_queries, title_cosines
 
 
 @dataclass(frozen=True)
@@ -49,29 +50,41 @@ class EntireSpace:
     misses: pa.Table
 
 
-def make_samples(inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
-    """The three mechanisms in order: attribution over full candidate lists, then sampling, then searchification."""
-    native = search_rows(inputs, periods).cache()
-    events = elsewhere_events(inputs).cache()
-    matches = search_matches(events, native, inputs, config, periods).cache()
-    credited = attribute(matches).cache()
-    search = expand(label_rows(native, credited), config).cache()
-    if search.filter(search.split == "train").count().execute() == 0:
+def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
+    """The three mechanisms in order: attribution over full candidate lists, then sampling, then searchification.
+
+    `engine` holds the inputs and the tables between steps.
+    """
+
+    def keep(name: str, table: ibis.Table) -> ibis.Table:
+        return engine.create_table(name, obj=table)
+
+    native = keep("native", search_rows(inputs, periods))
+    events = keep("elsewhere", elsewhere_events(inputs))
+    matches = keep("matches", search_matches(events, native, inputs, config, periods))
+    credited = keep("credited", attribute(matches))
+    search = keep("search_samples", expand(label_rows(native, credited), config))
+    absent = sorted(set(SPLITS) - set(search.select("split").distinct().to_pyarrow()["split"].to_pylist()))
+    if absent:
         raise BadInput(
-            f"no search request in the training window, {periods.train_start.isoformat()} to "
-            f"{periods.train_end.isoformat()}: the log is too short or ends before as_of"
+            f"no search request in the {' and '.join(absent)} window of {periods}: the log is too short for these days, "
+            "or ends before as_of"
         )
 
-    all_seeds, links = (table.cache() for table in pseudo_requests(events, credited, config, periods))
+    all_seeds, links = pseudo_requests(events, credited, config, periods)
+    all_seeds, links = keep("seeds", all_seeds), keep("links", links)
     seeds = all_seeds.filter(all_seeds.period == "train")
-    chosen = similar_negatives(seeds, inputs, config, periods).cache()
-    needs = pseudo_needs(seeds, chosen, config).cache()
+    pool = keep("negative_pool", negative_pool(seeds, inputs, periods))
+    pairs = pool.select("clicked", "item_id").distinct().order_by("clicked", "item_id")
+    similarity = title_cosines(pairs.to_pyarrow(), inputs.titles)
+    chosen = keep("negatives", most_similar(pool, ibis.memtable(similarity), config))
+    needs = keep("needs", pseudo_needs(seeds, chosen, config))
     searches = inputs.requests.filter(inputs.requests.domain == "search")
     searched = searches.group_by("market", "query").aggregate(first_seen=searches.timestamp.min())
     nearest = nearest_past_queries(
         needs.order_by("need_id").to_pyarrow(), searched.to_pyarrow(), inputs.titles, inputs.queries
     )
-    synthesised = synthesise(needs, search_clicks(native), ibis.memtable(nearest)).cache()
+    synthesised = keep("synthesised", synthesise(needs, search_clicks(native), ibis.memtable(nearest)))
     pseudo = pseudo_rows(seeds, chosen, synthesised, config)
 
     columns = [name for name in SAMPLES.columns if name != "sample_id"]

@@ -84,7 +84,7 @@ def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Pa
     query_vectors = _read(encodings, QUERY_VECTORS, limits)
 
     def table(name: str, content: pa.Table) -> ibis.Table:
-        return engine.create_table(name, obj=content)
+        return engine.create_table(name, obj=ibis.memtable(content))
 
     return Inputs(
         items=table("items", _read(log, ITEMS, limits).select(["item_id", "market", "category"])),

@@ -29,6 +29,10 @@ class Periods:
         censored = valid - timedelta(days=config.censored_days)
         return cls(censored - timedelta(days=config.train_days), censored, valid, test)
 
+    def __str__(self) -> str:
+        starts = (f"{name} from {start:%Y-%m-%d %H:%M}" for name, start in vars(self).items())
+        return ", ".join(starts).replace("_start", "").replace("train_end", "censored") + " UTC"
+
     def period(self, timestamp: ibis.Value) -> ibis.Value:
         """Name of the period a timestamp falls into."""
         return ibis.cases(

@@ -5,13 +5,11 @@ a click: one positive, and the most similar unclicked items of the source reques
 """
 
 import ibis
-import pyarrow as pa
 
 from components.samples.config import SamplesConfig
 from components.samples.digests import row_digest
 from components.samples.inputs import Inputs
 from components.samples.periods import Periods
-from components.samples.vectors import cosines
 
 
 def pseudo_requests(
@@ -75,12 +73,10 @@ def _pseudo_id(events: ibis.Table) -> ibis.Value:
     return "pseudo-" + row_digest(page, events.item_id)
 
 
-def similar_negatives(seeds: ibis.Table, inputs: Inputs, config: SamplesConfig, periods: Periods) -> ibis.Table:
-    """The most similar items of each pseudo request's source page with which nothing happened there.
+def negative_pool(seeds: ibis.Table, inputs: Inputs, periods: Periods) -> ibis.Table:
+    """Items of each pseudo request's source page with which nothing happened there.
 
-    Similar: of the same category, or with title vectors at a cosine of `theta_neg` or more; the best
-    `negatives_per_click` by cosine, then by id. Columns: pseudo_id, item_id, and user_id, market, timestamp of
-    the pseudo request.
+    Columns: pseudo_id, user_id, market, timestamp of the pseudo request, clicked (its item), item_id, same_category.
     """
     touched = inputs.events.filter(
         inputs.events.request_id.notnull(), inputs.events.timestamp < ibis.literal(periods.valid_start)
@@ -93,9 +89,26 @@ def similar_negatives(seeds: ibis.Table, inputs: Inputs, config: SamplesConfig, 
     category = inputs.items.select("item_id", "category")
     pool = pool.inner_join(category, "item_id")
     pool = pool.inner_join(category.select(clicked="item_id", clicked_category="category"), "clicked")
-    similarity = title_cosines(pool.select("clicked", "item_id").distinct().to_pyarrow(), inputs)
-    pool = pool.inner_join(ibis.memtable(similarity), ["clicked", "item_id"])
-    pool = pool.filter((pool.category == pool.clicked_category) | (pool.cosine >= config.theta_neg))
+    return pool.select(
+        "pseudo_id",
+        "user_id",
+        "market",
+        "timestamp",
+        "clicked",
+        "item_id",
+        same_category=pool.category == pool.clicked_category,
+    )
+
+
+def most_similar(pool: ibis.Table, similarity: ibis.Table, config: SamplesConfig) -> ibis.Table:
+    """The negatives of each pseudo request, out of `negative_pool`.
+
+    Similar: of the same category, or with title vectors at a cosine of `theta_neg` or more; the best
+    `negatives_per_click` by cosine, then by id. `similarity` (clicked, item_id, cosine) was found apart by vectors;
+    a pair without one is no negative. Columns: pseudo_id, item_id, user_id, market, timestamp.
+    """
+    pool = pool.inner_join(similarity, ["clicked", "item_id"])
+    pool = pool.filter(pool.same_category | (pool.cosine >= config.theta_neg))
     order = ibis.window(group_by="pseudo_id", order_by=[pool.cosine.desc(), pool.item_id.asc()])
     pool = pool.mutate(place=ibis.row_number().over(order))
     chosen = pool.filter(pool.place < config.negatives_per_click)
@@ -182,10 +195,3 @@ def event_fates(
             else_="repeated on its page",
         ),
     )
-
-
-def title_cosines(pairs: pa.Table, inputs: Inputs) -> pa.Table:
-    """Cosines of pairs of titles (clicked, item_id); pairs without vectors are left out."""
-    values = pa.array(cosines(inputs.titles, pairs["clicked"], inputs.titles, pairs["item_id"]))
-    table = pairs.append_column("cosine", values)
-    return table.filter(pa.compute.is_finite(table["cosine"]))

@@ -60,6 +60,12 @@ def cosines(left: Vectors, left_keys: pa.ChunkedArray, right: Vectors, right_key
     return cosine_N
 
 
+def title_cosines(pairs: pa.Table, titles: Vectors) -> pa.Table:
+    """`pairs` (clicked, item_id) with the `cosine` of their titles; pairs without vectors are left out."""
+    cosine_N = cosines(titles, pairs["clicked"], titles, pairs["item_id"])
+    return pairs.append_column("cosine", pa.array(cosine_N)).filter(pa.array(np.isfinite(cosine_N)))
+
+
 def nearest_past_queries(needs: pa.Table, searched: pa.Table, titles: Vectors, queries: Vectors) -> pa.Table:
     """For each need the query nearest to its item's title, among those its market had searched strictly before.
 

@@ -1,0 +1,171 @@
+"""Hierarchical attribution on hand-made logs: every tier, every edge of the windows."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.samples.hand_log import HandLog, day
+
+T = day(-12)  # an event in the middle of the training window
+
+
+def test_click_prefers_exposed_to_a_later_unexposed_row(tmp_path: Path) -> None:
+    log = HandLog()
+    exposed = log.search(day(-12, hours=-20), "a b", exposed=1)
+    unexposed = log.search(day(-12, hours=-1), "b a", exposed=1)
+    click = log.event("click", "a", T)
+    made = log.make(tmp_path)
+    assert (made.fate(click), made.tier(click)) == ("attributed", "exposed")
+    row = made.row(exposed, "a")
+    assert (row["click"], row["native_click"], row["purchase"], row["label_source"]) == (1, 0, 0, "attributed")
+    assert made.row(unexposed, "a")["click"] == 0
+    assert made.pseudo.empty
+
+
+def test_click_goes_to_the_latest_request_of_the_best_tier(tmp_path: Path) -> None:
+    log = HandLog()
+    early = log.search(day(-12, hours=-9), "a", exposed=1)
+    late = log.search(day(-12, hours=-3), "a", exposed=1)
+    log.event("click", "a", T)
+    made = log.make(tmp_path)
+    assert made.row(late, "a")["click"] == 1
+    assert made.row(early, "a")["click"] == 0
+
+
+def test_unexposed_positive_is_kept_whatever_is_sampled(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-12, hours=-3), "a b c d e f", exposed=1)
+    click = log.event("click", "f", T)
+    made = log.make(tmp_path, unexposed_per_exposed=0)
+    assert made.tier(click) == "unexposed"
+    row = made.row(search, "f")
+    assert (row["click"], row["exposed"], row["label_source"], row["query_source"]) == (1, 0, "attributed", "native")
+    assert set(made.samples.query("request_id == @search")["item_id"]) == {"a", "f"}
+
+
+def test_purchase_prefers_clicked_then_exposed_then_unexposed(tmp_path: Path) -> None:
+    log = HandLog()
+    clicked = log.search(day(-14, hours=-3), "a b", exposed=2)
+    log.event("click", "a", day(-14, hours=-2), request=clicked)
+    exposed = log.search(day(-13), "a b", exposed=2)
+    unexposed = log.search(day(-12, hours=-1), "z a b", exposed=1)
+    first = log.event("purchase", "a", T, domain="shop")
+    second = log.event("purchase", "b", T, domain="shop")
+    third_search = log.search(day(-12, hours=-2), "z c", exposed=1)
+    third = log.event("purchase", "c", T, domain="shop")
+    made = log.make(tmp_path)
+    assert [made.tier(e) for e in (first, second, third)] == ["clicked", "exposed_not_clicked", "unexposed"]
+    row = made.row(clicked, "a")
+    assert (row["native_click"], row["native_purchase"], row["click"], row["purchase"]) == (1, 0, 1, 1)
+    assert (made.row(exposed, "b")["click"], made.row(exposed, "b")["purchase"]) == (1, 1)
+    assert made.row(exposed, "a")["purchase"] == 0
+    assert made.row(unexposed, "a")["purchase"] == 0
+    assert made.row(third_search, "c")["purchase"] == 1
+
+
+def test_a_search_click_after_the_purchase_is_no_click_tier(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-13), "a", exposed=1)
+    log.event("click", "a", day(-12, hours=5), request=search)
+    purchase = log.event("purchase", "a", T, domain="shop")
+    assert log.make(tmp_path).tier(purchase) == "exposed_not_clicked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "window"), [("click", 1), ("purchase", 3)], ids=["click within 1 day", "purchase within 3 days"]
+)
+def test_window_edges(tmp_path: Path, kind: str, window: int) -> None:
+    log = HandLog()
+    log.search(day(-12 - window), "edge", exposed=1)
+    log.search(day(-12 - window, microseconds=-1), "outside", exposed=1)
+    log.search(T, "same", exposed=1)
+    log.search(day(-12, microseconds=1), "after", exposed=1)
+    events = {item: log.event(kind, item, T) for item in ("edge", "outside", "same", "after")}
+    made = log.make(tmp_path)
+    credited = {item: made.tier(event) is not None for item, event in events.items()}
+    assert credited == {"edge": True, "outside": False, "same": False, "after": False}
+
+
+def test_relevance_below_the_markets_threshold_is_not_attributed(tmp_path: Path) -> None:
+    log = HandLog(thresholds={"TH": 0.5, "VN": 0.8})
+    log.relevance = {("phone", "at"): 0.5, ("phone", "below"): 0.4999, ("phone", "unscored"): None, ("dien", "v"): 0.7}
+    log.search(day(-12, hours=-1), "at below unscored", exposed=3)
+    log.item("v", market="VN")
+    log.search(day(-12, hours=-1), "v", query="dien", user="v", market="VN")
+    events = {item: log.event("click", item, T) for item in ("at", "below", "unscored")}
+    events["v"] = log.event("click", "v", T, user="v")
+    events["elsewhere"] = log.event("click", "elsewhere", T)
+    made = log.make(tmp_path)
+    assert {item: made.fate(e) for item, e in events.items()} == {
+        "at": "attributed",
+        "below": "searchified",
+        "unscored": "searchified",
+        "v": "searchified",
+        "elsewhere": "searchified",
+    }
+    reasons = made.result.misses.to_pandas().set_index("event_id")["reason"].to_dict()
+    assert reasons == {
+        events["below"]: "relevance below the market's threshold",
+        events["unscored"]: "pair has no relevance score",
+        events["v"]: "relevance below the market's threshold",
+        events["elsewhere"]: "no search held the item in time",
+    }
+
+
+def test_an_irrelevant_better_tier_does_not_hide_a_relevant_one(tmp_path: Path) -> None:
+    log = HandLog()
+    log.relevance = {("phone", "a"): 0.1}
+    log.search(day(-12, hours=-1), "a", exposed=1, query="phone")
+    other = log.search(day(-12, hours=-5), "z a", exposed=1, query="case")
+    click = log.event("click", "a", T)
+    made = log.make(tmp_path)
+    assert made.tier(click) == "unexposed"
+    assert made.row(other, "a")["click"] == 1
+
+
+def test_only_the_same_users_search_counts(tmp_path: Path) -> None:
+    log = HandLog()
+    log.search(day(-12, hours=-1), "a", user="someone else")
+    assert log.make(tmp_path).result.credited.num_rows == 0
+
+
+def test_an_event_is_credited_once_and_events_of_one_item_share_a_row(tmp_path: Path) -> None:
+    log = HandLog()
+    searches = [log.search(day(-12, hours=-h), "a", exposed=1) for h in (1, 2, 3)]
+    for minutes in range(4):
+        log.event("click", "a", day(-12, minutes=minutes))
+    log.event("purchase", "a", day(-12, hours=1))
+    made = log.make(tmp_path)
+    assert made.result.credited.num_rows == 5
+    rows = [made.row(search, "a") for search in searches]
+    assert [row["click"] for row in rows] == [1, 0, 0]
+    assert [row["purchase"] for row in rows] == [1, 0, 0]
+
+
+def test_a_credit_that_changes_nothing_leaves_the_row_native(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-12, hours=-3), "a", exposed=1)
+    log.event("click", "a", day(-12, hours=-2), request=search)
+    click = log.event("click", "a", T)
+    made = log.make(tmp_path)
+    assert made.fate(click) == "attributed"
+    assert made.row(search, "a")["label_source"] == "native"
+
+
+def test_a_search_event_without_its_request_is_nobodys(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-12, hours=-1), "a")
+    log.event("click", "a", T, request=None, domain="search")
+    made = log.make(tmp_path)
+    assert made.result.fates.num_rows == 0
+    assert made.row(search, "a")["click"] == 0
+
+
+def test_carts_are_no_labels(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-12, hours=-1), "a")
+    log.event("cart", "a", T, request=search)
+    log.event("cart", "a", T)
+    made = log.make(tmp_path)
+    assert made.row(search, "a")["click"] == 0
+    assert made.result.fates.num_rows == 0
