@@ -1,0 +1,114 @@
+"""Configuration of the relevance stage."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.contracts.config import StageConfig
+
+PAIR_TEMPLATE = "market: {market}\nquery: {query}\nitem: {item}"
+
+
+class ExpertConfig(StageConfig):
+    """One expert: where its weights come from and how a pair of texts becomes one vector.
+
+    Attributes:
+        name: its name everywhere (file names, Triton's `expert_<name>`).
+        family: architecture family, for people ("gemma3", "bert", ...).
+        source: `package:<name>` (weights that ship in a Python package), `tiny:<family>` (from scratch, for tests),
+            a local Hugging Face folder, or a hub id.
+        layer: number of transformer blocks kept, None for all. A middle layer serves frozen decoders best.
+        pooling: what of the token vectors makes the pair's vector.
+        template: input text, with {market}, {query} and {item}.
+        query_template, item_template: input texts where the expert encodes a single text, with {text}.
+        max_tokens: longer inputs lose their tail.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    family: str
+    source: str
+    layer: int | None = Field(default=None, ge=1)
+    pooling: Literal["mean", "last"] = "mean"
+    template: str = PAIR_TEMPLATE
+    query_template: str = "{text}"
+    item_template: str = "{text}"
+    max_tokens: int = Field(default=64, ge=8, le=8192)
+
+    @model_validator(mode="after")
+    def _templates_name_their_fields(self) -> Self:
+        if "{query}" not in self.template or "{item}" not in self.template:
+            raise ValueError(f"template of expert {self.name} lacks {{query}} or {{item}}")
+        if "{text}" not in self.query_template or "{text}" not in self.item_template:
+            raise ValueError(f"query_template or item_template of expert {self.name} lacks {{text}}")
+        return self
+
+
+GEMMA3_270M = ExpertConfig(name="gemma3-270m", family="gemma3", source="package:gemma3-270m", layer=12)
+E5_SMALL = ExpertConfig(
+    name="e5-small",
+    family="e5",
+    source="package:e5-small",
+    template="query: {query}\npassage: {item}",
+    query_template="query: {text}",
+    item_template="passage: {text}",
+)
+MINILM_L6 = ExpertConfig(name="minilm-l6", family="minilm", source="package:minilm-l6", template="{query} | {item}")
+
+
+class RelevanceConfig(StageConfig):
+    """Experts, mixture and training. Defaults are the laptop profile's: three frozen pretrained experts on two cores.
+
+    Attributes:
+        experts: in the order of the fusion's slots.
+        vectors: the expert that encodes single texts (title and query vectors).
+        top_k: experts a query is routed to.
+        grade_threshold: a judgment with at least this grade is a positive.
+        router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
+        fusion_hidden: widths of the fusion head's two hidden layers.
+        dropout: in the fusion head.
+        load_balance: weight of the router's load-balance loss.
+        temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
+        epochs: passes over the training rows at most; `max_steps` bounds them on large sets.
+        patience: epochs without a better validation loss before training stops.
+        learning_rate, weight_decay, batch_size: of AdamW.
+        folds: out-of-fold predictions come from this many groups of queries.
+        valid_fraction: share of the training queries kept for early stopping and choices.
+        bootstrap: resamples of queries behind every interval.
+        encode_tokens: padded tokens a batch while encoding.
+        seed: of folds, initial weights and batches.
+    """
+
+    experts: tuple[ExpertConfig, ...] = (GEMMA3_270M, E5_SMALL, MINILM_L6)
+    vectors: str = "e5-small"
+    top_k: int = Field(default=2, ge=1)
+    grade_threshold: float = Field(default=0.5, gt=0, le=1)
+    router_width: int = Field(default=16, ge=1)
+    ngram_buckets: int = Field(default=4096, ge=2)
+    max_ngrams: int = Field(default=48, ge=1)
+    fusion_hidden: tuple[int, int] = (128, 32)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    load_balance: float = Field(default=0.01, ge=0)
+    temperature_start: float = Field(default=1.0, gt=0)
+    temperature_end: float = Field(default=0.3, gt=0)
+    epochs: int = Field(default=30, ge=1)
+    max_steps: int = Field(default=600, ge=1)
+    patience: int = Field(default=5, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=256, ge=2)
+    folds: int = Field(default=5, ge=2)
+    valid_fraction: float = Field(default=0.15, gt=0, lt=1)
+    bootstrap: int = Field(default=200, ge=20)
+    encode_tokens: int = Field(default=2048, ge=64)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _experts_are_consistent(self) -> Self:
+        names = [expert.name for expert in self.experts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expert names repeat: {', '.join(names)}")
+        if self.vectors not in names:
+            raise ValueError(f"vectors names {self.vectors!r}, not one of the experts {', '.join(names)}")
+        if self.top_k > len(names):
+            raise ValueError(f"top_k is {self.top_k}, with {len(names)} experts")
+        return self

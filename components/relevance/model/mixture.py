@@ -1,0 +1,51 @@
+"""Router and fusion together, as trained, saved and served."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from components.relevance.model.fusion import ConcatFusion
+from components.relevance.model.router import Router
+from components.relevance.model.spec import MODEL_FILE, MixtureSpec
+
+ROUTER_FILE = "router.safetensors"
+FUSION_FILE = "fusion.safetensors"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A router, a fusion head, and the spec both were built from."""
+
+    router: Router
+    fusion: ConcatFusion
+    spec: MixtureSpec
+
+    @torch.inference_mode()
+    def score(self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Relevance float32 (B,) and chosen experts int64 (B, K), best first, from every expert's vectors (B, D_i)."""
+        experts_BK, mask_BN = self.router(ngrams_BG, market_B)
+        return self.fusion(*vectors, mask_BN), experts_BK
+
+    def save(self, directory: Path) -> None:
+        """Write model.json, router.safetensors and fusion.safetensors."""
+        self.spec.save(directory / MODEL_FILE)
+        for module, name in ((self.router, ROUTER_FILE), (self.fusion, FUSION_FILE)):
+            save_file({key: value.contiguous() for key, value in module.state_dict().items()}, directory / name)
+
+
+def new_mixture(spec: MixtureSpec) -> Mixture:
+    """A mixture with fresh weights."""
+    return Mixture(Router(spec), ConcatFusion(spec), spec)
+
+
+def load_mixture(directory: Path) -> Mixture:
+    """Read what `Mixture.save` wrote, in evaluation mode."""
+    mixture = new_mixture(MixtureSpec.load(directory / MODEL_FILE))
+    mixture.router.load_state_dict(load_file(directory / ROUTER_FILE))
+    mixture.fusion.load_state_dict(load_file(directory / FUSION_FILE))
+    mixture.router.eval().requires_grad_(False)
+    mixture.fusion.eval().requires_grad_(False)
+    return mixture

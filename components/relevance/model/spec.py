@@ -1,0 +1,103 @@
+"""What the relevance model is made of, as plain dataclasses that travel as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+EXPERTS_FILE = "experts.json"
+MODEL_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class ExpertSpec:
+    """One frozen expert as the `experts` directory holds it; its weights lie in the folder `name`.
+
+    Attributes:
+        name, family, source: as configured.
+        dim: width of its pooled vector.
+        layer: transformer blocks kept.
+        pooling: "mean" over the tokens, or "last" token.
+        template, query_template, item_template: input texts of a pair and of single texts.
+        max_tokens: longer inputs lose their tail.
+        pad_id: token id that fills batches.
+        licence: one line; the texts lie in the expert's folder.
+        digest: content digest of the expert's folder.
+    """
+
+    name: str
+    family: str
+    source: str
+    dim: int
+    layer: int
+    pooling: str
+    template: str
+    query_template: str
+    item_template: str
+    max_tokens: int
+    pad_id: int
+    licence: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class RouterSpec:
+    """The router's sizes: trigram hash buckets, trigrams read, embedding width."""
+
+    ngram_buckets: int
+    max_ngrams: int
+    width: int
+
+
+@dataclass(frozen=True)
+class FusionSpec:
+    """The fusion head's sizes: widths of its two hidden layers, and dropout while training."""
+
+    hidden: tuple[int, int]
+    dropout: float
+
+
+@dataclass(frozen=True)
+class MixtureSpec:
+    """A whole mixture: markets in the order of their codes, experts and their widths in the order of the slots."""
+
+    markets: tuple[str, ...]
+    experts: tuple[str, ...]
+    dims: tuple[int, ...]
+    top_k: int
+    router: RouterSpec
+    fusion: FusionSpec
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> MixtureSpec:
+        """Read what `save` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        first, second = content["fusion"]["hidden"]
+        return cls(
+            markets=tuple(content["markets"]),
+            experts=tuple(content["experts"]),
+            dims=tuple(content["dims"]),
+            top_k=content["top_k"],
+            router=RouterSpec(**content["router"]),
+            fusion=FusionSpec((first, second), content["fusion"]["dropout"]),
+        )
+
+
+def save_experts(directory: Path, specs: Sequence[ExpertSpec]) -> None:
+    """Write experts.json: the specs in slot order."""
+    content = json.dumps([asdict(spec) for spec in specs], indent=2, ensure_ascii=False)
+    (directory / EXPERTS_FILE).write_text(content + "\n", encoding="utf-8")
+
+
+def load_experts(directory: Path) -> tuple[ExpertSpec, ...]:
+    """The specs of an `experts` directory, in slot order."""
+    content: list[Mapping[str, Any]] = json.loads((directory / EXPERTS_FILE).read_text(encoding="utf-8"))
+    names = [field.name for field in fields(ExpertSpec)]
+    return tuple(ExpertSpec(**{name: entry[name] for name in names}) for entry in content)

