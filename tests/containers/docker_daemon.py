@@ -68,6 +68,8 @@ def running_daemon(data_root: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for mounted in (state / "exec" / "netns").glob("*"):  # dockerd leaves its network namespaces mounted
+            subprocess.run(["umount", mounted], check=False, capture_output=True)
         shutil.rmtree(state, ignore_errors=True)
 
 

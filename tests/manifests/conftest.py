@@ -1,0 +1,53 @@
+"""Rendered manifests and the schemas to hold them against."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.manifests.schemas import Schemas
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+RENDERINGS = ["base", *sorted(f"overlays/{folder.name}" for folder in (MANIFESTS / "overlays").iterdir())]
+
+
+@pytest.fixture(scope="session")
+def crds() -> Path:
+    """CRDs beside the checkout (ARCHIPELAGO_CRDS or ../shared/crds); skips where there are none."""
+    default = Path(__file__).resolve().parents[3] / "shared" / "crds"
+    folder = Path(os.environ.get("ARCHIPELAGO_CRDS", default))
+    if not folder.is_dir():
+        pytest.skip(f"no CRDs at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def schemas(crds: Path) -> Schemas:
+    """Schemas of Kubernetes and of the CRDs."""
+    return Schemas(crds)
+
+
+def render(name: str) -> list[dict[str, Any]]:
+    """The manifests that `kubectl kustomize` makes of `manifests/<name>`; skips where there is no kubectl."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl to render manifests with")
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", MANIFESTS / name], check=True, capture_output=True, text=True, timeout=60
+    )
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+@pytest.fixture(scope="session", params=RENDERINGS)
+def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """Each rendering in turn: the base and every overlay."""
+    return render(request.param)
+
+
+@pytest.fixture(scope="session")
+def base_manifests() -> list[dict[str, Any]]:
+    """The base's manifests; tests that spoil them copy them first."""
+    return render("base")
