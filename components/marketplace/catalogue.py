@@ -126,7 +126,7 @@ def _prices(
     ways: Ways,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Local prices (P, I) and how each stands among its type's, in standard deviations (P, I)."""
-    spread = 0.85
+    spread = 1.1
     deviation = rng.normal(size=len(type_I)) * spread + np.where(brand_I == NONE, -0.15, 0.1)
     deviations = [deviation]
     if config.drift > 0:
@@ -135,7 +135,9 @@ def _prices(
         deviations.append(deviation + config.drift * moves)
     median = np.array([t.price for t in types])[type_I] * ways.dollar
     deviation_PI = np.stack(deviations)
-    price_PI = np.maximum(np.round(median * np.exp(deviation_PI) / ways.step), 1) * ways.step
+    # Most prices are round, some end in odd hundreds.
+    step_I = ways.step * np.where(rng.random(len(type_I)) < 0.6, 10.0, 1.0)
+    price_PI = np.maximum(np.round(median * np.exp(deviation_PI) / step_I), 1) * step_I
     return np.round(price_PI, 2), (deviation_PI / spread).astype(np.float32)
 
 
@@ -168,10 +170,10 @@ def _titles(config: MarketplaceConfig, catalogue: Catalogue, ways: Ways) -> tupl
             facts.brand,
             facts.feature if rng.random() < 0.93 else None,
             facts.colour if rng.random() < 0.9 else None,
-            facts.spec if rng.random() < 0.9 else None,
+            facts.spec if rng.random() < 0.75 else None,
         )
         code = ""
-        if rng.random() < 0.45:
+        if rng.random() < 0.25:
             letters = "".join(chr(65 + c) for c in rng.integers(26, size=2))
             code = f"{letters}{rng.integers(10, 9999)}"
         titles.append(write_title(rng, stated, ways, code))

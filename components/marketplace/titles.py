@@ -51,21 +51,32 @@ def write_title(rng: np.random.Generator, facts: Facts, ways: Ways, model: str) 
     colour = pick(rng, COLOURS[facts.colour][language()], 0.7) if facts.colour else ""
     tail = [facts.spec or "", colour, model]
     rng.shuffle(tail)
+    # Some sellers say what there is to say, some do not stop.
+    verbosity = rng.gamma(1.2)
     # A second name of the same thing, for the search engine's sake; in the second language as often as not.
-    if rng.random() < 0.35:
+    if rng.random() < 0.3 * verbosity:
         others = facts.product.names[ways.second if rng.random() < 0.5 else ways.language]
         tail.insert(0, pick(rng, tuple(name for name in others if name != noun), 0.3))
-    sayings = _sayings(rng, ways)
-    words = " ".join(part for part in [*head, *sayings, *tail] if part)
-    return _dress(rng, words, ways)
+    words = " ".join(part for part in [*head, *_sayings(rng, ways, verbosity)] if part)
+    return _dress(rng, _append(rng, words, [part for part in tail if part], ways), ways)
 
 
-def _sayings(rng: np.random.Generator, ways: Ways) -> list[str]:
-    count = min(int(rng.poisson(1.1)), 4)
+def _sayings(rng: np.random.Generator, ways: Ways, verbosity: float) -> list[str]:
+    count = min(int(rng.poisson(verbosity)), 5)
     phrases = [SELLING[ways.language][i] for i in rng.permutation(len(SELLING[ways.language]))[:count]]
     if rng.random() < 0.25:
         phrases.append(pick(rng, AUDIENCE[ways.language], 0.0))
     return phrases
+
+
+def _append(rng: np.random.Generator, words: str, tail: list[str], ways: Ways) -> str:
+    """Sizes, colours and codes behind the words: plain, set off by punctuation, or in brackets."""
+    if not tail or rng.random() > ways.punctuation:
+        return " ".join([words, *tail])
+    joint = (" - ", ", ", " / ", " | ")[int(rng.integers(4))]
+    if rng.random() < 0.2:
+        return f"{words} ({', '.join(tail)})"
+    return words + joint + (joint if joint == ", " else " ").join(tail)
 
 
 def _dress(rng: np.random.Generator, words: str, ways: Ways) -> str:

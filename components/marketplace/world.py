@@ -26,6 +26,7 @@ class Ways:
         dollar: local price of one US dollar, at marketplace price levels.
         step: prices are whole multiples of this.
         promotion: chance that a title carries seller spam (in front, behind, or both).
+        punctuation: chance that sizes, colours and codes are set off by punctuation.
         shouting: chance that a title is in capitals.
     """
 
@@ -36,16 +37,17 @@ class Ways:
     dollar: float
     step: float
     promotion: float
+    punctuation: float
     shouting: float
 
 
 WAYS: dict[str, Ways] = {
-    "ID": Ways("id", "en", 0.25, {"id": 0.8, "en": 0.2}, 9000.0, 100.0, 0.2, 0.12),
-    "MY": Ways("ms", "en", 0.35, {"ms": 0.65, "en": 0.25, "zh": 0.1}, 3.0, 0.1, 0.35, 0.08),
-    "PH": Ways("tl", "en", 0.45, {"tl": 0.6, "en": 0.4}, 35.0, 1.0, 0.35, 0.08),
-    "SG": Ways("en", "zh", 0.12, {"en": 0.75, "zh": 0.25}, 1.3, 0.1, 0.3, 0.04),
-    "TH": Ways("th", "en", 0.2, {"th": 0.8, "en": 0.2}, 25.0, 1.0, 0.35, 0.0),
-    "VN": Ways("vi", "en", 0.1, {"vi": 0.8, "en": 0.2}, 19000.0, 1000.0, 0.25, 0.1),
+    "ID": Ways("id", "en", 0.25, {"id": 0.8, "en": 0.2}, 9000.0, 100.0, 0.11, 0.7, 0.07),
+    "MY": Ways("ms", "en", 0.35, {"ms": 0.65, "en": 0.25, "zh": 0.1}, 3.0, 0.1, 0.35, 0.4, 0.08),
+    "PH": Ways("tl", "en", 0.45, {"tl": 0.6, "en": 0.4}, 35.0, 1.0, 0.35, 0.4, 0.08),
+    "SG": Ways("en", "zh", 0.12, {"en": 0.75, "zh": 0.25}, 1.3, 0.1, 0.3, 0.5, 0.04),
+    "TH": Ways("th", "en", 0.2, {"th": 0.8, "en": 0.2}, 25.0, 1.0, 0.35, 0.3, 0.0),
+    "VN": Ways("vi", "en", 0.1, {"vi": 0.8, "en": 0.2}, 19000.0, 500.0, 0.15, 0.5, 0.05),
 }
 
 
