@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.containers.conftest import REPOSITORY, ROLES
+from tests.containers.conftest import BASE, REPOSITORY, ROLES
 from tests.containers.docker_daemon import docker
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]  # the first test waits for the builds
@@ -112,3 +112,14 @@ def test_labels_say_what_an_image_is(docker_host: str, images: Mapping[str, str]
         labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image, host=docker_host))
         assert labels["org.opencontainers.image.title"] == "Archipelago"
         assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+
+
+def test_triton_image_adds_tokenizers_alone(docker_host: str, images: Mapping[str, str]) -> None:
+    # NVIDIA's image can't be pulled here; what is added to it can be tried on any Python.
+    docker(
+        *("build", "--network", "host", "--target", "triton", "--tag", "archipelago-triton:latest"),
+        *("--build-arg", f"TRITON_BASE={BASE}", "--file", REPOSITORY / "components" / "Dockerfile", REPOSITORY),
+        host=docker_host,
+    )
+    script = "import os, tokenizers; print(os.getuid())"
+    assert run(docker_host, "archipelago-triton:latest", "python3", "-c", script).strip() == "1000"
