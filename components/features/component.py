@@ -1,0 +1,38 @@
+"""KFP components of the features stage."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Input, Output
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def build(
+    log: Input[Dataset],
+    scores: Input[Dataset],
+    config: str,
+    as_of: str,
+    features: Output[Dataset],
+    report: Output[HTML],
+) -> None:
+    """Feature tables of a log, one a Feast view, and their report."""
+    import shutil
+    from datetime import datetime
+    from pathlib import Path
+
+    from components.features.config import FeaturesConfig
+    from components.features.tables import REPORT, build_feature_tables
+
+    settings = FeaturesConfig.model_validate_json(config)
+    build_feature_tables(
+        Path(log.path), Path(scores.path), settings, datetime.fromisoformat(as_of), Path(features.path)
+    )
+    shutil.copyfile(Path(features.path) / REPORT, report.path)
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def join(features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]) -> None:
+    """Every sample with its features as they were known at its time."""
+    from pathlib import Path
+
+    from components.features.join import join_training_set
+
+    join_training_set(Path(features.path), Path(log.path), Path(samples.path), Path(training_set.path))

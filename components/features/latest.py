@@ -1,0 +1,57 @@
+"""The latest slice of feature tables: the newest row a key, which a release carries and serving materialises."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+
+from components.contracts.errors import BadInput
+from components.contracts.features import VIEWS
+from components.contracts.manifest import atomic_directory, input_digest, read_manifest, write_manifest
+from components.contracts.tables import write_table
+
+KIND = "features-latest"
+
+
+def latest_slice(features: Path, as_of: datetime, out: Path) -> None:
+    """Write to `out` the newest row of each key of each view known at `as_of` (a naive time is UTC).
+
+    Raises:
+        BadInput: `features` has no manifest or lacks a view's file.
+    """
+    source = read_manifest(features)
+    with atomic_directory(out) as root:
+        rows = {}
+        for view in VIEWS:
+            table = latest_rows(features, view, as_of)
+            write_table(table, root / f"{view}.parquet")
+            rows[view] = table.num_rows
+        write_manifest(
+            root,
+            KIND,
+            config={},
+            inputs={"features": input_digest(features)},
+            metrics={"rows": rows},
+            as_of=as_utc(as_of).isoformat(),
+            markets=source["markets"],
+            simulated=source["simulated"],
+        )
+
+
+def latest_rows(features: Path, view: str, as_of: datetime) -> pa.Table:
+    """The newest row a key of one view with event_timestamp <= `as_of`, in key order."""
+    path = features / f"{view}.parquet"
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    table = ibis.duckdb.connect().read_parquet(path)
+    known = table.filter(table.event_timestamp <= ibis.literal(as_utc(as_of)))
+    keys = list(VIEWS[view])
+    age = ibis.row_number().over(ibis.window(group_by=keys, order_by=known.event_timestamp.desc()))
+    newest = known.mutate(age=age)
+    return newest.filter(newest.age == 0).drop("age").order_by(keys).to_pyarrow().cast(table.schema().to_pyarrow())
+
+
+def as_utc(time: datetime) -> datetime:
+    """`time` in UTC; a naive one is taken to be UTC already."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

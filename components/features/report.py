@@ -1,0 +1,126 @@
+"""The features report: what is covered and how values are distributed, by market, at the tables' last instant."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.contracts.features import VIEWS, Feature, stored_features
+from components.contracts.report import Section, write_report
+from components.features.counts import keyed_searches
+from components.features.latest import latest_rows
+from components.features.source import Source
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def write_features_report(path: Path, tables: Path, source: Source, as_of: datetime, simulated: bool) -> None:
+    """Write the HTML report of the feature tables in folder `tables`, built from `source`."""
+    values = _values(tables, source, as_of)
+    summary = _summary(values)
+    measured = "Simulated data." if simulated else "Logged data."
+    sections = [
+        Section("Tables", "One file a Feast view; a row holds until the key's next row.", [_table_sizes(tables)]),
+        Section(
+            "Coverage",
+            "Share of a market's users, items, searched queries, and (query, candidate) pairs of searches that have a "
+            "value. A query is known from the midnight after its first search, a sequence from a user's first click "
+            "or purchase.",
+            figures=[_coverage(summary)],
+        ),
+        Section(
+            "Distributions",
+            "Boxes span the quartiles, whiskers the 5th to the 95th percentile. Sequences are shown by their length.",
+            figures=[_boxes(str(name), group) for name, group in summary.groupby("feature", sort=False)],
+        ),
+        Section("Figures", tables=[summary]),
+    ]
+    write_report(path, "Features", f"{measured} Values as known at {as_of.isoformat()}.", sections)
+
+
+def _values(tables: Path, source: Source, as_of: datetime) -> Mapping[str, pd.DataFrame]:
+    """Feature -> market and value of each of its entities (NaN where it has none), for features that have an order."""
+    searches = keyed_searches(source)
+    pairs = searches.inner_join(source.candidates.select("request_id", "item_id"), "request_id")
+    entities = {
+        ("user_id",): source.users.select("user_id", "market"),
+        ("item_id",): source.items.select("item_id", "market"),
+        ("query_key",): source.query_keys.select("query_key", "market").distinct(),
+        ("query_key", "item_id"): pairs.select("query_key", "item_id", "market").distinct(),
+    }
+    frames = {keys: table.to_pandas() for keys, table in entities.items()}
+    values = {}
+    for view, keys in VIEWS.items():
+        shown = [feature for feature in stored_features(view) if feature.kind != "categorical"]
+        if not shown:
+            continue
+        rows = latest_rows(tables, view, as_of)
+        numbers = pa.table({key: rows[key] for key in keys} | {f.name: _number(rows[f.name], f) for f in shown})
+        merged = frames[keys].merge(numbers.to_pandas(), on=list(keys), how="left")
+        for feature in shown:
+            values[feature.name] = merged[["market", feature.name]].set_axis(["market", "value"], axis=1)
+    return values
+
+
+def _number(column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:
+    return pc.list_value_length(column) if feature.kind == "sequence" else column
+
+
+def _summary(values: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """feature, market, entities, coverage, mean and quantiles, a row a feature and market."""
+    parts = []
+    for name, frame in values.items():
+        groups = frame.groupby("market")["value"]
+        part = groups.quantile(np.array(_QUANTILES)).unstack().set_axis([f"p{round(q * 100)}" for q in _QUANTILES], axis=1)
+        part.insert(0, "entities", groups.size())
+        part.insert(1, "coverage", groups.count() / groups.size())
+        part.insert(2, "mean", groups.mean())
+        part.insert(0, "feature", name)
+        parts.append(part.reset_index())
+    return pd.concat(parts, ignore_index=True)[["feature", "market", *parts[0].columns[2:]]]
+
+
+def _table_sizes(tables: Path) -> pd.DataFrame:
+    rows = []
+    for view, keys in VIEWS.items():
+        times = pq.read_table(tables / f"{view}.parquet", columns=["event_timestamp"])["event_timestamp"]
+        span = pc.min_max(times).as_py()
+        rows.append((view, " + ".join(keys), len(times), span["min"], span["max"]))
+    return pd.DataFrame(rows, columns=["view", "key", "rows", "first", "last"])
+
+
+def _coverage(summary: pd.DataFrame) -> go.Figure:
+    shares = summary.pivot_table(index="feature", columns="market", values="coverage", sort=False)
+    heatmap = go.Heatmap(
+        z=shares.to_numpy(),
+        x=list(shares.columns),
+        y=list(shares.index),
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        texttemplate="%{z:.2f}",
+    )
+    return go.Figure(heatmap).update_layout(
+        height=120 + 26 * len(shares), yaxis={"autorange": "reversed"}, margin={"l": 180, "t": 30}
+    )
+
+
+def _boxes(name: str, group: pd.DataFrame) -> go.Figure:
+    low, first, middle, third, high = (group[f"p{round(q * 100)}"] for q in _QUANTILES)
+    box = go.Box(
+        x=group["market"],
+        q1=first,
+        median=middle,
+        q3=third,
+        lowerfence=low,
+        upperfence=high,
+        mean=group["mean"],
+        boxpoints=False,
+    )
+    return go.Figure(box).update_layout(title=name, height=260, margin={"t": 50, "b": 30})

@@ -1,0 +1,94 @@
+"""Feature tables: one Parquet file a Feast view, each row valid from its event_timestamp until the key's next row.
+
+A request at time t may read rows with event_timestamp <= t; these hold only what happened before their timestamp.
+Definitions are Ibis expressions, run on DuckDB here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+
+from components.contracts.errors import BadInput
+from components.contracts.features import VIEWS, stored_features
+from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_manifest
+from components.contracts.schemas import TIMESTAMP
+from components.contracts.tables import write_table
+from components.features.config import FeaturesConfig
+from components.features.counts import item_stats, query_stats, user_stats
+from components.features.latest import as_utc
+from components.features.profiles import item_profile, relevance, user_profile
+from components.features.report import write_features_report
+from components.features.sequences import user_sequences
+from components.features.source import ALWAYS, SECONDS_A_DAY, Source, open_source
+
+KIND = "features"
+REPORT = "reports/features.html"
+_TYPES = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+
+
+def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of: datetime, out: Path) -> None:
+    """Write the feature tables of a log as known at `as_of` (no row is later; a naive time is UTC), and their report.
+
+    Raises:
+        BadInput: a table of the log or the scores is missing, lacks a column or holds times before the year 2000.
+    """
+    as_of = as_utc(as_of)
+    manifest = read_manifest(log)
+    simulated = bool(manifest.get("simulated", False))
+    source = open_source(log, scores)
+    _check_times(source, log)
+    with stage_directory(out) as root:
+        rows = {}
+        for view, expression in feature_tables(source, config, as_of).items():
+            table = _stored(expression, view)
+            write_table(table, root / f"{view}.parquet")
+            rows[view] = table.num_rows
+        write_features_report(root / REPORT, root, source, as_of, simulated)
+        write_manifest(
+            root,
+            KIND,
+            config.model_dump(mode="json"),
+            {"log": input_digest(log), "scores": input_digest(scores)},
+            metrics={"rows": rows},
+            packages=["duckdb", "ibis-framework"],
+            as_of=as_of.isoformat(),
+            markets=manifest["markets"],
+            simulated=simulated,
+        )
+
+
+def feature_tables(source: Source, config: FeaturesConfig, as_of: datetime) -> Mapping[str, ibis.Table]:
+    """The expression of each view's rows up to `as_of`: join keys, features and event_timestamp."""
+    last_day = int(as_of.timestamp()) // SECONDS_A_DAY
+    items = item_profile(source)
+    sequences = user_sequences(source, items)
+    return {
+        "user_profile": user_profile(source),
+        "user_stats": user_stats(source, last_day),
+        "user_sequences": sequences.filter(sequences.event_timestamp <= ibis.literal(as_of)),
+        "item_profile": items,
+        "item_stats": item_stats(source, config, last_day),
+        "query_stats": query_stats(source, config, last_day),
+        "relevance": relevance(source),
+    }
+
+
+def _stored(table: ibis.Table, view: str) -> pa.Table:
+    """The rows of a view in the order and types its file has, sorted so that equal inputs give equal bytes."""
+    keys = VIEWS[view]
+    schema = pa.schema(
+        [pa.field(key, pa.string()) for key in keys]
+        + [pa.field(feature.name, _TYPES[feature.kind]) for feature in stored_features(view)]
+        + [pa.field("event_timestamp", TIMESTAMP)]
+    )
+    return table.order_by([*keys, "event_timestamp"]).select(schema.names).to_pyarrow().cast(schema)
+
+
+def _check_times(source: Source, log: Path) -> None:
+    for name, table in (("requests", source.requests), ("events", source.events)):
+        early = table.filter(table.timestamp < ibis.literal(ALWAYS)).count().execute()
+        if early:
+            raise BadInput(f"{log / name}.parquet: column timestamp: before {ALWAYS.date()} in {early} rows")

@@ -1,0 +1,56 @@
+"""Feast definitions: entities, one feature view a table, and the feature service of the current model version.
+
+Generated from `components.contracts.features`, the one list of features; a model version names its own service, so that
+two versions can be trained and served side by side from one registry.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+from feast.types import Array, FeastType, Float32, Int64
+from feast.value_type import ValueType
+
+from components.contracts.features import FEATURE_SERVICE, VIEWS, Feature, stored_features
+
+# Views whose keys all belong to the request; the others describe a candidate item.
+REQUEST_KEYS = frozenset({"user_id", "query_key"})
+REQUEST_VIEWS: tuple[str, ...] = tuple(view for view, keys in VIEWS.items() if REQUEST_KEYS.issuperset(keys))
+CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in REQUEST_VIEWS)
+
+TIMESTAMP_FIELD = "event_timestamp"
+
+_ENTITIES = {"user_id": "user", "item_id": "item", "query_key": "query"}
+_TYPES: dict[str, FeastType] = {"numeric": Float32, "categorical": Int64, "sequence": Array(Int64)}
+
+
+def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]:
+    """Everything to apply: entities, views over the Parquet files `tables`/<view>.parquet, and the feature service.
+
+    A view's rows hold until the key's next row (no time to live): tables state when a value ends, with zeros.
+    """
+    entities = {key: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for key, name in _ENTITIES.items()}
+    views = [
+        FeatureView(
+            name=view,
+            entities=[entities[key] for key in keys],
+            schema=[_field(feature) for feature in stored_features(view)],
+            source=FileSource(
+                name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD
+            ),
+            ttl=timedelta(0),
+        )
+        for view, keys in VIEWS.items()
+    ]
+    return [*entities.values(), *views, FeatureService(name=FEATURE_SERVICE, features=views)]
+
+
+def service_references(store: FeatureStore, views: tuple[str, ...]) -> list[str]:
+    """What the model version's feature service reads of some views, in Feast's notation: ``view:feature``."""
+    service = store.get_feature_service(FEATURE_SERVICE)
+    features = {p.name: [f.name for f in p.features] for p in service.feature_view_projections}
+    return [f"{view}:{feature}" for view in views for feature in features[view]]
+
+
+def _field(feature: Feature) -> Field:
+    return Field(name=feature.name, dtype=_TYPES[feature.kind])
