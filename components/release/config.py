@@ -16,7 +16,8 @@ class ReleaseConfig(StageConfig):
         deadline_ms: after this long no further micro-batch is started for them.
         batch_delay_us: how long a GPU's dynamic batcher gathers.
         golden_requests: search requests a market whose offline answers go into the release.
-        golden_items: candidates of each.
+        golden_items: candidates of each, at most.
+        golden_pairs: pairs a market whose offline relevance goes into the release.
         seed: chooses golden requests and parity cases.
     """
 
@@ -26,6 +27,7 @@ class ReleaseConfig(StageConfig):
     max_computed: int = Field(default=32, ge=0)
     deadline_ms: int = Field(default=5000, ge=0)
     batch_delay_us: int = Field(default=2000, ge=0)
-    golden_requests: int = Field(default=8, ge=2)
-    golden_items: int = Field(default=20, ge=2, le=32)
+    golden_requests: int = Field(default=6, ge=1)
+    golden_items: int = Field(default=16, ge=2, le=32)
+    golden_pairs: int = Field(default=8, ge=1)
     seed: int = 7

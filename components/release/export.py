@@ -1,5 +1,6 @@
 """PyTorch modules to ONNX, each compared with its module before it may enter a release."""
 
+import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -56,7 +57,9 @@ def export_onnx(module: nn.Module, example: Sequence[Tensor], signature: Signatu
     Notes about the exporting machine's source files are removed, so that equal models have equal bytes.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    any_size = torch.export.Dim.DYNAMIC
+    shapes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in signature.dynamic)
+    parameters = inspect.signature(module.forward).parameters.values()
+    takes_any_number = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     program = torch.onnx.export(
         module.eval(),
         tuple(example),
@@ -64,7 +67,7 @@ def export_onnx(module: nn.Module, example: Sequence[Tensor], signature: Signatu
         verbose=False,
         input_names=list(signature.inputs),
         output_names=list(signature.outputs),
-        dynamic_shapes=tuple(dict.fromkeys(axes, any_size) for axes in signature.dynamic),
+        dynamic_shapes=(shapes,) if takes_any_number else shapes,
     )
     assert program is not None
     for graph in (program.model.graph, *(function.graph for function in program.model.functions.values())):
