@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from components.contracts.errors import BadInput
+from serving.triton_server import triton_environment
 from tests.manifests.conftest import MANIFESTS
 from tests.manifests.pods import Manifest, pods, runtime_of
 from tests.manifests.rules import RULES, flags
@@ -55,6 +57,32 @@ def test_transformer_knows_its_flags(base_manifests: Manifests) -> None:
     assert python == "python"
     shown = subprocess.run([sys.executable, *module, "--help"], check=True, capture_output=True, text=True, timeout=120)
     assert [flag for flag in flags(transformer) if flag not in shown.stdout] == []
+
+
+def test_triton_knows_its_flags(manifests: Manifests) -> None:
+    try:
+        venv = triton_environment()
+    except BadInput as reason:
+        pytest.skip(str(reason))
+    server = next(venv.glob("lib/python3.*/site-packages/pytriton/tritonserver"))
+    libraries = subprocess.run(
+        [venv / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    shown = subprocess.run(
+        [server / "bin" / "tritonserver", "--help"],
+        env={"LD_LIBRARY_PATH": f"{server.parents[1] / 'nvidia_pytriton.libs'}:{libraries}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    known = shown.stdout + shown.stderr
+    assert "--model-repository" in known
+    assert [
+        flag for flag in flags(one(manifests, "ServingRuntime")["spec"]["containers"][0]) if flag not in known
+    ] == []
 
 
 Spoil = Callable[[Manifests], None]
