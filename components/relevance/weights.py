@@ -56,7 +56,9 @@ def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[
                 digest=facts["digest"],
             )
         )
-        _logger.info("expert %s: %s, %s layers; licence: %s", config.name, config.source, facts["layer"], facts["licence"])
+        _logger.info(
+            "expert %s: %s, %s layers; licence: %s", config.name, config.source, facts["layer"], facts["licence"]
+        )
     save_experts(directory, specs)
     return tuple(specs)
 
@@ -66,6 +68,9 @@ def prepare_expert(config: ExpertConfig) -> Path:
     folder = cache_directory() / "experts" / f"{config.name}-{_key(config)[:16]}"
     if (folder / _FACTS).is_file():
         return folder
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     _logger.info("expert %s: preparing weights of %s (once)", config.name, config.source)
     with atomic_directory(folder) as staging:
         licence = _fill(config, staging)
@@ -114,7 +119,9 @@ def _fetch(config: ExpertConfig) -> Path:
         return Path(snapshot_download(config.source, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"expert {config.name}: {config.source} is no folder and cannot be fetched ({reason})") from error
+        raise BadInput(
+            f"expert {config.name}: {config.source} is no folder and cannot be fetched ({reason})"
+        ) from error
 
 
 def _copy_pretrained(source: Path, folder: Path, layers: int | None) -> None:

@@ -33,6 +33,8 @@ class LastTokenPooling(nn.Module):
 
 POOLINGS: dict[str, type[nn.Module]] = {"mean": MeanPooling, "last": LastTokenPooling}
 
+_WITH_POOLER = ("bert", "roberta", "xlm-roberta")
+
 
 class Expert(nn.Module):
     """Token ids to one vector a pair; exports to ONNX with a dynamic batch and sequence.
@@ -60,12 +62,14 @@ def load_expert(experts: Path, spec: ExpertSpec) -> Expert:
     Transformers is imported here, because only the trunk needs it.
     """
     from transformers import AutoConfig, AutoModel
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     folder = experts / spec.name
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     # A decoder's cache of keys and values would only cost time here.
     config.use_cache = False
-    trunk = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True)
-    if hasattr(trunk, "pooler"):
-        trunk.pooler = None  # BERT's pooler is no part of the checkpoint, nor of our vector
+    # BERT's own pooler is no part of our vector.
+    no_pooler = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
+    trunk = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, local_files_only=True, **no_pooler)
     return Expert(trunk, spec.pooling).eval().requires_grad_(False)
