@@ -80,7 +80,8 @@ def compare_columns(
     """Compare the columns of two frames in every market of either, and over all markets.
 
     Both frames have a column `market`, every spec's column and its entity's. Missing values (NaN, None, infinite) are
-    left out of a distribution and compared as a share of their own.
+    left out of a distribution and compared as a share of their own. A spec named "market" is the mix of markets, and is
+    compared over all of them only.
     """
     compared = ColumnsCompared([], [])
     for window in _windows(reference, current, config):
@@ -89,11 +90,8 @@ def compare_columns(
             compared.findings.append(untested("market", window.market, EVERY_COLUMN, window.rows, why))
             continue
         for spec in specs:
-            _compare_column(window, spec, config, compared)
-        if window.market == EVERY_MARKET:
-            _compare_column(
-                window, ColumnSpec("market", "categorical", specs[0].scope, specs[0].entity), config, compared
-            )
+            if spec.name != "market" or window.frame["market"].nunique() > 1:
+                _compare_column(window, spec, config, compared)
     return compared
 
 
@@ -158,7 +156,7 @@ def _compare_missing(
 
 
 def _above(threshold: float, floor: float) -> float:
-    """The higher of both. With few entities the floor may be the score itself, which then must not count as above it."""
+    """The higher of both; with few entities the floor may be the score itself, which then does not reach it."""
     return max(threshold, floor * (1 + 1e-6))
 
 

@@ -1,8 +1,8 @@
 """Population stability index on counts, and how large it gets without any drift.
 
-Rows of a log are not independent: one user's requests share every user feature, an item's exposures share every item
-feature. Counting rows as if they were makes PSI's usual threshold cry wolf in small markets. So the score without drift
-is measured: if nothing changed, each entity's rows of the two windows could be swapped. Swapping entities at random many
+Rows of a log are not independent: a user's rows share tastes, an item's exposures share every count of that item.
+Counting rows as if they were makes PSI's usual threshold cry wolf in small markets. So the score without drift is
+measured: if nothing changed, an entity's rows of the two windows could be swapped. Swapping entities at random many
 times gives the distribution of the score, whose upper quantile is the column's noise floor (our choice; a paired
 permutation test with the entity as its unit).
 
@@ -29,8 +29,8 @@ def psi(reference_PB: np.ndarray, current_PB: np.ndarray) -> np.ndarray:
 def bins(reference: np.ndarray, current: np.ndarray) -> np.ndarray:
     """Bin codes of two numeric samples without NaN, reference first, binned as Evidently does.
 
-    More than 20 distinct reference values: equal widths over both samples, their number by Sturges' rule. Otherwise each
-    distinct value is a bin.
+    More than 20 distinct reference values: equal widths over both samples, their number by Sturges' rule. Otherwise
+    each distinct value is a bin.
     """
     both = np.concatenate([reference, current])
     if len(np.unique(reference)) > _MAX_EXACT_VALUES:
@@ -62,6 +62,29 @@ def noise_floor(reference_KB: np.ndarray, current_KB: np.ndarray, swaps_PK: np.n
     if (reference_PB.sum(1) == 0).any() or (current_PB.sum(1) == 0).any():
         return float("inf")
     return float(np.quantile(psi(reference_PB, current_PB), quantile))
+
+
+def auc(scores: np.ndarray, is_current: np.ndarray) -> float:
+    """ROC AUC (ties count half) of telling current rows from reference rows by a score."""
+    entities = np.zeros(len(scores), dtype=np.int64)
+    return float(swapped_auc(scores, is_current, entities, np.zeros((1, 1)))[0])
+
+
+def swapped_auc(scores: np.ndarray, is_current: np.ndarray, entities: np.ndarray, swaps_PK: np.ndarray) -> np.ndarray:
+    """AUC (P,) of n scores when entities' windows are swapped; NaN where a draw empties a window."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    num_entities = swaps_PK.shape[1]
+    reference_K2, current_K2 = (
+        np.stack(
+            [np.bincount(entities[part], weights, num_entities) for weights in (np.ones(part.sum()), ranks[part])], 1
+        )
+        for part in (~is_current, is_current)
+    )
+    reference_P2, current_P2 = swapped(reference_K2, current_K2, swaps_PK)
+    rows = reference_P2[:, 0] * current_P2[:, 0]
+    above = current_P2[:, 1] - current_P2[:, 0] * (current_P2[:, 0] + 1) / 2
+    return np.asarray(np.divide(above, rows, out=np.full(len(rows), np.nan), where=rows > 0))
 
 
 def _shares(counts_PB: np.ndarray) -> np.ndarray:

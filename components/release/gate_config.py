@@ -6,7 +6,7 @@ from components.contracts.config import StageConfig
 
 
 class GateConfig(StageConfig):
-    """Floors a release must reach. Defaults are our choice: low enough for seed noise, high enough to stop a broken model.
+    """Floors a release must reach; defaults are our choice, below seed noise and above a broken model.
 
     Attributes:
         min_relevance_auc: of every market with enough judgments.

@@ -1,0 +1,112 @@
+"""The drift page for people: verdicts by market, a heatmap of market x column, then every finding."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from components.contracts.report import Section, write_report
+from components.monitoring.findings import Finding
+
+_SCOPES = {
+    "feature": "Features",
+    "label": "Features",
+    "missing": "Missing values",
+    "prediction": "Predictions",
+    "embedding": "Embeddings",
+}
+_ROW_PIXELS = 26
+
+
+def write_page(path: Path, summary: Mapping[str, Any], findings: Sequence[Finding]) -> None:
+    """Write the page of a drift.json content (`findings.summarise`) and its findings."""
+    sections = [_verdict(summary)]
+    for title in dict.fromkeys(_SCOPES.values()):
+        shown = [f for f in findings if _SCOPES.get(f.scope) == title and f.tested]
+        if shown:
+            sections.append(Section(title, _READING[title], figures=[_heatmap(shown)]))
+    expected = [f for f in findings if f.expected and f.score is not None]
+    if expected:
+        text = "These columns move by construction, so they are shown and not judged."
+        sections.append(Section("Expected to move", text, tables=[_table(expected)]))
+    if summary["untested"]:
+        text = "Nothing is said of these: they did not pass, they were not tested."
+        sections.append(Section("Not tested", text, tables=[pd.DataFrame(summary["untested"])]))
+    sections.append(Section("All tested columns", "", tables=[_table([f for f in findings if f.tested])]))
+    write_report(path, _title(summary), _note(summary), sections)
+
+
+_READING = {
+    "Features": (
+        "PSI of the current window against the reference window; a star marks a drifted column: at or above both its "
+        "threshold and the noise floor of its market. 'all' is every market together."
+    ),
+    "Missing values": "Change of the share of rows without a value.",
+    "Predictions": "PSI of predicted click probabilities, test days against validation days.",
+    "Embeddings": "ROC AUC of telling current from reference vectors, of users unseen in training; 0.5 is no drift.",
+}
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    found = "Drift found" if summary["drifted"] else "No drift found"
+    return f"{found} ({'expected' if summary['expected'] else 'not expected'} by the profile)"
+
+
+def _note(summary: Mapping[str, Any]) -> str:
+    data = {True: "Simulated data. ", False: "Logged data. ", None: ""}[summary["simulated"]]
+    windows = "; ".join(f"{name}: {value}" for name, value in summary["windows"].items())
+    return f"{data}{windows}."
+
+
+def _verdict(summary: Mapping[str, Any]) -> Section:
+    rows = [
+        {
+            "market": market,
+            "verdict": "not tested" if not (v["tested"] or v["because"]) else "drifted" if v["drifted"] else "no drift",
+            "columns tested": v["tested"],
+            "drifted": v["drifted_columns"],
+            "share": v["share"],
+            "because of": ", ".join(v["because"]),
+        }
+        for market, v in summary["shares"].items()
+    ]
+    text = "A market drifts when enough of its columns do, or its predictions or embeddings do."
+    return Section("Verdict by market", text, tables=[pd.DataFrame(rows)])
+
+
+def _heatmap(findings: Sequence[Finding]) -> go.Figure:
+    frame = pd.DataFrame(
+        [{"market": f.market, "column": f.column, "score": f.score, "drifted": f.drifted} for f in findings]
+    )
+    columns, markets = list(dict.fromkeys(frame["column"])), list(dict.fromkeys(frame["market"]))
+    scores = frame.pivot(index="column", columns="market", values="score").loc[columns, markets]
+    drifted = frame.pivot(index="column", columns="market", values="drifted").loc[columns, markets]
+    text = scores.map(lambda score: "" if np.isnan(score) else f"{score:.2f}") + drifted.map(
+        lambda is_drifted: " *" if is_drifted is True else ""
+    )
+    top = max(f.threshold or 0.0 for f in findings)
+    figure = go.Figure(
+        go.Heatmap(
+            z=scores.to_numpy(), x=markets, y=columns, text=text.to_numpy(), texttemplate="%{text}",
+            colorscale="YlOrRd", zmin=0.5 if findings[0].scope == "embedding" else 0, zmax=top, xgap=2, ygap=2,
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
+    return figure.update_layout(height=160 + _ROW_PIXELS * len(columns), margin={"l": 160, "t": 30, "b": 50})
+
+
+def _table(findings: Sequence[Finding]) -> pd.DataFrame:
+    ordered = sorted(findings, key=lambda f: -((f.score or 0) / (f.threshold or 1)))
+    return pd.DataFrame(
+        [
+            {
+                "market": f.market, "column": f.column, "scope": f.scope, "method": f.method, "score": f.score,
+                "threshold": f.threshold, "drifted": "yes" if f.drifted else "", "reference rows": f.rows_reference,
+                "current rows": f.rows_current, "note": f.why,
+            }
+            for f in ordered
+        ]
+    )  # fmt: skip
