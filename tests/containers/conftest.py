@@ -14,11 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.containers.docker_daemon import docker, missing_parts, running_daemon
+from tests.containers.roles import BASE, REPOSITORY, ROLES
 from tests.containers.stand_in_base import base_digest, make_base
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-ROLES = ("data", "train", "monitor", "serve")
-BASE = "python:3.11-slim"
 
 
 @pytest.fixture(scope="session")

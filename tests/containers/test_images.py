@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.containers.conftest import BASE, REPOSITORY, ROLES
 from tests.containers.docker_daemon import docker
+from tests.containers.roles import BASE, REPOSITORY, ROLES
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]  # the first test waits for the builds
 

@@ -1,18 +1,13 @@
 """Rendered manifests and the schemas to hold them against."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.manifests.rendering import RENDERINGS, render
 from tests.manifests.schemas import Schemas
-
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
-RENDERINGS = ["base", *sorted(f"overlays/{folder.name}" for folder in (MANIFESTS / "overlays").iterdir())]
 
 
 @pytest.fixture(scope="session")
@@ -29,16 +24,6 @@ def crds() -> Path:
 def schemas(crds: Path) -> Schemas:
     """Schemas of Kubernetes and of the CRDs."""
     return Schemas(crds)
-
-
-def render(name: str) -> list[dict[str, Any]]:
-    """The manifests that `kubectl kustomize` makes of `manifests/<name>`; skips where there is no kubectl."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("no kubectl to render manifests with")
-    rendered = subprocess.run(
-        ["kubectl", "kustomize", MANIFESTS / name], check=True, capture_output=True, text=True, timeout=60
-    )
-    return list(yaml.safe_load_all(rendered.stdout))
 
 
 @pytest.fixture(scope="session", params=RENDERINGS)

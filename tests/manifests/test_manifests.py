@@ -11,8 +11,8 @@ import yaml
 
 from components.contracts.errors import BadInput
 from serving.triton_server import triton_environment
-from tests.manifests.conftest import MANIFESTS
 from tests.manifests.pods import Manifest, pods, runtime_of
+from tests.manifests.rendering import MANIFESTS
 from tests.manifests.rules import RULES, flags
 from tests.manifests.schemas import Schemas
 
