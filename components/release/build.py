@@ -1,0 +1,261 @@
+"""Build a release: one folder with everything that is served, named by the digest of its content."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from components.contracts.blend import Blend
+from components.contracts.errors import BadInput, GateRefused
+from components.contracts.features import FEATURE_SERVICE
+from components.contracts.log import get_logger
+from components.contracts.manifest import (
+    MANIFEST,
+    file_digest,
+    input_digest,
+    package_versions,
+    read_json,
+    read_manifest,
+    stage_directory,
+    write_json,
+)
+from components.features.latest import latest_slice
+from components.release.blobs import store_large_files
+from components.release.cards import data_card, model_card
+from components.release.catalogue import write_catalogue
+from components.release.config import ReleaseConfig
+from components.release.export import EXPORTERS
+from components.release.golden import write_relevance_golden, write_search_golden
+from components.release.models import export_experts, export_mixture, export_ranker
+from components.release.repository import write_relevance_model, write_search_model
+from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
+from components.relevance.scoring import RelevanceScorer
+
+logger = get_logger(__name__)
+
+SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
+NAME_DIGITS = 12
+REPORTS = "reports"
+_LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README*")
+
+
+@dataclass(frozen=True)
+class RelevanceInputs:
+    """Output directories of the relevance half of a run, and what was judged about it."""
+
+    log: Path
+    experts: Path
+    encodings: Path
+    model: Path
+    scores: Path
+    drift: Path
+    verdict: Path
+
+
+@dataclass(frozen=True)
+class RankingInputs:
+    """Output directories of the ranking half of a run."""
+
+    samples: Path
+    features: Path
+    ranker: Path
+
+
+def build_release(
+    relevance: RelevanceInputs,
+    ranking: RankingInputs | None,
+    config: ReleaseConfig,
+    as_of: datetime,
+    out: Path,
+) -> Path:
+    """Export, check, describe and name a release under `out`.
+
+    Args:
+        relevance: inputs of every release.
+        ranking: inputs of a search release; None builds a relevance-only one.
+        config: limits, tolerances and sizes.
+        as_of: the instant whose features the release carries.
+        out: folder that receives the release; nothing of it is left there if building fails.
+
+    Returns:
+        `out`/<first twelve digits of the content's digest>.
+
+    Raises:
+        GateRefused: the verdict says so.
+        ParityError: an exported model differs from its PyTorch module by more than the tolerance.
+        BadInput: inputs are of different runs' shapes.
+    """
+    verdict = read_json(relevance.verdict / "verdict.json")
+    if not verdict["passed"]:
+        raise GateRefused(f"gate refused the release (verdict: {relevance.verdict / 'verdict.json'})")
+    mixture = MixtureSpec.load(relevance.model / MODEL_FILE)
+    experts = load_experts(relevance.experts)
+    log = read_manifest(relevance.log)
+    _check_agreement(mixture, experts, log)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".building-") as scratch:
+        root = Path(scratch) / "release"
+        (root / "golden").mkdir(parents=True)
+        scorer = RelevanceScorer.load(relevance.model, relevance.experts)
+        parity = [
+            *export_mixture(root / "triton", relevance.model, config),
+            *export_experts(root / "triton", relevance.experts, experts, config),
+        ]
+        write_relevance_model(root / "triton", mixture, experts, relevance.experts, config)
+        write_catalogue(relevance.log, root / "catalogue.parquet")
+        write_relevance_golden(relevance.encodings, scorer, mixture.markets, config, root / "golden")
+        if ranking:
+            parity.append(export_ranker(root / "triton", ranking.ranker, config))
+            blend = Blend.load(ranking.ranker / "blend.json")
+            blend.save(root / "blend.json")
+            write_search_model(root / "triton", blend, config)
+            latest_slice(ranking.features, as_of, root / "features")
+            write_search_golden(
+                relevance.log,
+                relevance.scores,
+                ranking.features,
+                ranking.ranker,
+                scorer,
+                mixture.markets,
+                config,
+                as_of,
+                root / "golden",
+            )
+        inputs = _directories(relevance, ranking)
+        _copy_licences(relevance.experts, experts, root / "licenses")
+        _copy_reports(inputs, root / REPORTS)
+        facts = _facts(root, inputs, mixture, experts, config, as_of, log, [p.as_dict() for p in parity], ranking)
+        _write_cards(root, inputs, experts, log, facts, ranking)
+        facts["large_files"] = store_large_files(root)
+        facts["digest"] = release_digest(root, facts["large_files"])
+        write_json(root / MANIFEST, facts)
+        target = out / str(facts["digest"])[:NAME_DIGITS]
+        if not target.exists():  # else the same content is there already, perhaps being served
+            root.rename(target)
+    logger.info("release %s", target)
+    return target
+
+
+def build_release_stage(
+    relevance: RelevanceInputs,
+    ranking: RankingInputs | None,
+    config: ReleaseConfig,
+    as_of: datetime,
+    stage: Path,
+) -> dict[str, Any]:
+    """`build_release` as a pipeline step: `stage` holds the release's folder and a manifest that names it.
+
+    Returns:
+        The release's manifest.
+    """
+    with stage_directory(stage) as root:
+        built = build_release(relevance, ranking, config, as_of, root)
+        facts = read_manifest(built)
+        write_json(root / MANIFEST, {"kind": "releases", "release": built.name, "digest": facts["digest"]})
+    return facts
+
+
+def release_digest(root: Path, known: Mapping[str, str] | None = None) -> str:
+    """Hex SHA-256 over names and contents of a release's files, manifests and reports left out.
+
+    Reports describe how a release was made, are never served, and hold random element ids: equal models, features and
+    catalogue make the same release. `known` maps relative paths to digests computed already.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != MANIFEST):
+        name = path.relative_to(root).as_posix()
+        if not name.startswith(f"{REPORTS}/"):
+            digest.update(f"{name}\0{(known or {}).get(name) or file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_agreement(mixture: MixtureSpec, experts: tuple[ExpertSpec, ...], log: Mapping[str, Any]) -> None:
+    slots = [(expert.name, expert.dim) for expert in experts]
+    if slots != list(zip(mixture.experts, mixture.dims, strict=True)):
+        raise BadInput(f"experts {slots} are not the ones the relevance model was trained on: {mixture.experts}")
+    if list(mixture.markets) != list(log["markets"]):
+        raise BadInput(f"relevance model of markets {mixture.markets}, log of markets {tuple(log['markets'])}")
+
+
+def _directories(relevance: RelevanceInputs, ranking: RankingInputs | None) -> dict[str, Path]:
+    found = {
+        "log": relevance.log,
+        "experts": relevance.experts,
+        "encodings": relevance.encodings,
+        "relevance_model": relevance.model,
+        "scores": relevance.scores,
+        "drift": relevance.drift,
+        "verdict": relevance.verdict,
+    }
+    if ranking:
+        found |= {"samples": ranking.samples, "features": ranking.features, "ranker": ranking.ranker}
+    return found
+
+
+def _facts(
+    root: Path,
+    inputs: Mapping[str, Path],
+    mixture: MixtureSpec,
+    experts: tuple[ExpertSpec, ...],
+    config: ReleaseConfig,
+    as_of: datetime,
+    log: Mapping[str, Any],
+    parity: list[dict[str, Any]],
+    ranking: RankingInputs | None,
+) -> dict[str, Any]:
+    """The manifest, but for digests of what is still to be written."""
+    return {
+        "kind": SEARCH_RELEASE if ranking else RELEVANCE_RELEASE,
+        "markets": list(mixture.markets),
+        "k": mixture.top_k,
+        "experts": [{"name": e.name, "licence": e.licence, "digest": e.digest} for e in experts],
+        "feature_service": FEATURE_SERVICE if ranking else None,
+        "simulated": log["simulated"],
+        "as_of": as_of.isoformat(),
+        "config": config.model_dump(mode="json"),
+        "inputs": {name: input_digest(path) for name, path in inputs.items()},
+        "metrics": {"parity": parity},
+        "reports": sorted(path.name for path in (root / REPORTS).glob("*.html")),
+        "versions": package_versions(["archipelago-search", "numpy", "pyarrow", "transformers", *EXPORTERS]),
+    }
+
+
+def _write_cards(
+    root: Path,
+    inputs: Mapping[str, Path],
+    experts: tuple[ExpertSpec, ...],
+    log: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    ranking: RankingInputs | None,
+) -> None:
+    config = facts["config"]
+    limits = {name: config[name] for name in ("max_computed", "deadline_ms", "micro_batch", "serving_tolerance")}
+    ranker = read_manifest(ranking.ranker) if ranking else None
+    relevance = read_manifest(inputs["relevance_model"])
+    card = model_card(log, relevance, ranker, experts, facts["metrics"]["parity"], limits)
+    (root / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    volumes = read_json(ranking.samples / "volumes.json") if ranking else None
+    (root / "DATA_CARD.md").write_text(data_card(log, volumes, facts["inputs"]), encoding="utf-8")
+
+
+def _copy_licences(weights: Path, experts: tuple[ExpertSpec, ...], out: Path) -> None:
+    """Licence texts of every expert's weights, by expert; a line that says so where an expert brought none."""
+    for expert in experts:
+        folder = out / expert.name
+        folder.mkdir(parents=True)
+        texts = sorted({path for pattern in _LICENCE_FILES for path in (weights / expert.name).glob(pattern)})
+        for path in texts:
+            shutil.copyfile(path, folder / path.name)
+        if not texts:
+            (folder / "LICENCE.txt").write_text(f"{expert.source}: {expert.licence}\n", encoding="utf-8")
+
+
+def _copy_reports(inputs: Mapping[str, Path], out: Path) -> None:
+    out.mkdir()
+    for folder in inputs.values():
+        for report in sorted((folder / REPORTS).glob("*.html")):
+            shutil.copyfile(report, out / report.name)
