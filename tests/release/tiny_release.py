@@ -1,0 +1,153 @@
+"""Inputs of a release, small and quickly made: a simulated log, tiny random experts, an untrained mixture and ranker.
+
+Stored scores are arbitrary numbers: serving must hand them through, not reproduce them.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components.contracts.blend import Blend
+from components.contracts.manifest import atomic_directory, write_json, write_manifest
+from components.contracts.tables import write_table
+from components.contracts.text import normalise_query
+from components.features.config import FeaturesConfig
+from components.features.tables import build_feature_tables
+from components.marketplace.config import MarketplaceConfig
+from components.marketplace.simulator import simulate
+from components.ranking.model.rankers import build_ranker
+from components.ranking.model.serving import save_ranker
+from components.ranking.model.spec import RankerSpec
+from components.release.build import RankingInputs, RelevanceInputs
+from components.release.config import ReleaseConfig
+from components.relevance.config import ExpertConfig
+from components.relevance.model.mixture import new_mixture
+from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
+from components.relevance.weights import export_experts
+
+MARKETS = ("ID", "TH")
+AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
+CONFIG = ReleaseConfig(golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8)
+# The first two share one random network, hence one export, behind different templates.
+EXPERTS = (
+    ExpertConfig(name="bert-one", family="bert", source="tiny:bert", max_tokens=48),
+    ExpertConfig(name="bert-two", family="bert", source="tiny:bert", template="{query} | {item}", max_tokens=24),
+    ExpertConfig(name="qwen", family="qwen3", source="tiny:qwen3", pooling="last", max_tokens=48),
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Directories as the stages before a release leave them."""
+
+    relevance: RelevanceInputs
+    ranking: RankingInputs
+
+
+def write_inputs(root: Path) -> Inputs:
+    """Make every input of a search release under `root`; the same ones every time."""
+    paths = {name: root / name for name in ("log", "experts", "encodings", "model", "scores", "drift", "verdict")}
+    ranking = RankingInputs(root / "samples", root / "features", root / "ranker")
+    simulate(
+        MarketplaceConfig(
+            markets=MARKETS,
+            days=14,
+            items=40,
+            users=12,
+            queries=8,
+            search_requests=60,
+            rec_requests=20,
+            shop_requests=20,
+        ),
+        AS_OF,
+        paths["log"],
+    )
+    _write_relevance(paths)
+    build_feature_tables(paths["log"], paths["scores"], FeaturesConfig(), AS_OF, ranking.features)
+    _write_ranker(ranking.ranker)
+    _write_empty(ranking.samples, "samples", "volumes.json", {"by_split": [{"split": "train", "rows": 10}]})
+    _write_empty(paths["drift"], "drift", "drift.json", {"drifted": False})
+    write_verdict(paths["verdict"], passed=True)
+    return Inputs(RelevanceInputs(**paths), ranking)
+
+
+def write_verdict(directory: Path, passed: bool) -> None:
+    """A gate's verdict."""
+    checks = [{"passed": passed, "why": "made for a test"}]
+    _write_empty(directory, "verdict", "verdict.json", {"passed": passed, "checks": checks})
+
+
+def _write_relevance(paths: dict[str, Path]) -> None:
+    paths["experts"].mkdir()
+    specs = export_experts(EXPERTS, paths["experts"])
+    write_manifest(paths["experts"], "experts", {}, {})
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        mixture = new_mixture(
+            MixtureSpec(
+                MARKETS,
+                tuple(spec.name for spec in specs),
+                tuple(spec.dim for spec in specs),
+                2,
+                RouterSpec(ngram_buckets=256, max_ngrams=24, width=8),
+                FusionSpec((16, 8), 0.1),
+            )
+        )
+        for parameter in mixture.router.parameters():  # far from ties, and different queries go different ways
+            torch.nn.init.normal_(parameter, std=1.5)
+    with atomic_directory(paths["model"]) as root:
+        mixture.save(root)
+        variant = {"ID": 0.75, "TH": 0.5, "macro": 0.625, "pooled": 0.6}
+        write_manifest(root, "relevance-model", {}, {}, {"relevance": {"mixture": variant}})
+
+    pairs = _pairs(paths["log"])
+    with atomic_directory(paths["encodings"]) as root:
+        write_table(pairs, root / "pairs.parquet")
+        write_manifest(root, "encodings", {}, {})
+    keys = zip(*(pairs[name].to_pylist() for name in ("market", "query", "item_id")), strict=True)
+    relevance = [int(hashlib.md5("|".join(key).encode()).hexdigest()[:6], 16) / 0xFFFFFF for key in keys]
+    scores = pairs.select(["market", "query", "item_id"])
+    scores = scores.append_column("relevance", pa.array(relevance, pa.float32()))
+    scores = scores.append_column("experts", pa.array([[0, 1]] * pairs.num_rows, pa.list_(pa.int64())))
+    with atomic_directory(paths["scores"]) as root:
+        write_table(scores, root / "scores.parquet")
+        write_json(root / "thresholds.json", {market: 0.5 for market in MARKETS})
+        write_manifest(root, "scores", {}, {}, markets=list(MARKETS))
+
+
+def _pairs(log: Path) -> pa.Table:
+    """Distinct (market, normalised query, item_id, title) of every search request's candidates."""
+    requests = pq.read_table(log / "requests.parquet").to_pandas().dropna(subset=["query"])
+    items = pq.read_table(log / "items.parquet", columns=["item_id", "title"]).to_pandas()
+    pairs = requests.merge(pq.read_table(log / "candidates.parquet").to_pandas(), on="request_id").merge(items)
+    pairs["query"] = pairs["query"].map(normalise_query)
+    pairs = pairs[["market", "query", "item_id", "title"]].drop_duplicates(["market", "query", "item_id"])
+    return pa.Table.from_pandas(pairs.sort_values(["market", "query", "item_id"]), preserve_index=False)
+
+
+def _write_ranker(directory: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        ranker = build_ranker(RankerSpec(embedding_dim=4, token_width=8, hfa_layers=1, gfa_blocks=1, sample_width=8))
+    with atomic_directory(directory) as root:
+        save_ranker(ranker, root)
+        Blend(
+            (1.0, 0.7, 0.3), -0.2, dict(zip(MARKETS, np.linspace(0.3, 0.4, len(MARKETS)).tolist(), strict=True))
+        ).save(root / "blend.json")
+        (root / "reports").mkdir()
+        (root / "reports" / "ranking.html").write_text("<html>ranking</html>", encoding="utf-8")
+        metrics = {"ranking": {"hhsft": {"auc": 0.5, "gauc": 0.5, "hr@5": 0.1, "ndcg@10": 0.2}}}
+        write_manifest(root, "ranker", {}, {}, metrics)
+
+
+def _write_empty(directory: Path, kind: str, name: str, content: dict[str, object]) -> None:
+    with atomic_directory(directory) as root:
+        write_json(root / name, content)
+        write_manifest(root, kind, {}, {})

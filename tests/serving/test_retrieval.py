@@ -1,0 +1,96 @@
+"""Retrieval: tokens in six markets' scripts, and the order and bounds of what comes back."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import write_manifest
+from components.contracts.tables import write_table
+from serving.retrieval import retrieve, tokenise
+
+ITEMS = [
+    ("a1", "ID", "Casing HP transparan iPhone 15", 30000.0),
+    ("a2", "ID", "Sepatu lari wanita ringan", 150000.0),
+    ("a3", "ID", "Casing HP casing kulit", 45000.0),
+    ("t1", "TH", "เคสโทรศัพท์ซิลิโคน กันกระแทก", 99.0),
+    ("t2", "TH", "รองเท้าวิ่งผู้หญิง", 890.0),
+    ("t3", "TH", "!!!", 1.0),
+    ("s1", "SG", "手机壳 防摔 iPhone15 case", None),
+    ("s2", "SG", "running shoes", None),
+]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("release")
+    columns = dict(zip(("item_id", "market", "title", "price"), map(list, zip(*ITEMS, strict=True)), strict=True))
+    nothing = pa.nulls(len(ITEMS), pa.string())
+    write_table(pa.table(columns | {"category": nothing, "brand": nothing}), root / "catalogue.parquet")
+    write_manifest(root, "relevance-release", {}, {}, markets=["ID", "TH", "SG", "VN"])
+    return root
+
+
+def ids(release: Path, market: str, query: str, n: int = 10) -> list[str]:
+    return [item.item_id for item in retrieve(release, market, query, n)]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Ốp lưng  điện-thoại", ["ốp", "lưng", "điện", "thoại"]),
+        ("เคสมือถือ", ["เคส", "คสม", "สมื", "มือ", "ือถ", "อถื", "ถือ"]),
+        ("ชั้น iPhone15", ["ชั้", "ั้น", "iphone15"]),
+        ("手机壳女", ["手机壳", "机壳女"]),
+        ("ＡＢＣ", ["abc"]),
+        ("女", ["女"]),
+        ("!? -", []),
+    ],
+)
+def test_tokens(text: str, tokens: list[str]) -> None:
+    assert list(tokenise(text)) == tokens
+
+
+def test_a_market_sees_its_own_items_best_first(release: Path) -> None:
+    assert ids(release, "ID", "casing hp") == ["a3", "a1"]
+    assert ids(release, "TH", "เคสโทรศัพท์") == ["t1"]
+    assert ids(release, "TH", "รองเท้าผู้หญิง") == ["t2"]
+    assert ids(release, "SG", "手机壳") == ["s1"]
+
+
+def test_normalisation_is_the_query_keys(release: Path) -> None:
+    assert ids(release, "ID", "  CASING ＨＰ ") == ids(release, "ID", "casing hp")
+
+
+def test_scores_fall_and_n_bounds_them(release: Path) -> None:
+    found = retrieve(release, "ID", "casing sepatu wanita hp", 10)
+    scores = [item.bm25 for item in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(found) == 3
+    assert retrieve(release, "ID", "casing sepatu wanita hp", 2) == found[:2]
+
+
+def test_nothing_matches_nothing(release: Path) -> None:
+    assert ids(release, "ID", "zzz") == []
+    assert ids(release, "ID", "???") == []
+
+
+def test_items_carry_title_and_price(release: Path) -> None:
+    (item,) = retrieve(release, "ID", "sepatu", 1)
+    assert (item.title, item.price) == ("Sepatu lari wanita ringan", 150000.0)
+    assert math.isnan(retrieve(release, "SG", "shoes", 1)[0].price)
+
+
+def test_markets_must_be_served_and_stocked(release: Path) -> None:
+    with pytest.raises(BadInput, match="market 'MY' is not served"):
+        retrieve(release, "MY", "casing", 1)
+    with pytest.raises(BadInput, match="no items of market VN"):
+        retrieve(release, "VN", "casing", 1)
+
+
+def test_only_releases_are_searched(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "log", {}, {})
+    with pytest.raises(BadInput, match="not a release"):
+        retrieve(tmp_path, "ID", "casing", 1)
