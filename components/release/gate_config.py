@@ -9,6 +9,8 @@ class GateConfig(StageConfig):
     """Floors a release must reach; defaults are our choice, below seed noise and above a broken model.
 
     Attributes:
+        relevance_variant: the variant that is served.
+        relevance_baselines: variants it is held against, those of them that were trained.
         min_relevance_auc: of every market with enough judgments.
         min_judgments: test judgments below which a market's AUC is reported and not judged.
         relevance_tolerance: by how much the mixture's pooled AUC may lie below a baseline's.
@@ -16,6 +18,8 @@ class GateConfig(StageConfig):
         ranking_tolerance: by how much they may lie below the baseline's.
     """
 
+    relevance_variant: str = "mixture"
+    relevance_baselines: tuple[str, ...] = ("tfidf", "best_single")
     min_relevance_auc: float = Field(default=0.6, ge=0, le=1)
     min_judgments: int = Field(default=50, ge=1)
     relevance_tolerance: float = Field(default=0.02, ge=0, le=1)

@@ -1,0 +1,188 @@
+"""The quality gate: whether a relevance model and a ranker may become a release, and why."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from components.contracts.errors import BadInput, GateRefused
+from components.contracts.log import get_logger
+from components.contracts.manifest import (
+    input_digest,
+    read_json,
+    read_manifest,
+    stage_directory,
+    write_json,
+    write_manifest,
+)
+from components.contracts.report import Section, write_report
+from components.release.gate_config import GateConfig
+
+VERDICT = "verdict.json"
+PAGE = "reports/gate.html"
+_POOLED = "pooled"
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question the gate asked.
+
+    Attributes:
+        name: what was checked, e.g. "relevance auc".
+        market: a market, or "pooled" / "all".
+        value: the figure; None if there is none.
+        floor: what it had to reach (a share of drifted columns must stay below it); None if it was not judged.
+        passed: whether it did; a figure that was not judged passes, and `why` says why it was not.
+        why: one sentence.
+    """
+
+    name: str
+    market: str
+    value: float | None
+    floor: float | None
+    passed: bool
+    why: str
+
+
+def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateConfig, out: Path) -> dict[str, Any]:
+    """Judge the models by their manifests' metrics and the data by drift.json; write the verdict, then act on it.
+
+    `out` holds verdict.json ({passed, checks}), reports/gate.html and a manifest, also when the gate refuses.
+
+    Args:
+        relevance_model, ranker: model directories; no ranker in a relevance-only run.
+        drift: a directory with drift.json.
+        config: the floors.
+        out: directory to make.
+
+    Raises:
+        BadInput: a manifest lacks the metrics that are judged.
+        GateRefused: a check failed; the message names each.
+    """
+    checks = relevance_checks(read_manifest(relevance_model)["metrics"], config)
+    inputs = {"relevance_model": input_digest(relevance_model), "drift": input_digest(drift)}
+    if ranker is not None:
+        checks += ranking_checks(read_manifest(ranker)["metrics"], config)
+        inputs["ranker"] = input_digest(ranker)
+    checks += drift_checks(read_json(drift / "drift.json"))
+    failed = [check for check in checks if not check.passed]
+    verdict = {"passed": not failed, "checks": [asdict(check) for check in checks]}
+    with stage_directory(out) as root:
+        write_json(root / VERDICT, verdict)
+        _write_page(root / PAGE, checks, read_manifest(relevance_model).get("simulated"))
+        counts = {"passed": not failed, "checks": len(checks), "failed": len(failed)}
+        write_manifest(root, "verdict", config.model_dump(mode="json"), inputs, counts)
+    for check in failed:
+        logger.error("gate: %s", check.why)
+    if failed:
+        raise GateRefused("gate refused the release: " + "; ".join(check.why for check in failed))
+    logger.info("gate passed: %d checks", len(checks))
+    return verdict
+
+
+def relevance_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check]:
+    """AUC of each market and pooled against the floor, pooled against the baselines."""
+    variants = _section(metrics, "relevance")
+    released = _variant(variants, "relevance", config.relevance_variant)
+    counts = _section(metrics, "judgments")
+    checks = []
+    for market, count in counts.items():
+        value = released.get(market)
+        if value is not None and count < config.min_judgments:
+            why = f"relevance auc of {market} not judged: {count} judgments, {config.min_judgments} needed"
+            checks.append(Check("relevance auc", market, value, None, True, why))
+        else:
+            checks.append(_at_least("relevance auc", market, value, config.min_relevance_auc))
+    checks.append(_at_least("relevance auc", _POOLED, released.get(_POOLED), config.min_relevance_auc))
+    checks += [
+        _not_below(
+            "relevance auc", released.get(_POOLED), name, variants[name].get(_POOLED), config.relevance_tolerance
+        )
+        for name in config.relevance_baselines
+        if name in variants
+    ]
+    return checks
+
+
+def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check]:
+    """AUC and GAUC of the released ranker against the floors and against the baseline it was trained beside."""
+    variants = _section(metrics, "ranking")
+    released = _variant(variants, "ranking", metrics["released"])
+    baseline = _variant(variants, "ranking", metrics["baseline"])
+    checks = []
+    for metric, floor in (("auc", config.min_ranking_auc), ("gauc", config.min_ranking_gauc)):
+        name = f"ranking {metric}"
+        checks.append(_at_least(name, _POOLED, released[metric], floor))
+        checks.append(
+            _not_below(name, released[metric], metrics["baseline"], baseline[metric], config.ranking_tolerance)
+        )
+    return checks
+
+
+def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
+    """One check a market: it must not have drifted unless the profile expects drift; and something was tested."""
+    checks = []
+    for market, verdict in drift["shares"].items():
+        absent = [column for column in drift["untested"] if column["market"] == market]
+        if verdict["drifted"]:
+            because = ", ".join(verdict["because"])
+            why = f"{market} drifted ({because})" + (", as the profile expects" if drift["expected"] else "")
+            checks.append(Check("drift", market, verdict["share"], None, bool(drift["expected"]), why))
+        else:
+            why = f"{market}: {verdict['drifted_columns']} of {verdict['tested']} columns drifted"
+            if absent:
+                why += f", {len(absent)} not tested ({absent[0]['column']}: {absent[0]['why']})"
+            checks.append(Check("drift", market, verdict["share"], None, True, why))
+    tested = sum(verdict["tested"] for verdict in drift["shares"].values())
+    why = f"{tested} columns were tested for drift" + ("" if tested else ": nothing says that the data did not drift")
+    return [*checks, Check("drift tested", "all", float(tested), 1.0, tested > 0, why)]
+
+
+def _at_least(name: str, market: str, value: float | None, floor: float) -> Check:
+    if value is None:
+        return Check(name, market, None, floor, False, f"{name} of {market} could not be computed")
+    passed = value >= floor
+    return Check(
+        name, market, value, floor, passed, f"{name} of {market} {_against(value, floor)} the floor {floor:.4f}"
+    )
+
+
+def _not_below(name: str, value: float | None, baseline: str, reached: float | None, tolerance: float) -> Check:
+    """`value` may lie below the baseline's by the tolerance."""
+    label = f"{name} against {baseline}"
+    if value is None or reached is None:
+        return Check(label, _POOLED, value, None, False, f"{label} could not be computed")
+    floor = reached - tolerance
+    why = f"{label}: {_against(value, floor)} its {reached:.4f} less {tolerance:g}"
+    return Check(label, _POOLED, value, floor, value >= floor, why)
+
+
+def _against(value: float, floor: float) -> str:
+    return f"{value:.4f} is {'not below' if value >= floor else 'below'}"
+
+
+def _section(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(metrics.get(name), dict):
+        raise BadInput(f"manifest has no metrics {name!r} (found: {', '.join(metrics)})")
+    return dict(metrics[name])
+
+
+def _variant(variants: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
+    if name not in variants:
+        raise BadInput(f"metrics {section!r} lack the variant {name!r} (found: {', '.join(variants)})")
+    return dict(variants[name])
+
+
+def _write_page(path: Path, checks: list[Check], simulated: bool | None) -> None:
+    passed = all(check.passed for check in checks)
+    order = sorted(checks, key=lambda check: check.passed)
+    table = pd.DataFrame([asdict(check) for check in order])
+    table["passed"] = ["yes" if check.passed else "NO" for check in order]
+    note = {True: "Simulated data.", False: "Logged data.", None: ""}[simulated]
+    text = "Failed checks first. A figure without a floor was not judged; the last column says why."
+    title = "Gate passed" if passed else "Gate refused the release"
+    write_report(path, title, note, [Section("Checks", text, tables=[table])])
