@@ -135,7 +135,6 @@ def _codes(names: pd.Series, codes: dict[str, int]) -> pa.Array:
     found = names.map(codes)
     if found.isna().any():
         wrong = names[found.isna()]
-        raise BadInput(
-            f"rows to join: {names.name} {wrong.iloc[0]!r} in {len(wrong)} rows is not one of {', '.join(codes)}"
-        )
+        where = f"rows to join: column {names.name}: {wrong.iloc[0]!r} in {len(wrong)} of {len(names)} rows"
+        raise BadInput(f"{where} is not one of {', '.join(codes)}")
     return pa.array(found.to_numpy(np.int64))

@@ -17,7 +17,7 @@ from components.features.counts import keyed_searches
 from components.features.latest import latest_rows
 from components.features.source import Source
 
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
 def write_features_report(path: Path, tables: Path, source: Source, as_of: datetime, simulated: bool) -> None:
@@ -77,7 +77,7 @@ def _summary(values: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for name, frame in values.items():
         groups = frame.groupby("market")["value"]
-        part = groups.quantile(np.array(_QUANTILES)).unstack().set_axis([f"p{round(q * 100)}" for q in _QUANTILES], axis=1)
+        part = groups.quantile(np.array(list(_QUANTILES.values()))).unstack().set_axis(list(_QUANTILES), axis=1)
         part.insert(0, "entities", groups.size())
         part.insert(1, "coverage", groups.count() / groups.size())
         part.insert(2, "mean", groups.mean())
@@ -112,7 +112,7 @@ def _coverage(summary: pd.DataFrame) -> go.Figure:
 
 
 def _boxes(name: str, group: pd.DataFrame) -> go.Figure:
-    low, first, middle, third, high = (group[f"p{round(q * 100)}"] for q in _QUANTILES)
+    low, first, middle, third, high = (group[quantile] for quantile in _QUANTILES)
     box = go.Box(
         x=group["market"],
         q1=first,

@@ -61,7 +61,7 @@ def write_toy_log(
         }
     )
     candidate["position"] = candidate["position"].astype("Int32").replace(0, pd.NA)
-    event = candidate.dropna().sample(frac=0.4, random_state=seed).merge(request, on="request_id")
+    event = candidate.dropna().sample(frac=0.7, random_state=seed).merge(request, on="request_id")
     delay = pd.to_timedelta(rng.choice([1, 1, 60, 7_200, 86_400], len(event)), unit="s")
     moment = event["timestamp"] + delay
     # Some events share an instant, and some belong to no request.

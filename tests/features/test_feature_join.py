@@ -1,0 +1,190 @@
+"""The point-in-time join through Feast: what a row may see, and that no row is lost, repeated or moved."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.contracts.errors import BadInput
+from components.contracts.features import FEATURE_SERVICE, FEATURES, VIEWS, assemble, stored_features
+from components.contracts.manifest import read_manifest, write_manifest
+from components.contracts.schemas import SAMPLES
+from components.contracts.tables import write_table
+from components.features.config import FeaturesConfig
+from components.features.join import join_rows, join_training_set
+from components.features.tables import build_feature_tables
+from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
+
+NOON = pd.Timestamp("2026-02-10 12:00", tz="UTC")
+TICK = pd.Timedelta(microseconds=1)
+_TYPES = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+
+
+def write_views(folder: Path, **rows: list[dict]) -> Path:
+    """Hand-made tables: the given rows, other views empty."""
+    for view, keys in VIEWS.items():
+        schema = pa.schema(
+            [(key, pa.string()) for key in keys]
+            + [(f.name, _TYPES[f.kind]) for f in stored_features(view)]
+            + [("event_timestamp", pa.timestamp("us", tz="UTC"))]
+        )
+        write_table(pa.Table.from_pylist(rows.get(view, []), schema), folder / f"{view}.parquet")
+    return folder
+
+
+def request(when: pd.Timestamp, user: str = "u1", item: str = "i1", query: str = "Red  SHOE") -> dict:
+    return {"user_id": user, "item_id": item, "market": "TH", "query": query, "domain": "search", "timestamp": when}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = [(NOON - pd.Timedelta(days=9), 1.0), (NOON, 2.0), (NOON + TICK, 3.0), (NOON + pd.Timedelta(days=9), 4.0)]
+    return write_views(
+        tmp_path_factory.mktemp("tables"),
+        user_profile=[{"user_id": "u1", "user_bucket": 7, "event_timestamp": NOON - pd.Timedelta(days=99)}],
+        user_stats=[{"user_id": "u1", "user_clicks_7d": n, "event_timestamp": t} for t, n in counts],
+        item_stats=[{"item_id": "i1", "item_clicks_7d": n, "event_timestamp": t} for t, n in counts],
+        user_sequences=[
+            {"user_id": "u1", "clicked_items": [5, 6], "purchased_items": [], "event_timestamp": NOON + TICK}
+        ],
+        relevance=[
+            {"query_key": "TH:red shoe", "item_id": "i1", "relevance": 0.25, "event_timestamp": counts[0][0]},
+            {"query_key": "ID:red shoe", "item_id": "i1", "relevance": 0.75, "event_timestamp": counts[0][0]},
+        ],
+    )
+
+
+def test_a_row_sees_the_newest_value_at_its_time_and_never_a_later_one(tables: Path) -> None:
+    times = [NOON - pd.Timedelta(days=10), NOON - TICK, NOON, NOON + TICK, NOON + 2 * TICK, NOON + pd.Timedelta(days=8)]
+    joined = join_rows(tables, pd.DataFrame([request(t) for t in times]), MARKETS)
+    expected = [np.nan, 1.0, 2.0, 3.0, 3.0, 3.0]
+    np.testing.assert_array_equal(joined["user_clicks_7d"], expected)
+    np.testing.assert_array_equal(joined["item_clicks_7d"], expected)
+    assert [x is not None and list(x) for x in joined["clicked_items"]] == [False] * 3 + [[5, 6]] * 3
+    assert [len(x) for x in joined["purchased_items"][3:]] == [0] * 3
+
+
+def test_unknown_entities_keep_their_rows(tables: Path) -> None:
+    rows = [
+        request(NOON),
+        request(NOON, user="new"),
+        request(NOON, item="new"),
+        request(NOON, query="new"),
+        request(NOON, query=None),
+    ]
+    joined = join_rows(tables, pd.DataFrame(rows), MARKETS)
+    assert list(joined["user_known"]) == [True, False, True, True, True]
+    np.testing.assert_array_equal(joined["user_clicks_7d"], [2, np.nan, 2, 2, 2])
+    np.testing.assert_array_equal(joined["item_clicks_7d"], [2, 2, np.nan, 2, 2])
+    np.testing.assert_array_equal(joined["relevance"], [0.25, 0.25, np.nan, np.nan, np.nan])
+    tensors = assemble(joined)
+    assert tensors.categorical[1, 0] == 0
+    assert not tensors.sequences.any()
+
+
+def test_rows_keep_their_order_index_columns_and_repetitions(tables: Path) -> None:
+    rng = np.random.default_rng(0)
+    times = NOON + pd.to_timedelta(rng.integers(-20, 20, 500), unit="D")
+    rows = pd.DataFrame([request(t) for t in times])
+    rows["note"] = rng.permutation(500)
+    rows = pd.concat([rows, rows[:200], rows[:1]]).sample(frac=1, random_state=0)
+    joined = join_rows(tables, rows, MARKETS)
+    pd.testing.assert_frame_equal(joined[list(rows.columns)], rows)
+    assert list(joined.columns) == [*rows.columns, *(f.name for f in FEATURES), "user_known"]
+    days = (rows["timestamp"] - NOON) / pd.Timedelta(days=1)
+    expected = np.select([days < -9, days < 0, days < 1, days < 9], [np.nan, 1, 2, 3], 4)
+    np.testing.assert_array_equal(joined["user_clicks_7d"], expected)
+
+
+def test_request_features_follow_the_market_s_and_domain_s_codes(tables: Path) -> None:
+    rows = pd.DataFrame([request(NOON), request(NOON) | {"market": "ID"}, request(NOON) | {"domain": "shop"}])
+    joined = join_rows(tables, rows, ("ID", "TH"))
+    assert list(joined["market_code"]) == [1, 0, 1]
+    assert list(joined["domain_code"]) == [0, 0, 2]
+    assert list(joined["relevance"]) == [0.25, 0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"market": "XX"}, "column market: 'XX' in 1 of 2 rows"),
+        ({"domain": "ads"}, "column domain: 'ads' in 1 of 2 rows"),
+    ],
+)
+def test_unknown_markets_and_domains_are_refused(tables: Path, change: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        join_rows(tables, pd.DataFrame([request(NOON), request(NOON) | change]), MARKETS)
+
+
+def test_missing_columns_and_empty_input_are_refused(tables: Path) -> None:
+    rows = pd.DataFrame([request(NOON)])
+    with pytest.raises(BadInput, match="missing column domain"):
+        join_rows(tables, rows.drop(columns="domain"), MARKETS)
+    with pytest.raises(BadInput, match="0 rows"):
+        join_rows(tables, rows[:0], MARKETS)
+
+
+def test_a_training_set_is_the_samples_with_their_features_beside_them(tmp_path: Path) -> None:
+    log, scores = write_toy_log(tmp_path, requests=80)
+    build_feature_tables(log, scores, FeaturesConfig(), AS_OF, tmp_path / "features")
+    requests = pd.read_parquet(log / "requests.parquet").dropna(subset="query")
+    samples = (
+        pd.read_parquet(log / "candidates.parquet").merge(requests, on="request_id").sample(frac=1, random_state=0)
+    )
+    samples["sample_id"] = [f"s{i}" for i in range(len(samples))]
+    filled = {"label_source": "native", "query_source": "native", "split": "train"}
+    samples = samples.assign(**{c: filled.get(c, 0) for c in SAMPLES.columns if c not in samples})
+    folder = tmp_path / "samples"
+    write_table(pa.Table.from_pandas(samples, preserve_index=False), folder / "samples.parquet")
+    write_manifest(folder, "samples", {}, {})
+    join_training_set(tmp_path / "features", log, folder, tmp_path / "training")
+
+    table = pq.read_table(tmp_path / "training" / "training_set.parquet")
+    assert table["sample_id"].to_pylist() == list(samples["sample_id"])
+    assert set(table.column_names) >= {*SAMPLES.columns, *(f.name for f in FEATURES), "user_known"}
+    assert table.schema.field("item_bucket").type == pa.int64()
+    assert table.schema.field("item_ctr_28d").type == pa.float32()
+    expected = join_rows(tmp_path / "features", samples, MARKETS)
+    got = assemble({name: table[name].to_pylist() for name in table.column_names})
+    for part in ("numeric", "categorical", "sequences"):
+        np.testing.assert_array_equal(getattr(got, part), getattr(assemble(expected), part))
+    manifest = read_manifest(tmp_path / "training")
+    assert manifest["simulated"] is True
+    assert manifest["metrics"]["rows"] == len(samples)
+    assert manifest["metrics"]["known_users"] == 1.0
+
+
+def test_the_feature_service_of_the_model_version_lists_every_stored_feature(tables: Path, tmp_path: Path) -> None:
+    from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references
+    from feature_repo.store import open_store
+
+    store = open_store(tables, tmp_path / "registry.db", tmp_path / "online.db")
+    assert [service.name for service in store.list_feature_services()] == [FEATURE_SERVICE]
+    references = service_references(store, (*REQUEST_VIEWS, *CANDIDATE_VIEWS))
+    assert sorted(references) == sorted(f"{f.view}:{f.name}" for f in stored_features())
+
+
+@pytest.mark.parametrize(
+    ("address", "connection"),
+    [
+        ("redis://cache:6380/2", "cache:6380,db=2"),
+        ("rediss://me:s%40crt@cache", "cache:6379,db=0,ssl=true,username=me,password=s@crt"),
+    ],
+)
+def test_a_redis_address_becomes_feast_s_connection_string(tmp_path: Path, address: str, connection: str) -> None:
+    from feature_repo.store import connect
+
+    config = connect(tmp_path / "registry.db", address).config
+    assert config.online_store.type == "redis"
+    assert config.online_store.connection_string == connection
+
+
+def test_an_online_store_of_another_kind_is_refused_without_its_password(tmp_path: Path) -> None:
+    from feature_repo.store import connect
+
+    with pytest.raises(BadInput, match=r"mysql://db: expected") as refusal:
+        connect(tmp_path / "registry.db", "mysql://me:secret@db/feast")
+    assert "secret" not in str(refusal.value)

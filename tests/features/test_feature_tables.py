@@ -1,0 +1,277 @@
+"""Feature tables against naive computations, and that no row knows what happened at or after its own time."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.contracts.errors import BadInput
+from components.contracts.features import SEQUENCE_LENGTH, VIEWS, stored_features
+from components.contracts.manifest import read_manifest
+from components.contracts.text import query_key, stable_bucket
+from components.features.config import FeaturesConfig
+from components.features.latest import latest_slice
+from components.features.tables import REPORT, build_feature_tables
+from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
+
+CONFIG = FeaturesConfig(ctr_prior=0.1, ctr_strength=20)
+DAY = pd.Timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toy")
+    log, scores = write_toy_log(root)
+    build_feature_tables(log, scores, CONFIG, AS_OF, root / "features")
+    return root
+
+
+def log_table(root: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(root / "log" / f"{name}.parquet")
+
+
+def view(root: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(root / "features" / f"{name}.parquet")
+
+
+def known_at(table: pd.DataFrame, key: str, value: str, when: pd.Timestamp) -> pd.Series | None:
+    """The row a request at `when` sees: a naive point-in-time read."""
+    rows = table[(table[key] == value) & (table["event_timestamp"] <= when)]
+    return None if rows.empty else rows.sort_values("event_timestamp").iloc[-1]
+
+
+def moments(root: Path, n: int, seed: int) -> list[pd.Timestamp]:
+    """Random instants, instants of events, and midnights."""
+    rng = np.random.default_rng(seed)
+    spread = pd.Timestamp(AS_OF) - pd.to_timedelta(rng.integers(0, 40 * 86_400, n), unit="s")
+    events = pd.DatetimeIndex(log_table(root, "events")["timestamp"].sample(n, random_state=seed))
+    return [*spread, *events, *spread.floor("D")]
+
+
+def within(frame: pd.DataFrame, midnight: pd.Timestamp, days: int) -> pd.DataFrame:
+    return frame[(frame["timestamp"] >= midnight - days * DAY) & (frame["timestamp"] < midnight)]
+
+
+def test_user_counts_equal_a_naive_count(toy: Path) -> None:
+    stats, events, requests = view(toy, "user_stats"), log_table(toy, "events"), log_table(toy, "requests")
+    for i, when in enumerate(moments(toy, 30, seed=1)):
+        user = f"u{i % 12}"
+        row, midnight = known_at(stats, "user_id", user, when), when.floor("D")
+        mine = events[events["user_id"] == user]
+        searches = requests[(requests["user_id"] == user) & (requests["domain"] == "search")]
+        week, month = within(mine, midnight, 7), within(mine, midnight, 28)
+        assert row is not None
+        assert row["user_searches_7d"] == len(within(searches, midnight, 7))
+        assert row["user_clicks_7d"] == (week["type"] == "click").sum()
+        assert row["user_carts_7d"] == (week["type"] == "cart").sum()
+        assert row["user_purchases_28d"] == (month["type"] == "purchase").sum()
+
+
+def test_item_counts_and_rate_equal_a_naive_count(toy: Path) -> None:
+    stats, events = view(toy, "item_stats"), log_table(toy, "events")
+    shown = log_table(toy, "candidates").dropna(subset="position").merge(log_table(toy, "requests"), on="request_id")
+    for i, when in enumerate(moments(toy, 30, seed=2)):
+        item = f"i{i % 30}"
+        row, midnight = known_at(stats, "item_id", item, when), when.floor("D")
+        mine = events[events["item_id"] == item]
+        week, month = within(mine, midnight, 7), within(mine, midnight, 28)
+        exposures = shown[shown["item_id"] == item]
+        answered = ((month["type"] == "click") & month["request_id"].notna()).sum()
+        assert row is not None
+        assert row["item_exposures_7d"] == len(within(exposures, midnight, 7))
+        assert row["item_clicks_7d"] == (week["type"] == "click").sum()
+        assert row["item_carts_7d"] == (week["type"] == "cart").sum()
+        assert row["item_purchases_28d"] == (month["type"] == "purchase").sum()
+        rate = (answered + 0.1 * 20) / (len(within(exposures, midnight, 28)) + 20)
+        assert row["item_ctr_28d"] == np.float32(rate)
+
+
+def test_query_counts_and_rate_equal_a_naive_count(toy: Path) -> None:
+    stats = view(toy, "query_stats")
+    requests = log_table(toy, "requests").dropna(subset="query")
+    requests["query_key"] = [query_key(m, q) for m, q in zip(requests["market"], requests["query"], strict=True)]
+    shown = log_table(toy, "candidates").dropna(subset="position").merge(requests, on="request_id")
+    events = log_table(toy, "events")
+    clicks = events[events["type"] == "click"].merge(requests[["request_id", "query_key"]], on="request_id")
+    keys = sorted(requests["query_key"].unique())
+    assert len(keys) == len({query_key(m, q) for m in MARKETS for q in ("red shoe", "เคสมือถือ", "bag", "kipas angin")})
+    for i, when in enumerate(moments(toy, 30, seed=3)):
+        key = keys[i % len(keys)]
+        row, midnight = known_at(stats, "query_key", key, when), when.floor("D")
+        mine = requests[requests["query_key"] == key]
+        if mine["timestamp"].min() >= midnight:
+            assert row is None, "a query is unknown before the midnight after its first search"
+            continue
+        exposures = within(shown[shown["query_key"] == key], midnight, 28)
+        answered = within(clicks[clicks["query_key"] == key], midnight, 28)
+        assert row["query_bucket"] == stable_bucket([key], 10_000)[0]
+        assert row["query_searches_7d"] == len(within(mine, midnight, 7))
+        assert row["query_ctr_28d"] == np.float32((len(answered) + 0.1 * 20) / (len(exposures) + 20))
+
+
+def test_sequences_equal_a_naive_history(toy: Path) -> None:
+    sequences, events = view(toy, "user_sequences"), log_table(toy, "events")
+    items = view(toy, "item_profile").set_index("item_id")
+    longest = 0
+    for i, when in enumerate(moments(toy, 40, seed=4)):
+        user = f"u{i % 12}"
+        row = known_at(sequences, "user_id", user, when)
+        past = events[(events["user_id"] == user) & (events["timestamp"] < when)]
+        if past[past["type"] != "cart"].empty:
+            assert row is None
+            continue
+        past = past.sort_values(["timestamp", "event_id"], ascending=False)
+        for kind, prefix in (("click", "clicked"), ("purchase", "purchased")):
+            newest = past[past["type"] == kind]["item_id"][:SEQUENCE_LENGTH]
+            longest = max(longest, len(newest))
+            assert list(row[f"{prefix}_items"]) == list(items.loc[newest, "item_bucket"])
+            assert list(row[f"{prefix}_categories"]) == list(items.loc[newest, "category_bucket"])
+    assert longest == SEQUENCE_LENGTH, "the toy log must reach the cut"
+
+
+def test_rows_do_not_change_when_the_future_is_taken_away(toy: Path, tmp_path: Path) -> None:
+    cut = AS_OF - timedelta(days=11, hours=5)
+    (tmp_path / "log").mkdir()
+    requests, events = log_table(toy, "requests"), log_table(toy, "events")
+    requests, events = requests[requests["timestamp"] < cut], events[events["timestamp"] < cut]
+    candidates = log_table(toy, "candidates")
+    candidates = candidates[candidates["request_id"].isin(requests["request_id"])]
+    past = {"requests": requests, "events": events, "candidates": candidates}
+    past |= {name: log_table(toy, name) for name in ("items", "users")}
+    for name, frame in past.items():
+        frame.to_parquet(tmp_path / "log" / f"{name}.parquet", index=False)
+    (tmp_path / "log" / "manifest.json").write_text((toy / "log" / "manifest.json").read_text())
+    build_feature_tables(tmp_path / "log", toy / "scores", CONFIG, AS_OF, tmp_path / "features")
+    for name in VIEWS:
+        whole, without = view(toy, name), view(tmp_path, name)
+        pd.testing.assert_frame_equal(
+            whole[whole["event_timestamp"] <= cut].reset_index(drop=True),
+            without[without["event_timestamp"] <= cut].reset_index(drop=True),
+        )
+
+
+def test_nothing_is_later_than_as_of(toy: Path, tmp_path: Path) -> None:
+    cut = AS_OF - timedelta(days=11, hours=5)
+    build_feature_tables(toy / "log", toy / "scores", CONFIG, cut, tmp_path / "features")
+    for name in VIEWS:
+        whole = view(toy, name)
+        expected = whole[whole["event_timestamp"] <= cut].reset_index(drop=True)
+        pd.testing.assert_frame_equal(view(tmp_path, name), expected)
+
+
+def test_an_event_is_invisible_at_its_own_instant(toy: Path) -> None:
+    sequences = view(toy, "user_sequences")
+    events = log_table(toy, "events")
+    moments = set(zip(events["user_id"], events["timestamp"], strict=True))
+    assert not moments & set(zip(sequences["user_id"], sequences["event_timestamp"], strict=True))
+    just_after = sequences["event_timestamp"] - pd.Timedelta(microseconds=1)
+    assert set(zip(sequences["user_id"], just_after, strict=True)) <= moments
+
+
+def test_files_have_the_contract_s_columns_and_one_row_a_key_and_time(toy: Path) -> None:
+    types = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+    for name, keys in VIEWS.items():
+        table = pq.read_table(toy / "features" / f"{name}.parquet")
+        assert table.column_names == [*keys, *(f.name for f in stored_features(name)), "event_timestamp"]
+        assert table.schema.field("event_timestamp").type == pa.timestamp("us", tz="UTC")
+        for feature in stored_features(name):
+            assert table.schema.field(feature.name).type == types[feature.kind]
+            assert table[feature.name].null_count == 0
+        assert not table.to_pandas().duplicated([*keys, "event_timestamp"]).any()
+
+
+def test_profiles(toy: Path) -> None:
+    profile = view(toy, "item_profile").set_index("item_id")
+    items = log_table(toy, "items").set_index("item_id").loc[profile.index]
+    assert list(profile["item_bucket"]) == list(stable_bucket(profile.index, 20_000))
+    assert list(profile["category_bucket"]) == list(stable_bucket(items["category"], 1_000))
+    named = items["brand"].fillna("") != ""
+    assert (profile.loc[~named, "brand_bucket"] == 0).all()
+    assert (profile.loc[named, "brand_bucket"] == stable_bucket(["Acme"], 5_000)[0]).all()
+    np.testing.assert_allclose(profile["price_log"], np.log1p(items["price"]), rtol=1e-6)
+    for item_id, item in items.iterrows():
+        peers = items[(items["market"] == item["market"]) & (items["category"] == item["category"])]["price"]
+        others = len(peers) - 1
+        below, above = (peers < item["price"]).sum(), (peers > item["price"]).sum()
+        expected = 0.5 if others == 0 else (below / others + 1 - above / others) / 2
+        assert profile.loc[item_id, "price_in_category"] == pytest.approx(expected, abs=1e-6)
+    assert set(view(toy, "user_profile")["user_id"]) == set(log_table(toy, "users")["user_id"])
+
+
+def test_relevance_is_keyed_by_the_query_key_and_holds_at_any_time(toy: Path) -> None:
+    scores = pd.read_parquet(toy / "scores" / "scores.parquet")
+    keys = [query_key(m, q) for m, q in zip(scores["market"], scores["query"], strict=True)]
+    expected = dict(zip(zip(keys, scores["item_id"], strict=True), scores["relevance"], strict=True))
+    stored = view(toy, "relevance")
+    assert dict(zip(zip(stored["query_key"], stored["item_id"], strict=True), stored["relevance"], strict=True)) == (
+        expected
+    )
+    assert stored["event_timestamp"].max() < log_table(toy, "requests")["timestamp"].min()
+
+
+def test_the_latest_slice_is_the_newest_row_a_key(toy: Path, tmp_path: Path) -> None:
+    as_of = datetime(2026, 2, 12, 7, tzinfo=UTC)
+    latest_slice(toy / "features", as_of, tmp_path / "latest")
+    for name, keys in VIEWS.items():
+        whole = view(toy, name)
+        known = whole[whole["event_timestamp"] <= as_of].sort_values("event_timestamp")
+        expected = known.drop_duplicates(list(keys), keep="last").sort_values(list(keys)).reset_index(drop=True)
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "latest" / f"{name}.parquet"), expected)
+    assert read_manifest(tmp_path / "latest")["as_of"] == as_of.isoformat()
+
+
+def test_the_same_log_gives_the_same_digest_in_any_time_zone(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Bangkok")
+        time.tzset()
+        build_feature_tables(toy / "log", toy / "scores", CONFIG, AS_OF, tmp_path / "features")
+    time.tzset()
+    assert read_manifest(tmp_path / "features")["digest"] == read_manifest(toy / "features")["digest"]
+
+
+def test_the_report_says_that_data_is_simulated(toy: Path) -> None:
+    page = (toy / "features" / REPORT).read_text(encoding="utf-8")
+    assert "Simulated data." in page
+    for feature in ("item_ctr_28d", "clicked_items", "relevance"):
+        assert feature in page
+
+
+@pytest.mark.parametrize("fault", ["missing file", "missing column", "truncated", "ancient"])
+def test_a_broken_log_is_named_and_leaves_nothing(toy: Path, tmp_path: Path, fault: str) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    for path in (toy / "log").iterdir():
+        (log / path.name).write_bytes(path.read_bytes())
+    events = log / "events.parquet"
+    if fault == "missing file":
+        events.unlink()
+    elif fault == "missing column":
+        pd.read_parquet(events).drop(columns="domain").to_parquet(events)
+    elif fault == "truncated":
+        events.write_bytes(events.read_bytes()[:100])
+    else:
+        frame = pd.read_parquet(events)
+        frame.loc[0, "timestamp"] = pd.Timestamp("1999-12-31", tz="UTC")
+        frame.to_parquet(events)
+    with pytest.raises(BadInput, match=r"events\.parquet"):
+        build_feature_tables(log, toy / "scores", CONFIG, AS_OF, tmp_path / "features")
+    assert not (tmp_path / "features").exists()
+
+
+def test_the_component_reads_its_arguments_as_kfp_gives_them(toy: Path, tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from components.features.component import build
+
+    places = {name: SimpleNamespace(path=str(toy / name)) for name in ("log", "scores")}
+    outputs = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("features", "report")}
+    build.python_func(**places, **outputs, config=CONFIG.model_dump_json(), as_of=AS_OF.isoformat())
+    assert (tmp_path / "report").read_bytes() == (tmp_path / "features" / REPORT).read_bytes()
+    assert read_manifest(tmp_path / "features")["digest"] == read_manifest(toy / "features")["digest"]
