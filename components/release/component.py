@@ -1,7 +1,52 @@
 """KFP components of the release stage."""
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def gate(
+    relevance_model: Input[Model],
+    ranker: Input[Model],
+    drift: Input[Dataset],
+    config: str,
+    verdict: Output[Dataset],
+    report: Output[HTML],
+) -> None:
+    """Judge both models and the data; a refusal fails this step and with it the pipeline."""
+    import shutil
+    from pathlib import Path
+
+    from components.release.gate import PAGE, judge
+    from components.release.gate_config import GateConfig
+
+    models = (Path(relevance_model.path), Path(ranker.path))
+    try:
+        judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
+    finally:
+        shutil.copy(Path(verdict.path) / PAGE, report.path)
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def gate_relevance(
+    relevance_model: Input[Model],
+    drift: Input[Dataset],
+    config: str,
+    verdict: Output[Dataset],
+    report: Output[HTML],
+) -> None:
+    """Judge the relevance model and the data; a refusal fails this step and with it the pipeline."""
+    import shutil
+    from pathlib import Path
+
+    from components.release.gate import PAGE, judge
+    from components.release.gate_config import GateConfig
+
+    model, settings = Path(relevance_model.path), GateConfig.model_validate_json(config)
+    try:
+        judge(model, None, Path(drift.path), settings, Path(verdict.path))
+    finally:
+        shutil.copy(Path(verdict.path) / PAGE, report.path)
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
