@@ -107,6 +107,9 @@ def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | loca
         return local.SubprocessRunner(use_venv=False)
     from docker.types import Mount
 
+    from pipelines.docker_runner import keep_exit_status
+
+    keep_exit_status()
     mounts = [Mount(str(path.resolve()), str(path.resolve()), type="bind", read_only=True) for path in inputs]
     return local.DockerRunner(mounts=mounts, network_mode="none")
 

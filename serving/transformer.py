@@ -24,7 +24,7 @@ from components.contracts.features import assemble
 from components.contracts.markets import market_codes
 from components.contracts.text import query_key
 from serving.kserve_server import TransformerServer, Unavailable
-from serving.online_store import OnlineFeatures
+from serving.online_store import OnlineFeatures, build_online_store
 from serving.release import Release, open_release
 from serving.validation import Catalogue, RawInput, relevance_request, search_request
 
@@ -238,6 +238,7 @@ def main() -> None:
     triton = Triton(args.predictor_host)
     models: list[Model] = [Relevance(release, triton)]
     if release.has_search:
+        build_online_store(release.features, args.state)  # in a pod nobody has done so before
         models.append(Search(release, args.state, triton))
     TransformerServer(args.host, args.http_port, args.grpc_port, triton.is_ready).start(models)
 
