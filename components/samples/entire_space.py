@@ -24,6 +24,8 @@ from components.samples.periods import Periods
 from components.samples.queries import search_clicks, synthesise
 from components.samples.searchification import (
     event_fates,
+    join_purchases,
+    left_over_events,
     most_similar,
     negative_pool,
     pseudo_needs,
@@ -67,12 +69,13 @@ def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig
     absent = sorted(set(SPLITS) - set(search.select("split").distinct().to_pyarrow()["split"].to_pylist()))
     if absent:
         raise BadInput(
-            f"no search request in the {' and '.join(absent)} window of {periods}: the log is too short for these days, "
-            "or ends before as_of"
+            f"no search request in the {' and '.join(absent)} window of {periods}: the log is too short for these "
+            "days, or ends before as_of"
         )
 
-    all_seeds, links = pseudo_requests(events, credited, config, periods)
-    all_seeds, links = keep("seeds", all_seeds), keep("links", links)
+    left_over = keep("left_over", left_over_events(events, credited, periods))
+    joined = keep("joined", join_purchases(left_over, events, config))
+    all_seeds = keep("seeds", pseudo_requests(left_over, joined, periods))
     seeds = all_seeds.filter(all_seeds.period == "train")
     pool = keep("negative_pool", negative_pool(seeds, inputs, periods))
     pairs = pool.select("clicked", "item_id").distinct().order_by("clicked", "item_id")
@@ -91,7 +94,7 @@ def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig
     samples = search.select(*columns).union(pseudo.select(*columns))
     samples = samples.mutate(sample_id=row_digest(samples.request_id, samples.item_id))
     samples = samples.select(*SAMPLES.columns).order_by("timestamp", "request_id", "item_id")
-    fates = event_fates(events, credited, all_seeds, links, synthesised, periods)
+    fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, periods)
     return EntireSpace(
         samples=validate(samples.to_pyarrow(), SAMPLES, "samples", Limits(markets=inputs.markets)),
         fates=fates.order_by("event_id").to_pyarrow(),

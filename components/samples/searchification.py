@@ -12,47 +12,48 @@ from components.samples.inputs import Inputs
 from components.samples.periods import Periods
 
 
-def pseudo_requests(
-    events: ibis.Table, credited: ibis.Table, config: SamplesConfig, periods: Periods
-) -> tuple[ibis.Table, ibis.Table]:
-    """Left-over events gathered into pseudo requests.
+def left_over_events(events: ibis.Table, credited: ibis.Table, periods: Periods) -> ibis.Table:
+    """Events before the boundary that attribution left over, with `pseudo_id`: the pseudo request they could make.
 
-    Clicks of one item on one source page are one pseudo request. A purchase joins the user's latest non-search click
-    on the item within the purchase window; with no such click it makes a pseudo request itself. The request's time is
-    that of its source request, before which everything it knows must lie.
-
-    Returns:
-        seeds: one row a pseudo request, whatever its period: pseudo_id (becomes its request_id), event_id, user_id,
-            item_id, market, domain, source_id, timestamp, period, purchase (int8).
-        links: event_id of each left-over event, the pseudo_id it leads to (null where its click was credited to a
-            search row), and `joined`, whether it is a purchase that joins a click.
+    Clicks of one user on one item of one source page are one pseudo request.
     """
     early = events.filter(events.timestamp < ibis.literal(periods.valid_start))
     left_over = early.anti_join(credited, "event_id")
-    keyed = left_over.mutate(pseudo_id=_pseudo_id(left_over))
-    clicks = keyed.filter(keyed.type == "click")
-    purchases = keyed.filter(keyed.type == "purchase")
+    page = row_digest(left_over.source_key, left_over.user_id, prefix=left_over.type + "|")
+    return left_over.mutate(pseudo_id="pseudo-" + row_digest(page, left_over.item_id))
 
-    all_clicks = early.filter(early.type == "click")
-    all_clicks = all_clicks.select("user_id", "item_id", click_id=all_clicks.event_id, clicked_at=all_clicks.timestamp)
-    pairs = purchases.select("event_id", "user_id", "item_id", "timestamp").inner_join(
-        all_clicks, ["user_id", "item_id"]
-    )
+
+def join_purchases(left_over: ibis.Table, events: ibis.Table, config: SamplesConfig) -> ibis.Table:
+    """Left-over purchases that follow a non-search click of the user on the item, within the purchase window.
+
+    Columns: event_id, pseudo_id: that of the latest such click, null where it was credited to a search row.
+    """
+    purchases = left_over.filter(left_over.type == "purchase")
+    clicks = events.filter(events.type == "click")
+    clicks = clicks.select("user_id", "item_id", click_id=clicks.event_id, clicked_at=clicks.timestamp)
+    pairs = purchases.select("event_id", "user_id", "item_id", "timestamp").inner_join(clicks, ["user_id", "item_id"])
     window = ibis.interval(days=config.purchase_window_days)
     pairs = pairs.filter(pairs.clicked_at <= pairs.timestamp, pairs.clicked_at >= pairs.timestamp - window)
     latest = ibis.window(group_by="event_id", order_by=[pairs.clicked_at.desc(), pairs.click_id.asc()])
     pairs = pairs.mutate(place=ibis.row_number().over(latest))
     joining = pairs.filter(pairs.place == 0).select("event_id", "click_id")
-    joining = joining.left_join(clicks.select("pseudo_id", click_id="event_id"), "click_id")
-    joining = joining.select("event_id", "pseudo_id")
+    told = left_over.select("pseudo_id", click_id="event_id")
+    return joining.left_join(told, "click_id").select("event_id", "pseudo_id")
 
-    lone = purchases.anti_join(joining, "event_id")
-    bought = joining.filter(joining.pseudo_id.notnull()).select("pseudo_id").distinct().mutate(joined=True)
-    starters = clicks.union(lone)
+
+def pseudo_requests(left_over: ibis.Table, joined: ibis.Table, periods: Periods) -> ibis.Table:
+    """One row a pseudo request, whatever its period: left-over clicks, and purchases that join none.
+
+    Its time is that of its source request, before which everything it knows must lie. Columns: pseudo_id (becomes its
+    request_id), event_id (the first that made it), user_id, item_id, market, domain, source_id, timestamp, period,
+    purchase (int8).
+    """
+    bought = joined.filter(joined.pseudo_id.notnull()).select("pseudo_id").distinct().mutate(joined=True)
+    makers = left_over.anti_join(joined, "event_id")
     first = ibis.window(group_by="pseudo_id", order_by=["timestamp", "event_id"])
-    seeds = starters.mutate(place=ibis.row_number().over(first))
+    seeds = makers.mutate(place=ibis.row_number().over(first))
     seeds = seeds.filter(seeds.place == 0).left_join(bought, "pseudo_id")
-    seeds = seeds.select(
+    return seeds.select(
         "pseudo_id",
         "event_id",
         "user_id",
@@ -64,13 +65,6 @@ def pseudo_requests(
         period=periods.period(seeds.source_time),
         purchase=((seeds.type == "purchase") | seeds.joined.notnull()).cast("int8"),
     )
-    links = starters.select("event_id", "pseudo_id").mutate(joined=False).union(joining.mutate(joined=True))
-    return seeds, links
-
-
-def _pseudo_id(events: ibis.Table) -> ibis.Value:
-    page = row_digest(events.source_key, events.user_id, prefix=events.type + "|")
-    return "pseudo-" + row_digest(page, events.item_id)
 
 
 def negative_pool(seeds: ibis.Table, inputs: Inputs, periods: Periods) -> ibis.Table:
@@ -164,12 +158,15 @@ def _negative_need(chosen: ibis.Table) -> ibis.Value:
 def event_fates(
     events: ibis.Table,
     credited: ibis.Table,
+    left_over: ibis.Table,
+    joined: ibis.Table,
     seeds: ibis.Table,
-    links: ibis.Table,
     synthesised: ibis.Table,
     periods: Periods,
 ) -> ibis.Table:
     """What became of every non-search click and purchase, exactly one fate each: event_id, type, domain, fate."""
+    made = left_over.anti_join(joined, "event_id").select("event_id", "pseudo_id").mutate(joined=False)
+    links = made.union(joined.mutate(joined=True))
     credited = credited.select("event_id", credited_period="period")
     seeds = seeds.select("pseudo_id", starter_id="event_id", seed_period="period")
     answered = synthesised.select(pseudo_id="need_id").mutate(answered=True)

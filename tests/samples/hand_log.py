@@ -48,7 +48,9 @@ class HandLog:
     query_vectors: dict[str, list[float]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=lambda: {"TH": THETA, "VN": THETA})
 
-    def item(self, item_id: str, category: str = "phones", vector: list[float] | None = None, market: str = "TH") -> str:
+    def item(
+        self, item_id: str, category: str = "phones", vector: list[float] | None = None, market: str = "TH"
+    ) -> str:
         self.items[item_id] = {"category": category, "vector": vector or [1.0, 0.0, 0.0], "market": market}
         return item_id
 
@@ -158,9 +160,7 @@ class HandLog:
         scores = pa.table({k: pa.array(v, pa.float32() if k == "relevance" else None) for k, v in columns.items()})
         write_scores(root / "scores", scores, self.thresholds, log)
         vectors = {key: np.array(self.query_vectors.get(key[1], [0.0, 1.0, 0.0]), np.float32) for key in queries}
-        write_encodings(
-            root / "encodings", {i: np.array(self.items[i]["vector"], np.float32) for i in items}, vectors
-        )
+        write_encodings(root / "encodings", {i: np.array(self.items[i]["vector"], np.float32) for i in items}, vectors)
 
     def make(self, root: Path, shuffle: int | None = None, **config: Any) -> "Made":
         """Write the log and run the stage in memory."""

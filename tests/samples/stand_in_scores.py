@@ -54,9 +54,7 @@ def write_scores(folder: Path, pairs: pa.Table, thresholds: dict[str, float], lo
     write_manifest(folder, "scores", {}, {})
 
 
-def write_encodings(
-    folder: Path, titles: dict[str, np.ndarray], queries: dict[tuple[str, str], np.ndarray]
-) -> None:
+def write_encodings(folder: Path, titles: dict[str, np.ndarray], queries: dict[tuple[str, str], np.ndarray]) -> None:
     """Write the two vector tables of an encodings directory."""
     vector = pa.list_(pa.float32())
     rows = pa.table({"item_id": list(titles), "vector": pa.array([list(v) for v in titles.values()], vector)})

@@ -68,17 +68,19 @@ def test_events_from_the_boundary_on_are_never_attributed(tmp_path: Path) -> Non
     assert made.row(train, "b")["purchase"] == 0
 
 
-@pytest.mark.parametrize("start", [-4, -2], ids=["valid", "test"])
-def test_evaluation_requests_get_native_labels_only(tmp_path: Path, start: float) -> None:
+def test_evaluation_requests_get_native_labels_only(tmp_path: Path) -> None:
     log = HandLog()
-    log.search(day(-12), "a")
-    search = log.search(day(start), "a b", exposed=1)
-    click = log.event("click", "a", day(start, hours=2))
-    other = log.event("click", "b", day(start, hours=2))
-    made = log.make(tmp_path)
-    assert [made.fate(e) for e in (click, other)] == ["after the boundary"] * 2
-    assert made.row(search, "a")[["click", "native_click"]].tolist() == [0, 0]
-    assert made.row(search, "b")["label_source"] == "unexposed"
+    log.search(day(-12), "z")
+    events, searches = [], []
+    for start, items in ((-4, "a b"), (-2, "c d")):
+        searches.append(log.search(day(start), items, exposed=1))
+        events += [log.event("click", item, day(start, hours=2)) for item in items.split()]
+    samples = (made := log.make(tmp_path)).samples
+    assert {made.fate(event) for event in events} == {"after the boundary"}
+    rows = samples[samples["request_id"].isin(searches)]
+    assert len(rows) == 4
+    assert rows[["click", "native_click"]].to_numpy().sum() == 0
+    assert set(rows["label_source"]) == {"native", "unexposed"}
 
 
 def test_an_event_explained_by_a_censored_or_old_request_is_spent(tmp_path: Path) -> None:
