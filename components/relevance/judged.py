@@ -52,7 +52,7 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
     markets = tuple(read_manifest(log)["markets"])
     frame = read_columns(log, "judgments", ["market", "query", "item_id", "grade"])
     frame["query"] = normalised(frame["query"])
-    frame = frame.groupby(KEY, as_index=False, sort=True)["grade"].mean()
+    frame = frame.groupby(KEY, sort=True)["grade"].mean().reset_index()
     pairs = pq.read_table(encodings / "pairs.parquet", columns=[*KEY, "title"]).to_pandas()
     pairs["row"] = np.arange(len(pairs))
     frame = frame.merge(pairs, on=KEY, how="left", validate="one_to_one")

@@ -1,0 +1,48 @@
+"""KFP components of the relevance stage."""
+
+from kfp import dsl
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def encode(log: Input[Dataset], config: str, encodings: Output[Dataset], experts: Output[Model]) -> None:
+    """Encode every pair of the log with every expert, and titles and queries with one."""
+    from pathlib import Path
+
+    from components.relevance.config import RelevanceConfig
+    from components.relevance.encoding import encode as run
+
+    run(Path(log.path), RelevanceConfig.model_validate_json(config), Path(encodings.path), Path(experts.path))
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def train(
+    log: Input[Dataset],
+    encodings: Input[Dataset],
+    experts: Input[Model],
+    config: str,
+    model: Output[Model],
+    metrics: Output[Metrics],
+    roc: Output[ClassificationMetrics],
+    report: Output[HTML],
+) -> None:
+    """Train and evaluate router and fusion on the log's judgments."""
+    from pathlib import Path
+
+    from components.relevance.config import RelevanceConfig
+    from components.relevance.report import log_artifacts
+    from components.relevance.training import train as run
+
+    settings = RelevanceConfig.model_validate_json(config)
+    run(Path(log.path), Path(encodings.path), Path(experts.path), settings, Path(model.path))
+    log_artifacts(Path(model.path), metrics, roc, Path(report.path))
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def score(encodings: Input[Dataset], model: Input[Model], scores: Output[Dataset]) -> None:
+    """Score every encoded pair."""
+    from pathlib import Path
+
+    from components.relevance.scoring import score_pairs
+
+    score_pairs(Path(encodings.path), Path(model.path), Path(scores.path))

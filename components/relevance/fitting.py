@@ -1,0 +1,97 @@
+"""Fit one network on judged pairs, stopping where the validation loss is lowest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.relevance.config import RelevanceConfig
+from components.relevance.judged import Judged
+from components.relevance.model.routed import Alone, Routed
+
+Network = Routed | Alone
+
+
+@dataclass(frozen=True)
+class History:
+    """Losses an epoch (mean binary cross-entropy), and the epoch whose weights were kept."""
+
+    train: list[float]
+    valid: list[float]
+    best: int
+
+
+def fit(
+    network: Network, data: Judged, train: np.ndarray, valid: np.ndarray, config: RelevanceConfig, seed: int
+) -> History:
+    """Train in place on the rows `train`; keep the weights of the epoch with the lowest loss on the rows `valid`.
+
+    The head's slot statistics are taken from the training rows first. The router's temperature falls geometrically
+    over the epochs.
+    """
+    rows = torch.from_numpy(train)
+    network.fusion.fit_norms(tuple(vectors[rows] for vectors in data.vectors))
+    optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate)
+    batches = max(1, round(len(train) / config.batch_size))
+    epochs = max(1, min(config.epochs, config.max_steps // batches))
+    generator = torch.Generator().manual_seed(seed)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=epochs * batches)
+    history = History([], [], 0)
+    best_loss, best_state, best = float("inf"), _copy(network), 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for epoch in range(epochs):
+            share = epoch / max(1, epochs - 1)
+            temperature = config.temperature_start * (config.temperature_end / config.temperature_start) ** share
+            network.train()
+            losses = []
+            for batch in torch.tensor_split(rows[torch.randperm(len(rows), generator=generator)], batches):
+                logits_B, balance = network(*_inputs(data, batch), temperature)
+                loss = functional.binary_cross_entropy_with_logits(logits_B, data.label[batch])
+                optimiser.zero_grad(set_to_none=True)
+                (loss + config.load_balance * balance).backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+            history.train.append(float(np.mean(losses)))
+            history.valid.append(_loss(network, data, valid))
+            if history.valid[-1] < best_loss:
+                best_loss, best_state, best = history.valid[-1], _copy(network), epoch
+            if epoch - best >= config.patience:
+                break
+    network.load_state_dict(best_state)
+    network.eval()
+    return History(history.train, history.valid, best)
+
+
+@torch.inference_mode()
+def predict(network: Network, data: Judged, rows: np.ndarray) -> np.ndarray:
+    """Uncalibrated logits float64 (len(rows),)."""
+    network.eval()
+    chunks = torch.split(torch.from_numpy(rows), 4096)
+    return np.concatenate([network(*_inputs(data, chunk), 1.0)[0].double().numpy() for chunk in chunks])
+
+
+def _loss(network: Network, data: Judged, rows: np.ndarray) -> float:
+    logits = torch.from_numpy(predict(network, data, rows))
+    return float(functional.binary_cross_entropy_with_logits(logits, data.label[torch.from_numpy(rows)].double()))
+
+
+def _inputs(data: Judged, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    return data.ngrams[rows], data.market[rows], tuple(vectors[rows] for vectors in data.vectors)
+
+
+def _groups(network: nn.Module, config: RelevanceConfig) -> list[dict[str, object]]:
+    """Decay matrices; leave biases, norms and null vectors free."""
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    others = [weight for weight in network.parameters() if weight.ndim <= 1]
+    return [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -1,0 +1,53 @@
+"""A router and a fusion head trained together: hard routing while training is random, in evaluation it is not."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.relevance.model.fusion import Combiner, WeightedAverage
+from components.relevance.model.router import Router, load_balance_loss
+
+
+class Routed(nn.Module):
+    """Router and head as one trainable module.
+
+    A `WeightedAverage` head weighs the chosen experts by the router's softmax; a concatenation reads the mask.
+    """
+
+    def __init__(self, router: Router, fusion: Combiner) -> None:
+        super().__init__()
+        self.router = router
+        self.fusion = fusion
+        self.weighs = isinstance(fusion, WeightedAverage)
+
+    def forward(
+        self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...], temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Uncalibrated logits (B,) and the load-balance loss, a scalar (1 where experts share the load evenly)."""
+        choice_BN = self.router.logits(ngrams_BG, market_B)
+        if self.training:
+            mask_BN = self.router.sample(choice_BN, temperature)
+        else:
+            _, mask_BN = self.router(ngrams_BG, market_B)
+        balance = load_balance_loss(choice_BN, mask_BN)
+        weights_BN = mask_BN * functional.softmax(choice_BN, dim=1) if self.weighs else mask_BN
+        return self.fusion.logits(vectors, weights_BN), balance
+
+
+class Alone(nn.Module):
+    """A head that needs no router, behind the signature of `Routed`."""
+
+    def __init__(self, fusion: Combiner) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(
+        self,
+        ngrams_BG: Tensor,
+        market_B: Tensor,  # noqa: ARG002 - the signature of Routed
+        vectors: tuple[Tensor, ...],
+        temperature: float,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Uncalibrated logits (B,) and no further loss."""
+        none_BN = torch.ones(ngrams_BG.shape[0], len(vectors))
+        return self.fusion.logits(vectors, none_BN), torch.zeros(())

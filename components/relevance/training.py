@@ -1,0 +1,115 @@
+"""Train and evaluate the relevance model on a log's judgments."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.contracts.log import get_logger
+from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
+from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
+from components.relevance.config import RelevanceConfig
+from components.relevance.crossfit import MIXTURE, CrossFit, build, cross_fit, split_valid
+from components.relevance.evaluation import evaluate, routing_shares
+from components.relevance.fitting import History, fit
+from components.relevance.judged import Judged, load_judged
+from components.relevance.model.fusion import ConcatFusion
+from components.relevance.model.mixture import Mixture
+from components.relevance.model.routed import Routed
+from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
+from components.relevance.report import RelevanceFigures, write_relevance_report
+from components.relevance.scoring import THRESHOLDS
+
+_logger = get_logger("archipelago.relevance")
+
+
+def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, out: Path) -> None:
+    """Write the `relevance_model` directory: weights, model.json, thresholds.json, reports/relevance.html, metrics.
+
+    Every figure comes from out-of-fold predictions; the released model is then fitted on all judged pairs, and carries
+    the calibration that the out-of-fold logits gave.
+
+    Raises:
+        BadInput: the judgments have one class only, or too few queries.
+    """
+    specs = load_experts(experts)
+    data = load_judged(log, encodings, specs, config)
+    spec = mixture_spec(data, specs, config)
+    crossed = cross_fit(data, spec, config)
+    metrics = evaluate(data, crossed, config)
+    market, label = data.frame["market"].to_numpy(), data.label.numpy()
+    platt = fit_platt(crossed.logits[MIXTURE], label)
+    relevance = calibrate(crossed.logits[MIXTURE], platt)
+    theta = thresholds(market, label, relevance, data.markets)
+    mixture, history = fit_final(data, spec, config, platt)
+    shares = _shares(mixture, data)
+    metrics |= {
+        "thresholds": theta,
+        "calibration_error": calibration_error(label, relevance),
+        "best_single": crossed.best_single,
+        "routing": {
+            name: dict(zip(spec.experts, row.tolist(), strict=True))
+            for name, row in zip(data.markets, shares, strict=True)
+        },
+        "judged": _counts(data, crossed),
+        "licences": {expert.name: expert.licence for expert in specs},
+    }
+    _log_table(metrics, data.markets)
+    with stage_directory(out) as root:
+        mixture.save(root)
+        write_json(root / THRESHOLDS, theta)
+        simulated = bool(read_manifest(log).get("simulated", False))
+        figures = RelevanceFigures(data, crossed, metrics, relevance, shares, history, spec.experts, simulated)
+        write_relevance_report(root, figures)
+        inputs = {"log": input_digest(log), "encodings": input_digest(encodings), "experts": input_digest(experts)}
+        config_used = config.model_dump(mode="json")
+        packages = ["torch", "scikit-learn"]
+        write_manifest(root, "relevance-model", config_used, inputs, metrics, packages, simulated=simulated)
+
+
+def mixture_spec(data: Judged, specs: tuple[ExpertSpec, ...], config: RelevanceConfig) -> MixtureSpec:
+    """The mixture's shape for these markets and experts."""
+    return MixtureSpec(
+        markets=data.markets,
+        experts=tuple(spec.name for spec in specs),
+        dims=tuple(spec.dim for spec in specs),
+        top_k=config.top_k,
+        router=RouterSpec(config.ngram_buckets, config.max_ngrams, config.router_width),
+        fusion=FusionSpec(config.fusion_hidden, config.dropout),
+    )
+
+
+def fit_final(
+    data: Judged, spec: MixtureSpec, config: RelevanceConfig, platt: tuple[float, float]
+) -> tuple[Mixture, History]:
+    """The released mixture: fitted on all judged pairs but the validation queries that stop it."""
+    rows, valid = split_valid(data.frame["query"], np.arange(len(data)), config, config.seed + config.folds)
+    network = build(MIXTURE, spec, config.seed + config.folds)
+    history = fit(network, data, rows, valid, config, config.seed + config.folds)
+    assert isinstance(network, Routed) and isinstance(network.fusion, ConcatFusion)
+    network.fusion.calibration.copy_(torch.tensor(platt))
+    return Mixture(network.router, network.fusion, spec), history
+
+
+@torch.inference_mode()
+def _shares(mixture: Mixture, data: Judged) -> np.ndarray:
+    experts_NK, _ = mixture.router(data.ngrams, data.market)
+    return routing_shares(experts_NK.numpy(), data.frame["market"].to_numpy(), data.markets, len(mixture.spec.experts))
+
+
+def _counts(data: Judged, crossed: CrossFit) -> dict[str, Any]:
+    return {
+        "pairs": len(data),
+        "queries": int(data.frame["query"].nunique()),
+        "positives": int(data.label.sum()),
+        "fold_rows": np.bincount(crossed.fold).tolist(),
+    }
+
+
+def _log_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> None:
+    columns = (*markets, "macro", "pooled")
+    _logger.info("out-of-fold AUC  %s", "  ".join(f"{name:>6}" for name in columns))
+    for variant, row in metrics["relevance"].items():
+        cells = ("   n/a" if row[name] is None else f"{row[name]:6.4f}" for name in columns)
+        _logger.info("%-15s  %s", variant, "  ".join(cells))
