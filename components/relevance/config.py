@@ -99,7 +99,7 @@ class RelevanceConfig(StageConfig):
     folds: int = Field(default=5, ge=2)
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     bootstrap: int = Field(default=200, ge=20)
-    encode_tokens: int = Field(default=2048, ge=64)
+    encode_tokens: int = Field(default=1024, ge=64)
     seed: int = 0
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 import numpy as np
 
 from components.relevance.scoring import RelevanceScorer
-from tests.relevance.conftest import Trained
+from tests.relevance.relevance_world import Trained
 
 
 def test_scorer_equals_stored_scores(trained: Trained) -> None:
