@@ -64,6 +64,7 @@ def offline_session() -> Iterator[None]:
     """
     connection = ibis.duckdb.connect()
     connection.raw_sql("SET TimeZone = 'UTC'")
+    previous = ibis.options.default_backend
     ibis.set_backend(connection)
     printed = io.StringIO()
     try:
@@ -71,7 +72,7 @@ def offline_session() -> Iterator[None]:
             warnings.simplefilter("ignore", DeprecationWarning)  # between Ibis and DuckDB, nothing to do here
             yield
     finally:
-        ibis.options.default_backend = None
+        ibis.options.default_backend = previous
         connection.disconnect()
         _log.debug("%s", printed.getvalue().strip())
 

@@ -22,8 +22,10 @@ def bucket_table(values: ibis.Column, name: str) -> ibis.Table:
 
 def user_profile(source: Source) -> ibis.Table:
     """The bucket of every user of the log."""
-    buckets = bucket_table(source.users.user_id, "user_bucket")
-    return buckets.select(user_id="value", user_bucket="user_bucket", event_timestamp=ibis.literal(ALWAYS))
+    users = source.users.select("user_id")
+    buckets = bucket_table(users.user_id, "user_bucket")
+    hashed = users.inner_join(buckets, users.user_id == buckets["value"])
+    return hashed.select("user_id", "user_bucket", event_timestamp=ibis.literal(ALWAYS))
 
 
 def item_profile(source: Source) -> ibis.Table:

@@ -27,13 +27,11 @@ class Source:
     """What feature tables are made of.
 
     Attributes:
-        connection: the Ibis backend every table below lives on.
         items, users, requests, candidates, events: the log's tables.
         scores: relevance of (market, normalised query, item_id).
         query_keys: query_key of each distinct (market, query) of the search requests, as written in the log.
     """
 
-    connection: ibis.BaseBackend
     items: ibis.Table
     users: ibis.Table
     requests: ibis.Table
@@ -56,17 +54,19 @@ def open_source(log: Path, scores: Path) -> Source:
         return connection.read_parquet(path).select(*schema.columns)
 
     requests = read(log / "requests.parquet", schemas.REQUESTS)
-    texts = requests.filter(requests.domain == "search").select("market", "query").distinct().to_pyarrow()
+    searched = requests.filter(requests.domain == "search").select("market", "query").distinct()
+    texts = searched.to_pyarrow()
     keys = [query_key(m, q) for m, q in zip(texts["market"].to_pylist(), texts["query"].to_pylist(), strict=True)]
+    # Joined to the log rather than used alone, so that every table here lives on the one connection.
+    keyed = ibis.memtable(texts.append_column("query_key", pa.array(keys, pa.string())))
     return Source(
-        connection=connection,
         items=read(log / "items.parquet", schemas.ITEMS),
         users=read(log / "users.parquet", schemas.USERS),
         requests=requests,
         candidates=read(log / "candidates.parquet", schemas.CANDIDATES),
         events=read(log / "events.parquet", schemas.EVENTS),
         scores=read(scores / "scores.parquet", schemas.RELEVANCE_SCORES),
-        query_keys=ibis.memtable(texts.append_column("query_key", pa.array(keys, pa.string()))),
+        query_keys=searched.inner_join(keyed, ["market", "query"]),
     )
 
 
