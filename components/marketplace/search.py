@@ -18,7 +18,7 @@ from components.marketplace.world import cumulative, draw_rows
 
 SEARCH = DOMAIN_CODES["search"]
 # Utility of a search candidate: SEARCH_BIAS + RELEVANCE_WEIGHT * grade + affinity (our choice).
-SEARCH_BIAS, RELEVANCE_WEIGHT = -3.4, 3.0
+SEARCH_BIAS, RELEVANCE_WEIGHT = -3.6, 3.0
 # The logging policy's score: retrieval's noisy guess at relevance, and popularity or utility by the dial.
 RETRIEVAL_WEIGHT, RETRIEVAL_NOISE, POLICY_NOISE = 1.0, 0.35, 0.5
 
@@ -85,7 +85,7 @@ def _draw_queries(
     rng: np.random.Generator, users: Users, queries: Queries, user_R: np.ndarray, period_R: np.ndarray
 ) -> np.ndarray:
     """A query for each request: often asked ones, and those about what its user likes."""
-    liking_UQ = np.exp(users.type_taste_UT[:, queries.type_Q])
+    liking_UQ = np.exp(1.3 * users.type_taste_UT[:, queries.type_Q])
     uniform_R = rng.random(len(user_R))
     query_R = np.zeros(len(user_R), dtype=np.int64)
     for period, frequency_Q in enumerate(queries.frequency_PQ):

@@ -15,7 +15,7 @@ from components.marketplace.world import BRAND_NAMES, make_ids, stream
 AGE_BANDS = ("18-24", "25-34", "35-44", "45+")
 DEVICES = ("android", "ios", "web")
 # How much each part of a taste weighs in an item's affinity (our choice).
-TYPE_WEIGHT, BRAND_WEIGHT, PRICE_WEIGHT, STYLE_WEIGHT, QUALITY_WEIGHT = 0.9, 0.8, 0.6, 0.3, 0.35
+TYPE_WEIGHT, BRAND_WEIGHT, PRICE_WEIGHT, STYLE_WEIGHT, QUALITY_WEIGHT = 1.2, 0.7, 0.5, 0.3, 0.35
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def make_users(config: MarketplaceConfig, catalogue: Catalogue) -> Users:
 
 
 def _type_taste(rng: np.random.Generator, catalogue: Catalogue, n: int) -> np.ndarray:
-    """Standard normal liking of types (U, T), two thirds of its variance the category's."""
+    """Standard normal liking of types (U, T), four fifths of its variance the category's."""
     categories = list(dict.fromkeys(t.category for t in catalogue.types))
     category_T = np.array([categories.index(t.category) for t in catalogue.types])
     shared = rng.normal(size=(n, len(categories)))[:, category_T]
     own = rng.normal(size=(n, len(catalogue.types)))
-    return np.asarray(np.sqrt(2 / 3) * shared + np.sqrt(1 / 3) * own, dtype=np.float32)
+    return np.asarray(np.sqrt(0.8) * shared + np.sqrt(0.2) * own, dtype=np.float32)
 
 
 def _affinity(rng: np.random.Generator, catalogue: Catalogue, type_taste_UT: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def _affinity(rng: np.random.Generator, catalogue: Catalogue, type_taste_UT: np.
     n = len(type_taste_UT)
     brand_taste_UB = rng.normal(size=(n, len(BRAND_NAMES) + 1)).astype(np.float32)
     brand_taste_UB[:, NONE] = 0.0
-    thrift_U = rng.normal(loc=0.6, scale=1.0, size=n).astype(np.float32)
+    thrift_U = rng.normal(loc=0.6, scale=0.8, size=n).astype(np.float32)
     style_UD = (rng.normal(size=(n, STYLE_DIMS)) / np.sqrt(STYLE_DIMS)).astype(np.float32)
     lasting_UI = TYPE_WEIGHT * type_taste_UT[:, catalogue.type_I]
     lasting_UI += BRAND_WEIGHT * brand_taste_UB[:, catalogue.brand_I]
