@@ -5,6 +5,7 @@ import io
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from kfp import local
 
 from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
 from components.contracts.log import get_logger
-from components.contracts.manifest import read_json, read_manifest
+from components.contracts.manifest import read_json
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
 from pipelines.profile import Profile
@@ -27,16 +28,28 @@ logger = get_logger(__name__)
 
 Runner = Literal["subprocess", "docker"]
 
-# Lines that KFP's executor says about itself; the rest of a step's output is worth a person's time.
-_EXECUTOR_CHATTER = re.compile(r"Looking for component|Loading KFP component|Got executor_input|Wrote executor output")
-_STEP_LINE = re.compile(r"^\s*\[KFP Executor [\d-]+ ([\d:]+),\d+ (?:INFO|WARNING)\]: (.*)$")
+# What KFP's executor says about itself, and Feast at every read; the rest of a step's output is worth a person's time.
+_EXECUTOR_CHATTER = re.compile(
+    r"Looking for component|Loading KFP component|Got executor_input|Wrote executor output|Registry cache expired"
+)
+_STEP_MESSAGE = re.compile(r"^\s*\[KFP Executor [\d-]+ [\d:]+,\d+ \w+\]: (.*)$")
+# KFP colours a task's name.
+_STEP_STARTS = re.compile(r"Executing task \S*?'([\w-]+)'")
+_STEP_ENDS = re.compile(r"Task \S*?'([\w-]+)'\S* finished with status \S*?(SUCCESS|FAILURE)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished pipeline run: artifact name -> directory, and the most memory its process tree held at once."""
+    """A finished pipeline run.
+
+    Attributes:
+        artifacts: output name -> directory.
+        seconds: step -> wall seconds, in the order they ran.
+        peak_rss_mb: the most memory the process tree held at once.
+    """
 
     artifacts: dict[str, Path]
+    seconds: dict[str, float]
     peak_rss_mb: float
 
 
@@ -94,12 +107,15 @@ def run_pipeline(
     local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
     pipeline = build_pipeline(source, profile)
     with (out / "pipeline.log").open("w", encoding="utf-8") as log, peak_memory() as peak:
+        output = _StepOutput(log)
         try:
-            with contextlib.redirect_stdout(_StepOutput(log)):
+            with contextlib.redirect_stdout(output), warnings.catch_warnings():
+                # Images are named by role, not "python"; steps run in this environment all the same.
+                warnings.filterwarnings("ignore", message=".*non-Python base image", category=RuntimeWarning)
                 task = pipeline(**arguments)
         except RuntimeError as error:
             _explain(root, out, error)
-    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, peak[0])
+    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, output.seconds, peak[0])
 
 
 def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | local.DockerRunner:
@@ -122,25 +138,37 @@ def _explain(root: Path, out: Path, error: RuntimeError) -> None:
             failed = [check for check in verdict["checks"] if not check["passed"]]
             reasons = "; ".join(str(check["why"]) for check in failed)
             raise GateRefused(f"gate refused the release: {reasons} (verdict: {path})") from error
-    raise StepFailed(f"{error} (output of every step: {out / 'pipeline.log'})") from error
+    step = re.search(r"Inner task failed: \S*?'([\w-]+)'", str(error))
+    failed = f"step {step[1]} failed" if step else str(error)
+    raise StepFailed(f"{failed} (output of every step: {out / 'pipeline.log'})") from error
 
 
 class _StepOutput(io.TextIOBase):
-    """Writes everything to the log file and passes a step's own messages on, without KFP's echo of its inputs."""
+    """Writes everything to the log file, passes steps' own messages on without KFP's echo, and times the steps."""
 
     def __init__(self, log: io.TextIOBase) -> None:
+        self.seconds: dict[str, float] = {}
         self._log = log
         self._buffer = ""
+        self._started = 0.0
 
     def write(self, text: str) -> int:
         self._log.write(text)
         self._buffer += text
         *lines, self._buffer = self._buffer.split("\n")
         for line in lines:
-            match = _STEP_LINE.match(line)
-            if match and not _EXECUTOR_CHATTER.search(line):
-                logger.info("  %s", match[2])
+            self._read(line)
         return len(text)
+
+    def _read(self, line: str) -> None:
+        if match := _STEP_STARTS.search(line):
+            self._started = time.perf_counter()
+            logger.info("%s ...", match[1])
+        elif match := _STEP_ENDS.search(line):
+            self.seconds[match[1]] = round(time.perf_counter() - self._started, 2)
+            logger.info("%s: %s in %.1f s", match[1], match[2].lower(), self.seconds[match[1]])
+        elif (match := _STEP_MESSAGE.match(line)) and not _EXECUTOR_CHATTER.search(line):
+            logger.info("  %s", match[1])
 
 
 @contextlib.contextmanager
@@ -169,18 +197,6 @@ def peak_memory(interval_s: float = 0.5) -> Iterator[list[float]]:
     finally:
         stop.set()
         thread.join()
-
-
-def stage_seconds(root: Path) -> dict[str, float]:
-    """Seconds of every pipeline step under a pipeline root, in the order they ended, from the steps' manifests."""
-    found: dict[str, tuple[float, float]] = {}
-    for path in root.glob("*/*/*/manifest.json"):
-        run = read_manifest(path.parent).get("run")
-        if run is not None:
-            step = path.parent.parent.name
-            ended, seconds = found.get(step, (0.0, 0.0))
-            found[step] = (max(ended, path.stat().st_mtime), seconds + run["seconds"])
-    return {step: seconds for step, (_, seconds) in sorted(found.items(), key=lambda entry: entry[1][0])}
 
 
 def parse_as_of(text: str | None) -> datetime:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts.manifest import read_json, read_manifest
-from pipelines.runner import Run, stage_seconds
+from pipelines.runner import Run
 
 RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 
@@ -21,7 +21,7 @@ def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None
         "simulated": log["simulated"],
         "markets": log["markets"],
         "as_of": log["as_of"],
-        "stages": stage_seconds(out / "pipeline"),
+        "stages": run.seconds,
         "peak_rss_mb": round(run.peak_rss_mb, 1),
         "relevance": read_manifest(run.artifacts["relevance_model"])["metrics"]["relevance"],
         "ranking": ranker["ranking"] if ranker else None,

@@ -53,6 +53,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
             for name, row in zip(data.markets, shares, strict=True)
         },
         "judged": _counts(data, crossed),
+        "judgments": data.frame["market"].value_counts().to_dict(),
         "licences": {expert.name: expert.licence for expert in specs},
     }
     _log_table(metrics, data.markets)
