@@ -83,14 +83,20 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
 
         encode = relevance.encode(log=log, config=relevance_config)
         encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
-        relevance_train = relevance.train(log=log, encodings=encodings, experts=experts, config=relevance_config)
+        relevance_train = relevance.train_relevance(
+            log=log, encodings=encodings, experts=experts, config=relevance_config
+        )
         relevance_model = relevance_train.outputs["model"]
-        scores = relevance.score(encodings=encodings, model=relevance_model).outputs["scores"]
+        scores = relevance.score_relevance(encodings=encodings, model=relevance_model).outputs["scores"]
 
-        es3 = samples.build(log=log, scores=scores, encodings=encodings, config=samples_config, as_of=as_of)
-        tables = features.build(log=log, scores=scores, config=features_config, as_of=as_of).outputs["features"]
-        training_set = features.join(features=tables, log=log, samples=es3.outputs["samples"]).outputs["training_set"]
-        ranker = ranking.train(training_set=training_set, log=log, config=ranking_config).outputs["model"]
+        es3 = samples.build_samples(log=log, scores=scores, encodings=encodings, config=samples_config, as_of=as_of)
+        tables = features.build_features(log=log, scores=scores, config=features_config, as_of=as_of).outputs[
+            "features"
+        ]
+        training_set = features.join_features(features=tables, log=log, samples=es3.outputs["samples"]).outputs[
+            "training_set"
+        ]
+        ranker = ranking.train_ranker(training_set=training_set, log=log, config=ranking_config).outputs["model"]
 
         drift = monitoring.search_drift(
             training_set=training_set, encodings=encodings, ranker=ranker, config=monitoring_config
@@ -98,7 +104,7 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
         verdict = release.gate(relevance_model=relevance_model, ranker=ranker, drift=drift, config=gate_config).outputs[
             "verdict"
         ]
-        released = release.build(
+        released = release.build_release(
             log=log,
             experts=experts,
             encodings=encodings,
@@ -134,13 +140,15 @@ def _relevance_pipeline(profile: Profile) -> Callable[..., dsl.PipelineTask]:
         log = marketplace.load(data="", judgments=judgments, markets=markets, as_of=as_of).outputs["log"]
         encode = relevance.encode(log=log, config=relevance_config)
         encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
-        model = relevance.train(log=log, encodings=encodings, experts=experts, config=relevance_config).outputs["model"]
-        scores = relevance.score(encodings=encodings, model=model).outputs["scores"]
+        model = relevance.train_relevance(
+            log=log, encodings=encodings, experts=experts, config=relevance_config
+        ).outputs["model"]
+        scores = relevance.score_relevance(encodings=encodings, model=model).outputs["scores"]
         drift = monitoring.relevance_drift(
             log=log, encodings=encodings, relevance_model=model, config=monitoring_config
         ).outputs["drift"]
         verdict = release.gate_relevance(relevance_model=model, drift=drift, config=gate_config).outputs["verdict"]
-        released = release.build_relevance(
+        released = release.build_relevance_release(
             log=log,
             experts=experts,
             encodings=encodings,

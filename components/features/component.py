@@ -5,7 +5,7 @@ from kfp.dsl import HTML, Dataset, Input, Output
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def build(
+def build_features(
     log: Input[Dataset],
     scores: Input[Dataset],
     config: str,
@@ -29,7 +29,7 @@ def build(
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def join(features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]) -> None:
+def join_features(features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]) -> None:
     """Every sample with its features as they were known at its time."""
     from pathlib import Path
 

@@ -50,7 +50,7 @@ def gate_relevance(
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def build(
+def build_release(
     log: Input[Dataset],
     experts: Input[Model],
     encodings: Input[Dataset],
@@ -83,7 +83,7 @@ def build(
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def build_relevance(
+def build_relevance_release(
     log: Input[Dataset],
     experts: Input[Model],
     encodings: Input[Dataset],

@@ -16,7 +16,7 @@ def encode(log: Input[Dataset], config: str, encodings: Output[Dataset], experts
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def train(
+def train_relevance(
     log: Input[Dataset],
     encodings: Input[Dataset],
     experts: Input[Model],
@@ -39,7 +39,7 @@ def train(
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def score(encodings: Input[Dataset], model: Input[Model], scores: Output[Dataset]) -> None:
+def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Output[Dataset]) -> None:
     """Score every encoded pair."""
     from pathlib import Path
 

@@ -5,7 +5,7 @@ from kfp.dsl import HTML, Dataset, Input, Metrics, Output
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def build(
+def build_samples(
     log: Input[Dataset],
     scores: Input[Dataset],
     encodings: Input[Dataset],

@@ -268,10 +268,10 @@ def test_a_broken_log_is_named_and_leaves_nothing(toy: Path, tmp_path: Path, fau
 def test_the_component_reads_its_arguments_as_kfp_gives_them(toy: Path, tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from components.features.component import build
+    from components.features.component import build_features
 
     places = {name: SimpleNamespace(path=str(toy / name)) for name in ("log", "scores")}
     outputs = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("features", "report")}
-    build.python_func(**places, **outputs, config=CONFIG.model_dump_json(), as_of=AS_OF.isoformat())
+    build_features.python_func(**places, **outputs, config=CONFIG.model_dump_json(), as_of=AS_OF.isoformat())
     assert (tmp_path / "report").read_bytes() == (tmp_path / "features" / REPORT).read_bytes()
     assert read_manifest(tmp_path / "features")["digest"] == read_manifest(toy / "features")["digest"]

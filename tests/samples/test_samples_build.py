@@ -73,7 +73,7 @@ def test_directory_keeps_its_contract(built: Path, paths: tuple[Path, Path, Path
 def test_component_gives_the_same_directory(built: Path, paths: tuple[Path, Path, Path], tmp_path: Path) -> None:
     log, scores, encodings = (SimpleNamespace(path=str(path)) for path in paths)
     logged: dict[str, float] = {}
-    component.build.python_func(
+    component.build_samples.python_func(
         log=log,
         scores=scores,
         encodings=encodings,
