@@ -139,8 +139,8 @@ def _explain(root: Path, out: Path, error: RuntimeError) -> None:
             reasons = "; ".join(str(check["why"]) for check in failed)
             raise GateRefused(f"gate refused the release: {reasons} (verdict: {path})") from error
     step = re.search(r"Inner task failed: \S*?'([\w-]+)'", str(error))
-    failed = f"step {step[1]} failed" if step else str(error)
-    raise StepFailed(f"{failed} (output of every step: {out / 'pipeline.log'})") from error
+    what = f"step {step[1]} failed" if step else str(error)
+    raise StepFailed(f"{what} (output of every step: {out / 'pipeline.log'})") from error
 
 
 class _StepOutput(io.TextIOBase):

@@ -118,7 +118,9 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
             config=release_config,
             as_of=as_of,
         ).outputs["release"]
-        return SearchOutputs(log, relevance_model, es3.outputs["samples"], tables, ranker, drift, verdict, released)  # type: ignore[arg-type]  # KFP channels stand for artifacts while a pipeline is traced
+        return SearchOutputs(
+            log, relevance_model, es3.outputs["samples"], tables, ranker, drift, verdict, released
+        )  # KFP channels stand for artifacts while a pipeline is traced
 
     return search
 
@@ -159,7 +161,7 @@ def _relevance_pipeline(profile: Profile) -> Callable[..., dsl.PipelineTask]:
             config=release_config,
             as_of=as_of,
         ).outputs["release"]
-        return RelevanceOutputs(log, model, drift, verdict, released)  # type: ignore[arg-type]
+        return RelevanceOutputs(log, model, drift, verdict, released)
 
     return relevance_half
 

@@ -29,7 +29,9 @@ def build_features(
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def join_features(features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]) -> None:
+def join_features(
+    features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]
+) -> None:
     """Every sample with its features as they were known at its time."""
     from pathlib import Path
 

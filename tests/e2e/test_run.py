@@ -24,8 +24,12 @@ def archipelago(*arguments: object, code: int = 0, timeout: int = 500) -> str:
     """Run the command; its stdout and stderr."""
     done = subprocess.run(
         [ARCHIPELAGO, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     assert done.returncode == code, done.stdout[-6000:]
     return done.stdout
 
