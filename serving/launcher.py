@@ -59,10 +59,6 @@ def serve_release(
         stack.enter_context(sigterm_as_exit())
         server = start_triton(opened.repository, state, triton)
         stack.callback(server.stop)
-        if opened.has_search:
-            from serving.online_store import build_online_store
-
-            build_online_store(opened.features, state)
         transformer = _start_transformer(opened, state, http_port, grpc_port, triton.grpc)
         stack.callback(transformer.stop)
         service = Service(

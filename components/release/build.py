@@ -100,13 +100,14 @@ def build_release(
     with tempfile.TemporaryDirectory(dir=out, prefix=".building-") as scratch:
         root = Path(scratch) / "release"
         (root / "golden").mkdir(parents=True)
-        scorer = RelevanceScorer.load(relevance.model, relevance.experts)
         parity = [
             *export_mixture(root / "triton", relevance.model, config),
             *export_experts(root / "triton", relevance.experts, experts, config),
         ]
         write_relevance_model(root / "triton", mixture, experts, relevance.experts, config)
         write_catalogue(relevance.log, root / "catalogue.parquet")
+        # After the exports: each holds an expert in memory for a while, the scorer holds them all.
+        scorer = RelevanceScorer.load(relevance.model, relevance.experts)
         write_relevance_golden(relevance.encodings, scorer, mixture.markets, config, root / "golden")
         if ranking:
             parity.append(export_ranker(root / "triton", ranking.ranker, config))

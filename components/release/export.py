@@ -56,7 +56,8 @@ def export_onnx(module: nn.Module, example: Sequence[Tensor], signature: Signatu
 
     Notes about the exporting machine's source files are removed, so that equal models have equal bytes.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for talkative in ("torch.onnx", "onnx_ir", "onnxscript"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     shapes = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in signature.dynamic)
     parameters = inspect.signature(module.forward).parameters.values()
     takes_any_number = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)

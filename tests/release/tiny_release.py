@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 
 from components.contracts.blend import Blend
@@ -24,7 +24,7 @@ from components.marketplace.simulator import simulate
 from components.ranking.model.rankers import build_ranker
 from components.ranking.model.serving import save_ranker
 from components.ranking.model.spec import RankerSpec
-from components.release.build import RankingInputs, RelevanceInputs
+from components.release.build import RankingInputs, RelevanceInputs, build_release
 from components.release.config import ReleaseConfig
 from components.relevance.config import ExpertConfig
 from components.relevance.model.mixture import new_mixture
@@ -32,6 +32,7 @@ from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
 from components.relevance.weights import export_experts
 
 MARKETS = ("ID", "TH")
+PRIOR = {"ID": 0.3, "TH": 0.4}
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = ReleaseConfig(golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8)
 # The first two share one random network, hence one export, behind different templates.
@@ -48,6 +49,32 @@ class Inputs:
 
     relevance: RelevanceInputs
     ranking: RankingInputs
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Inputs, and the two releases built from them."""
+
+    inputs: Inputs
+    search: Path
+    relevance_only: Path
+
+
+_built: list[Tiny] = []
+
+
+def tiny_releases(factory: pytest.TempPathFactory) -> Tiny:
+    """Both releases, built once a test session, with a cache of their own."""
+    if not _built:
+        root = factory.mktemp("tiny")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ARCHIPELAGO_CACHE", str(root / "cache"))
+            (root / "inputs").mkdir()
+            inputs = write_inputs(root / "inputs")
+            search = build_release(inputs.relevance, inputs.ranking, CONFIG, AS_OF, root / "releases")
+            alone = build_release(inputs.relevance, None, CONFIG, AS_OF, root / "releases")
+        _built.append(Tiny(inputs, search, alone))
+    return _built[0]
 
 
 def write_inputs(root: Path) -> Inputs:
@@ -118,7 +145,7 @@ def _write_relevance(paths: dict[str, Path]) -> None:
     scores = scores.append_column("experts", pa.array([[0, 1]] * pairs.num_rows, pa.list_(pa.int64())))
     with atomic_directory(paths["scores"]) as root:
         write_table(scores, root / "scores.parquet")
-        write_json(root / "thresholds.json", {market: 0.5 for market in MARKETS})
+        write_json(root / "thresholds.json", dict.fromkeys(MARKETS, 0.5))
         write_manifest(root, "scores", {}, {}, markets=list(MARKETS))
 
 
@@ -138,9 +165,7 @@ def _write_ranker(directory: Path) -> None:
         ranker = build_ranker(RankerSpec(embedding_dim=4, token_width=8, hfa_layers=1, gfa_blocks=1, sample_width=8))
     with atomic_directory(directory) as root:
         save_ranker(ranker, root)
-        Blend(
-            (1.0, 0.7, 0.3), -0.2, dict(zip(MARKETS, np.linspace(0.3, 0.4, len(MARKETS)).tolist(), strict=True))
-        ).save(root / "blend.json")
+        Blend((1.0, 0.7, 0.3), -0.2, PRIOR).save(root / "blend.json")
         (root / "reports").mkdir()
         (root / "reports" / "ranking.html").write_text("<html>ranking</html>", encoding="utf-8")
         metrics = {"ranking": {"hhsft": {"auc": 0.5, "gauc": 0.5, "hr@5": 0.1, "ndcg@10": 0.2}}}
