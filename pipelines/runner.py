@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import sys
 import threading
 import time
 import warnings
@@ -17,14 +18,11 @@ import pyarrow.compute as pc
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
-from components.contracts.log import get_logger
 from components.contracts.manifest import read_json
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
 from pipelines.profile import Profile
 from pipelines.training import Source, build_pipeline
-
-logger = get_logger(__name__)
 
 Runner = Literal["subprocess", "docker"]
 
@@ -163,12 +161,17 @@ class _StepOutput(io.TextIOBase):
     def _read(self, line: str) -> None:
         if match := _STEP_STARTS.search(line):
             self._started = time.perf_counter()
-            logger.info("%s ...", match[1])
+            self._say(f"{match[1]} ...")
         elif match := _STEP_ENDS.search(line):
             self.seconds[match[1]] = round(time.perf_counter() - self._started, 2)
-            logger.info("%s: %s in %.1f s", match[1], match[2].lower(), self.seconds[match[1]])
+            self._say(f"{match[1]}: {match[2].lower()} in {self.seconds[match[1]]:.1f} s")
         elif (match := _STEP_MESSAGE.match(line)) and not _EXECUTOR_CHATTER.search(line):
-            logger.info("  %s", match[1])
+            self._say(f"  {match[1]}")
+
+    @staticmethod
+    def _say(message: str) -> None:
+        # KFP takes the root logger over while a pipeline runs; stderr stays ours.
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
 
 @contextlib.contextmanager

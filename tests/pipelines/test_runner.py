@@ -1,7 +1,6 @@
 """Gathering what a run leaves, and turning failures into messages."""
 
 import io
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,19 +24,17 @@ def test_a_refused_gate_is_told_from_a_failed_step(tmp_path: Path) -> None:
     assert "fine" not in str(refused.value)
 
 
-def test_a_steps_own_messages_are_passed_on_without_kfps_echo(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_steps_own_messages_are_passed_on_without_kfps_echo(capsys: pytest.CaptureFixture[str]) -> None:
     log = io.StringIO()
-    with caplog.at_level(logging.INFO):
-        output = _StepOutput(log)
-        print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: Got executor_input:", file=output)
-        print('    {"inputs": 1}', file=output)
-        print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: encoded 12 pairs", file=output)
-        print("12:00:00 - INFO - Executing task \x1b[96m'train-2'\x1b[0m", file=output)
-        print(
-            "12:00:01 - INFO - Task \x1b[96m'train-2'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m", file=output
-        )
-    said = [record.message.strip() for record in caplog.records]
-    assert said[0] == "encoded 12 pairs" and said[1] == "train-2 ..." and said[2].startswith("train-2: success in")
+    output = _StepOutput(log)
+    print("12:00:00 - INFO - Executing task \x1b[96m'train-2'\x1b[0m", file=output)
+    print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: Got executor_input:", file=output)
+    print('    {"inputs": 1}', file=output)
+    print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: encoded 12 pairs", file=output)
+    print("12:00:01 - INFO - Task \x1b[96m'train-2'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m", file=output)
+    said = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert said[:2] == ["train-2 ...", "  encoded 12 pairs"]
+    assert said[2].startswith("train-2: success in") and len(said) == 3
     assert list(output.seconds) == ["train-2"]
     assert "Got executor_input" in log.getvalue()
 
