@@ -1,0 +1,54 @@
+"""The stage as pipeline steps, and the page each leaves."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+
+from components.contracts.manifest import read_manifest
+from components.marketplace import component
+from tests.marketplace.small_world import AS_OF, SMALL
+from tests.marketplace.user_log import MARKETS, user_tables, write_tables
+
+
+def outputs(tmp_path: Path) -> dict[str, SimpleNamespace]:
+    return {
+        "log": SimpleNamespace(path=str(tmp_path / "log")),
+        "report": SimpleNamespace(path=str(tmp_path / "r.html")),
+    }
+
+
+def test_simulate_step(tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"markets": ("TH",)}).model_dump_json()
+    component.simulate.python_func(config=config, as_of="2026-03-01T00:00:00Z", **outputs(tmp_path))
+    assert read_manifest(tmp_path / "log")["as_of"] == AS_OF.isoformat()
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "Simulated data" in page
+    assert "Volumes by market and domain" in page
+    assert "Click rate of exposed items by position" in page
+    title = pq.read_table(tmp_path / "log" / "judgments.parquet")["market"][0].as_py()
+    assert title in page
+    assert (tmp_path / "log" / "reports" / "marketplace.html").read_text(encoding="utf-8") == page
+
+
+def test_load_step(tmp_path: Path) -> None:
+    data = write_tables(user_tables(), tmp_path / "data")
+    arguments = {"judgments": "", "markets": json.dumps(MARKETS), "as_of": "2026-03-01T00:00:00+00:00"}
+    component.load.python_func(data=str(data), **arguments, **outputs(tmp_path))
+    assert read_manifest(tmp_path / "log")["metrics"]["rows"]["candidates"] == 5
+    assert "handed in" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_load_step_with_judgments_alone(tmp_path: Path) -> None:
+    data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
+    judgments = str(data / "judgments.parquet")
+    component.load.python_func(data="", judgments=judgments, markets='["ID", "TH"]', as_of="", **outputs(tmp_path))
+    assert not (tmp_path / "log" / "items.parquet").exists()
+    assert "Judgments" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_steps_run_in_the_data_image() -> None:
+    for step in (component.simulate, component.load):
+        container = step.pipeline_spec.deployment_spec["executors"].values()
+        assert [executor["container"]["image"] for executor in container] == ["archipelago-data"]
