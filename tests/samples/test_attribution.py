@@ -7,27 +7,30 @@ from tests.samples.hand_log import HandLog, day
 T = day(-12)  # an event in the middle of the training window
 
 
-def test_click_prefers_exposed_to_a_later_unexposed_row(tmp_path: Path) -> None:
+def test_clicks_prefer_the_better_tier_then_the_later_request(tmp_path: Path) -> None:
     log = HandLog()
     exposed = log.search(day(-12, hours=-20), "a b", exposed=1)
     unexposed = log.search(day(-12, hours=-1), "b a", exposed=1)
     click = log.event("click", "a", T)
+
+    early = log.search(day(-12, hours=-9), "c", exposed=1)
+    late = log.search(day(-12, hours=-3), "c", exposed=1)
+    log.event("click", "c", T)
+
+    log.relevance = {("shoe", "d"): 0.1}
+    log.search(day(-12, hours=-1), "d", exposed=1, query="shoe")
+    relevant = log.search(day(-12, hours=-5), "z d", exposed=1, query="case")
+    behind_irrelevant = log.event("click", "d", T)
+
     made = log.make(tmp_path)
     assert (made.fate(click), made.tier(click)) == ("attributed", "exposed")
     row = made.row(exposed, "a")
     assert (row["click"], row["native_click"], row["purchase"], row["label_source"]) == (1, 0, 0, "attributed")
     assert made.row(unexposed, "a")["click"] == 0
+    assert (made.row(early, "c")["click"], made.row(late, "c")["click"]) == (0, 1)
+    assert made.tier(behind_irrelevant) == "unexposed"
+    assert made.row(relevant, "d")["click"] == 1
     assert made.pseudo.empty
-
-
-def test_click_goes_to_the_latest_request_of_the_best_tier(tmp_path: Path) -> None:
-    log = HandLog()
-    early = log.search(day(-12, hours=-9), "a", exposed=1)
-    late = log.search(day(-12, hours=-3), "a", exposed=1)
-    log.event("click", "a", T)
-    made = log.make(tmp_path)
-    assert made.row(late, "a")["click"] == 1
-    assert made.row(early, "a")["click"] == 0
 
 
 def test_unexposed_positive_is_kept_whatever_is_sampled(tmp_path: Path) -> None:
@@ -52,7 +55,11 @@ def test_purchase_prefers_clicked_then_exposed_then_unexposed(tmp_path: Path) ->
     second = log.event("purchase", "b", T, domain="shop")
     third_search = log.search(day(-12, hours=-2), "z c", exposed=1)
     third = log.event("purchase", "c", T, domain="shop")
+    too_late = log.search(day(-13), "d", exposed=1)
+    log.event("click", "d", day(-12, hours=5), request=too_late)
+    before_click = log.event("purchase", "d", T, domain="shop")
     made = log.make(tmp_path)
+    assert made.tier(before_click) == "exposed_not_clicked", "its search click came after the purchase"
     assert [made.tier(e) for e in (first, second, third)] == ["clicked", "exposed_not_clicked", "unexposed"]
     row = made.row(clicked, "a")
     assert (row["native_click"], row["native_purchase"], row["click"], row["purchase"]) == (1, 0, 1, 1)
@@ -60,14 +67,6 @@ def test_purchase_prefers_clicked_then_exposed_then_unexposed(tmp_path: Path) ->
     assert made.row(exposed, "a")["purchase"] == 0
     assert made.row(unexposed, "a")["purchase"] == 0
     assert made.row(third_search, "c")["purchase"] == 1
-
-
-def test_a_search_click_after_the_purchase_is_no_click_tier(tmp_path: Path) -> None:
-    log = HandLog()
-    search = log.search(day(-13), "a", exposed=1)
-    log.event("click", "a", day(-12, hours=5), request=search)
-    purchase = log.event("purchase", "a", T, domain="shop")
-    assert log.make(tmp_path).tier(purchase) == "exposed_not_clicked"
 
 
 def test_window_edges(tmp_path: Path) -> None:
@@ -112,17 +111,6 @@ def test_relevance_below_the_markets_threshold_is_not_attributed(tmp_path: Path)
         events["v"]: "relevance below the market's threshold",
         events["elsewhere"]: "no search held the item in time",
     }
-
-
-def test_an_irrelevant_better_tier_does_not_hide_a_relevant_one(tmp_path: Path) -> None:
-    log = HandLog()
-    log.relevance = {("phone", "a"): 0.1}
-    log.search(day(-12, hours=-1), "a", exposed=1, query="phone")
-    other = log.search(day(-12, hours=-5), "z a", exposed=1, query="case")
-    click = log.event("click", "a", T)
-    made = log.make(tmp_path)
-    assert made.tier(click) == "unexposed"
-    assert made.row(other, "a")["click"] == 1
 
 
 def test_an_event_is_credited_once_and_events_of_one_item_share_a_row(tmp_path: Path) -> None:
