@@ -13,12 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURES, NUMERIC, RELEVANCE_COLUMN, SEQUENCE_LENGTH, FeatureTensors, assemble
+from components.contracts.features import (
+    CATEGORICAL,
+    FEATURES,
+    NUMERIC,
+    RELEVANCE_COLUMN,
+    SEQUENCE_LENGTH,
+    FeatureTensors,
+    assemble,
+)
 from components.contracts.markets import DOMAIN_CODES
-from components.contracts.schemas import SAMPLES
+from components.contracts.schemas import SAMPLES, SPLITS
 from components.contracts.tables import Limits, read_table
 from components.ranking.config import Rows
 
+_DOMAIN_COLUMN = [f.name for f in CATEGORICAL].index("domain_code")
 TRAINING_SET = "training_set.parquet"
 
 
@@ -66,8 +75,8 @@ def read_training_set(directory: Path, markets: tuple[str, ...]) -> TrainingSet:
     """Read and check `directory/training_set.parquet`.
 
     Raises:
-        BadInput: unreadable, a column missing, a rule of SAMPLES broken, a feature code outside its table, or a split
-            without native search exposures.
+        BadInput: unreadable, a column missing, a rule of SAMPLES broken, an infinite numeric, a domain_code that is not
+            the domain's, or a split whose native search exposures have no click (or nothing else).
     """
     path = directory / TRAINING_SET
     table = read_table(path, SAMPLES, Limits(markets=markets))
@@ -75,13 +84,17 @@ def read_training_set(directory: Path, markets: tuple[str, ...]) -> TrainingSet:
     if missing:
         raise BadInput(f"{path}: missing feature column {', '.join(missing)} in {table.num_rows} rows")
     features = assemble({f.name: _feature(table[f.name], f.kind) for f in FEATURES})
-    _refuse_infinite(features, path)
     domain = pc.index_in(table["domain"], pa.array(list(DOMAIN_CODES))).to_numpy().astype(np.int64)
     split = _strings(table["split"])
     exposed = (_floats(table["exposed"]) > 0) & (domain == DOMAIN_CODES["search"])
-    for name in ("train", "valid", "test"):
-        if not (exposed & (split == name)).any():
-            raise BadInput(f"{path}: split {name} has no native search exposures in {table.num_rows} rows")
+    _check(path, features, domain)
+    for name in SPLITS:
+        clicked = _floats(table["native_click"])[exposed & (split == name)] > 0
+        if clicked.all() or not clicked.any():  # of none at all, too
+            raise BadInput(
+                f"{path}: split {name} needs native search exposures with and without a click; "
+                f"{int(clicked.sum())} of {len(clicked)} have one"
+            )
     return TrainingSet(
         features=features,
         table=table.select(["sample_id", "request_id", "item_id", "market", "timestamp", "split"]),
@@ -114,13 +127,16 @@ def _padded(column: pa.ChunkedArray) -> np.ndarray:
     return padded
 
 
-def _refuse_infinite(features: FeatureTensors, path: Path) -> None:
+def _check(path: Path, features: FeatureTensors, domain: np.ndarray) -> None:
     infinite = np.isinf(features.numeric)
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
         raise BadInput(
             f"{path}: column {NUMERIC[column].name}: infinite in {int(infinite.any(1).sum())} rows (first: {row})"
         )
+    wrong = features.categorical[:, _DOMAIN_COLUMN] != domain
+    if wrong.any():
+        raise BadInput(f"{path}: column domain_code: not the code of column domain in {int(wrong.sum())} rows")
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:

@@ -127,6 +127,21 @@ def compact(request_N: np.ndarray) -> np.ndarray:
     return np.unique(request_N, return_inverse=True)[1]
 
 
+def roc_points(label_N: np.ndarray, score_N: np.ndarray, most: int) -> tuple[list[float], list[float], list[float]]:
+    """(false positive rates, true positive rates, thresholds), thresholds descending, thinned to at most `most`.
+
+    The first point is (0, 0), at a threshold just above the largest score; all values are finite.
+    """
+    order = np.argsort(-score_N, kind="stable")
+    label, score = label_N[order].astype(np.float64), score_N[order].astype(np.float64)
+    ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])
+    ends = ends[np.unique(np.linspace(0, len(ends) - 1, min(most - 1, len(ends))).astype(np.int64))]
+    true_rate = np.cumsum(label)[ends] / label.sum()
+    false_rate = np.cumsum(1 - label)[ends] / (1 - label).sum()
+    thresholds = np.r_[np.nextafter(score[0], np.inf), score[ends]]
+    return [0.0, *false_rate.tolist()], [0.0, *true_rate.tolist()], thresholds.tolist()
+
+
 def _dcg(request_N: np.ndarray, gain_N: np.ndarray, place_N: np.ndarray, k: int) -> np.ndarray:
     discounts_N = np.where(place_N < k, 1 / np.log2(place_N + 2.0), 0.0)
     return np.bincount(request_N, gain_N * discounts_N)

@@ -18,7 +18,7 @@ BEHAVIOURS = tuple(dict.fromkeys(f.name.split("_")[0] for f in SEQUENCES))
 MATCHES = 4  # scalars beside a behaviour's pooled pair
 IDENTIFIERS = ("user_bucket", "item_bucket", "brand_bucket", "query_bucket")
 
-_CATEGORICAL_COLUMN = {f.name: column for column, f in enumerate(CATEGORICAL)}
+CATEGORICAL_COLUMN = {f.name: column for column, f in enumerate(CATEGORICAL)}
 _SEQUENCE_COLUMN = {f.name: column for column, f in enumerate(SEQUENCES)}
 _FAR = 8.0  # standard deviations beyond which a numeric feature is cut
 _EXCLUDED = -1e9
@@ -30,15 +30,15 @@ class Encoded:
     """The features of B rows as vectors.
 
     Attributes:
-        values: feature -> (B, 1) standardised numeric, 0 where unknown.
-        known: feature -> (B, 1), 1 where the numeric is known.
-        embeddings: feature -> (B, E).
+        values_BF: standardised numerics, 0 where unknown.
+        known_BF: 1 where the numeric is known, else 0.
+        embeddings: categorical feature -> (B, E).
         behaviours: behaviour type -> (B, P + MATCHES): the pooled pair of embeddings, then how much of the attention
             fell on real behaviour, and how many places are filled, hold the candidate, or hold its category.
     """
 
-    values: dict[str, Tensor]
-    known: dict[str, Tensor]
+    values_BF: Tensor
+    known_BF: Tensor
     embeddings: dict[str, Tensor]
     behaviours: dict[str, Tensor]
 
@@ -76,6 +76,8 @@ class FeatureEncoder(nn.Module):
 
     numeric_mean: Tensor
     numeric_std: Tensor
+    buckets_C: Tensor
+    buckets_S1: Tensor
 
     def __init__(self, embedding_dim: int, id_dropout: float) -> None:
         super().__init__()
@@ -84,6 +86,8 @@ class FeatureEncoder(nn.Module):
         for weight in self.tables.parameters():
             nn.init.normal_(weight, std=_EMBEDDING_STD)
         self.pooling = nn.ModuleDict({name: TargetAttention(2 * embedding_dim) for name in BEHAVIOURS})
+        self.register_buffer("buckets_C", torch.tensor([f.buckets for f in CATEGORICAL]), persistent=False)
+        self.register_buffer("buckets_S1", torch.tensor([[f.buckets] for f in SEQUENCES]), persistent=False)
         self.register_buffer("numeric_mean", torch.zeros(len(NUMERIC)))
         self.register_buffer("numeric_std", torch.ones(len(NUMERIC)))
 
@@ -104,35 +108,36 @@ class FeatureEncoder(nn.Module):
         logged_BF = numeric_BF.sign() * numeric_BF.abs().log1p()
         values_BF = ((logged_BF - self.numeric_mean) / self.numeric_std).clamp(-_FAR, _FAR)
         values_BF = torch.where(known_BF, values_BF, 0.0)
-        flags_BF = known_BF.to(values_BF.dtype)
-        codes = {name: self._code(name, categorical_BC[:, column]) for name, column in _CATEGORICAL_COLUMN.items()}
+        codes_BC = _known_codes(categorical_BC, self.buckets_C)
+        places_BSL = _known_codes(sequences_BSL, self.buckets_S1)
         return Encoded(
-            values={f.name: values_BF[:, i : i + 1] for i, f in enumerate(NUMERIC)},
-            known={f.name: flags_BF[:, i : i + 1] for i, f in enumerate(NUMERIC)},
-            embeddings={name: self.tables[name](self._forget(name, code)) for name, code in codes.items()},
-            behaviours={name: self._pool(name, codes, sequences_BSL) for name in BEHAVIOURS},
+            values_BF,
+            known_BF.to(values_BF.dtype),
+            embeddings={n: self.tables[n](self._forget(n, codes_BC[:, c])) for n, c in CATEGORICAL_COLUMN.items()},
+            behaviours={name: self._pool(name, codes_BC, places_BSL) for name in BEHAVIOURS},
         )
-
-    def _code(self, name: str, codes: Tensor) -> Tensor:
-        buckets = self.tables[name].num_embeddings
-        return torch.where((codes >= 0) & (codes < buckets), codes, 0)  # type: ignore[operator]
 
     def _forget(self, name: str, codes_B: Tensor) -> Tensor:
         if self.training and self.id_dropout and name in IDENTIFIERS:
             return codes_B.masked_fill(torch.rand(codes_B.shape, device=codes_B.device) < self.id_dropout, 0)
         return codes_B
 
-    def _pool(self, behaviour: str, codes: dict[str, Tensor], sequences_BSL: Tensor) -> Tensor:
-        items_BL = self._code("item_bucket", sequences_BSL[:, _SEQUENCE_COLUMN[f"{behaviour}_items"]])
-        categories_BL = self._code("category_bucket", sequences_BSL[:, _SEQUENCE_COLUMN[f"{behaviour}_categories"]])
-        item, category = self.tables["item_bucket"], self.tables["category_bucket"]
-        target_BP = torch.cat([item(codes["item_bucket"]), category(codes["category_bucket"])], dim=-1)
-        places_BLP = torch.cat([item(items_BL), category(categories_BL)], dim=-1)
+    def _pool(self, behaviour: str, codes_BC: Tensor, places_BSL: Tensor) -> Tensor:
+        item_B1 = codes_BC[:, CATEGORICAL_COLUMN["item_bucket"], None]
+        category_B1 = codes_BC[:, CATEGORICAL_COLUMN["category_bucket"], None]
+        items_BL = places_BSL[:, _SEQUENCE_COLUMN[f"{behaviour}_items"]]
+        categories_BL = places_BSL[:, _SEQUENCE_COLUMN[f"{behaviour}_categories"]]
         filled_BL = items_BL > 0
-        pooled_BP, weights_BL = self.pooling[behaviour](target_BP, places_BLP, filled_BL)
-        same_item_BL = (items_BL == codes["item_bucket"][:, None]) & filled_BL
-        same_category_BL = (categories_BL == codes["category_bucket"][:, None]) & filled_BL
-        counts = [
-            flags_BL.to(pooled_BP.dtype).sum(1).log1p() for flags_BL in (filled_BL, same_item_BL, same_category_BL)
-        ]
+        pooled_BP, weights_BL = self.pooling[behaviour](
+            self._pair(item_B1, category_B1).squeeze(1), self._pair(items_BL, categories_BL), filled_BL
+        )
+        matches = (filled_BL, (items_BL == item_B1) & filled_BL, (categories_BL == category_B1) & filled_BL)
+        counts = [match_BL.to(pooled_BP.dtype).sum(1).log1p() for match_BL in matches]
         return torch.cat([pooled_BP, torch.stack([weights_BL.sum(1), *counts], dim=1)], dim=1)
+
+    def _pair(self, items_BL: Tensor, categories_BL: Tensor) -> Tensor:
+        return torch.cat([self.tables["item_bucket"](items_BL), self.tables["category_bucket"](categories_BL)], dim=-1)
+
+
+def _known_codes(codes: Tensor, buckets: Tensor) -> Tensor:
+    return torch.where((codes >= 0) & (codes < buckets), codes, 0)

@@ -31,21 +31,23 @@ class Tokenizer(nn.Module):
         widths = {
             group: embedding * len(_of(CATEGORICAL, group)) + 2 * len(_of(NUMERIC, group)) for group in PLAIN_GROUPS
         } | dict.fromkeys(BEHAVIOURS, 2 * embedding + MATCHES)
+        for group in PLAIN_GROUPS:
+            columns = [i for i, f in enumerate(NUMERIC) if f.group == group]
+            self.register_buffer(f"{group}_columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.networks = nn.ModuleDict(
             {name: feed_forward(widths[name], spec.token_width, spec.token_width, spec.dropout) for name in TOKENS}
         )
 
     def forward(self, encoded: Encoded) -> Tensor:
         """Tokens (B, T, D) in the order of TOKENS."""
-        inputs = {
-            group: torch.cat(
-                [encoded.embeddings[f.name] for f in _of(CATEGORICAL, group)]
-                + [x_B1 for f in _of(NUMERIC, group) for x_B1 in (encoded.values[f.name], encoded.known[f.name])],
-                dim=1,
-            )
-            for group in PLAIN_GROUPS
-        } | encoded.behaviours
+        inputs = {group: self._plain(group, encoded) for group in PLAIN_GROUPS} | encoded.behaviours
         return torch.stack([self.networks[name](inputs[name]) for name in TOKENS], dim=1)
+
+    def _plain(self, group: Group, encoded: Encoded) -> Tensor:
+        """Inputs of one token: the group's embeddings, numerics and flags."""
+        columns = self.get_buffer(f"{group}_columns")
+        vectors = [encoded.embeddings[f.name] for f in _of(CATEGORICAL, group)]
+        return torch.cat([*vectors, encoded.values_BF[:, columns], encoded.known_BF[:, columns]], dim=1)
 
 
 class HFALayer(nn.Module):

@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from components.contracts.features import CATEGORICAL, NUMERIC
 from components.contracts.markets import DOMAINS
-from components.ranking.model.encoder import BEHAVIOURS, MATCHES, FeatureEncoder
+from components.ranking.model.encoder import BEHAVIOURS, CATEGORICAL_COLUMN, MATCHES, FeatureEncoder
 from components.ranking.model.esuif import DAPGA, DREF
 from components.ranking.model.hhfi import DOMAIN_TOKEN, HHFI, USER_TOKEN, Tokenizer
 from components.ranking.model.layers import feed_forward
 from components.ranking.model.spec import N_OUTPUTS, RankerSpec
 
-DOMAIN_COLUMN = [f.name for f in CATEGORICAL].index("domain_code")
+DOMAIN_COLUMN = CATEGORICAL_COLUMN["domain_code"]
 
 
 class Ranker(nn.Module):
@@ -94,9 +94,8 @@ class DLRM(Ranker):
         encoded = self.encoder(numeric_BF, categorical_BC, sequences_BSL)
         pair_width = 2 * self.spec.embedding_dim
         behaviours = list(encoded.behaviours.values())
-        dense_BE = self.bottom(
-            torch.cat([*encoded.values.values(), *encoded.known.values(), *(x[:, pair_width:] for x in behaviours)], 1)
-        )
+        matches = [x_BM[:, pair_width:] for x_BM in behaviours]
+        dense_BE = self.bottom(torch.cat([encoded.values_BF, encoded.known_BF, *matches], dim=1))
         pooled = [half for x in behaviours for half in x[:, :pair_width].chunk(2, dim=1)]
         vectors_BVE = torch.stack([dense_BE, *encoded.embeddings.values(), *pooled], dim=1)
         products_BVV = vectors_BVE @ vectors_BVE.transpose(1, 2)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -60,7 +61,7 @@ def load_ranker(model_dir: Path) -> ServingRanker:
     ranker = build_ranker(RankerSpec(**content["spec"]))
     try:
         ranker.load_state_dict(load_file(model_dir / WEIGHTS))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"{model_dir / WEIGHTS}: not this ranker's weights ({str(error).splitlines()[0]})") from error
     return ServingRanker(ranker).eval()
 

@@ -10,7 +10,7 @@ N_OUTPUTS = 2  # click and purchase, both unconditional
 
 @dataclass(frozen=True)
 class RankerSpec:
-    """Widths and depths; the defaults are the laptop's (our choice: the source states none but two widths' names).
+    """Widths and depths; the defaults are the laptop's, chosen on validation (the source states no sizes).
 
     Attributes:
         architecture: hhsft (HHFI + DREF + DAPGA), hhfi (its sample vector z under one head), or dlrm (the baseline).
@@ -30,7 +30,7 @@ class RankerSpec:
     architecture: Architecture = "hhsft"
     embedding_dim: int = 16
     token_width: int = 32
-    hfa_layers: int = 2
+    hfa_layers: int = 1
     hfa_heads: int = 2
     gfa_blocks: int = 4
     gfa_rank: int = 32
@@ -39,5 +39,5 @@ class RankerSpec:
     sample_width: int = 64
     expert_width: int = 32
     dlrm_width: int = 128
-    dropout: float = 0.1
+    dropout: float = 0.0
     id_dropout: float = 0.1

@@ -1,0 +1,213 @@
+"""The stage on a small learnable world: it learns, repeats itself, writes what it promises and refuses bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pydantic import ValidationError
+from ranking_world import MARKETS, random_features, write_world
+
+from components.contracts.blend import Blend
+from components.contracts.errors import BadInput
+from components.contracts.features import FEATURES, assemble
+from components.contracts.manifest import input_digest, read_manifest
+from components.ranking.config import RankingConfig, split_variant
+from components.ranking.dataset import read_training_set
+from components.ranking.fitting import DeviceFeatures, fit, predict
+from components.ranking.model.serving import load_ranker
+from components.ranking.training import train
+
+CONFIG = RankingConfig.model_validate(
+    {
+        "epochs": 4,
+        "batch_size": 128,
+        "learning_rate": 4e-3,
+        "bootstrap": 50,
+        "model": {"embedding_dim": 4, "token_width": 16, "gfa_rank": 8, "gfa_width": 16, "expert_width": 16},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def trained(world: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "ranker"
+    train(*world, CONFIG, out)
+    return out
+
+
+def test_every_variant_learns_and_the_released_one_beats_chance_by_far(trained: Path) -> None:
+    metrics = read_manifest(trained)["metrics"]
+    assert set(metrics["ranking"]) == {*CONFIG.variants, "hhsft_es3+blend"}
+    for figures in metrics["ranking"].values():
+        assert 0 < figures["auc"] < 1
+        assert set(figures) >= {"auc", "gauc", "hr@5", "ndcg@10", "interval", "difference", "calibration"}
+    released = metrics["ranking"][metrics["released"]]
+    assert released["auc"] > 0.7
+    assert released["interval"]["auc"][0] > 0.65
+    assert metrics["ranking"]["dlrm_exposed"]["difference"]["auc"] == [0, 0, 0]
+    assert set(metrics["markets"]) == set(MARKETS)
+
+
+def test_training_decreases_the_loss(world: tuple[Path, Path]) -> None:
+    data = read_training_set(world[0], MARKETS)
+    features = DeviceFeatures.put(data.features, torch.device("cpu"))
+    fitted = fit("hhsft_es3", data, features, CONFIG)
+    losses = [point["loss"] for point in fitted.curve]
+    assert losses[-1] < 0.9 * losses[0]
+    best = max(fitted.curve, key=lambda point: point["valid_auc"])
+    assert fitted.best_epoch == best["epoch"]
+
+
+def test_the_oracle_is_reported_apart_and_as_simulated(trained: Path) -> None:
+    manifest = read_manifest(trained)
+    oracle = manifest["metrics"]["oracle"]
+    assert manifest["simulated"] is True
+    assert oracle["simulated_only"] is True
+    assert oracle["hhsft_es3"]["agreement"] > 0.65
+
+
+def test_a_log_that_is_not_simulated_has_no_oracle_figures(world: tuple[Path, Path], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    manifest = read_manifest(world[1]) | {"simulated": False}
+    (log / "manifest.json").write_text(json.dumps(manifest))
+    quick = CONFIG.model_copy(update={"epochs": 1, "variants": ("dlrm_exposed",), "released": "dlrm_exposed"})
+    train(world[0], log, quick, tmp_path / "ranker")
+    assert read_manifest(tmp_path / "ranker")["metrics"]["oracle"] is None
+    assert "Simulated" not in (tmp_path / "ranker" / "reports" / "ranking.html").read_text()[-200_000:]
+
+
+def test_predictions_are_those_of_the_saved_model_and_blend(world: tuple[Path, Path], trained: Path) -> None:
+    predictions = pq.read_table(trained / "predictions.parquet").to_pandas().set_index("sample_id")
+    assert list(predictions) == ["market", "timestamp", "split", "p_click", "p_purchase", "score", "native_click"]
+    samples = pq.read_table(world[0] / "training_set.parquet")
+    exposed = samples.filter(pc.field("exposed") == 1)
+    assert list(predictions.index) == exposed["sample_id"].to_pylist()
+
+    features = assemble({f.name: exposed[f.name].to_pandas().to_numpy() for f in FEATURES})
+    with torch.inference_mode():
+        p_click, p_purchase = load_ranker(trained)(
+            *(torch.from_numpy(x) for x in (features.numeric, features.categorical, features.sequences))
+        )
+    np.testing.assert_allclose(predictions["p_click"], p_click, atol=1e-5)
+    np.testing.assert_allclose(predictions["p_purchase"], p_purchase, atol=1e-5)
+    blend = Blend.load(trained / "blend.json")
+    relevance = exposed["relevance"].to_pandas()
+    relevance = relevance.fillna(exposed["market"].to_pandas().map(blend.relevance_prior))
+    np.testing.assert_allclose(predictions["score"], blend.score(relevance, p_click, p_purchase), atol=1e-5)
+    assert min(blend.weights) >= 0
+
+
+def test_the_directory_is_whole_and_says_what_made_it(world: tuple[Path, Path], trained: Path) -> None:
+    found = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
+    assert found == {
+        "blend.json",
+        "manifest.json",
+        "predictions.parquet",
+        "ranker.json",
+        "ranker.safetensors",
+        "reports/ranking.html",
+    }
+    manifest = read_manifest(trained)
+    assert manifest["kind"] == "ranker"
+    assert manifest["inputs"] == {"training_set": input_digest(world[0]), "log": input_digest(world[1])}
+    assert RankingConfig.model_validate(manifest["config"]) == CONFIG
+    roc = manifest["metrics"]["roc"]
+    assert len(roc["fpr"]) == len(roc["tpr"]) == len(roc["threshold"])
+    page = (trained / "reports" / "ranking.html").read_text()
+    for heading in ("Variants", "Training", "ROC", "Calibration", "Markets", "Blend", "Ground truth"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "Simulated data." in page
+
+
+def test_a_seed_gives_one_model(world: tuple[Path, Path]) -> None:
+    data = read_training_set(world[0], MARKETS)
+    features = DeviceFeatures.put(data.features, torch.device("cpu"))
+    quick = CONFIG.model_copy(update={"epochs": 1})
+    rows = data.rows("test", "exposed")
+    first, again = (predict(fit("hhsft_es3", data, features, quick).ranker, features, rows) for _ in range(2))
+    np.testing.assert_allclose(first, again, atol=1e-6)
+    other = fit("hhsft_es3", data, features, quick.model_copy(update={"seed": 5}))
+    assert not np.allclose(first, predict(other.ranker, features, rows), atol=1e-3)
+
+
+def test_exposed_variants_see_native_exposures_with_native_labels(world: tuple[Path, Path]) -> None:
+    data = read_training_set(world[0], MARKETS)
+    table = pq.read_table(world[0] / "training_set.parquet").to_pandas()
+    rows = data.rows("train", "exposed")
+    chosen = table.iloc[rows]
+    assert set(chosen["domain"]) == {"search"}
+    assert set(chosen["exposed"]) == {1}
+    assert set(chosen["split"]) == {"train"}
+    assert np.array_equal(data.labels("exposed")[rows], chosen[["native_click", "native_purchase"]])
+    entire = data.rows("train", "es3")
+    assert np.array_equal(data.labels("es3")[entire], table.iloc[entire][["click", "purchase"]])
+    assert len(entire) == (table["split"] == "train").sum()
+
+
+def test_sequences_are_read_as_the_contract_assembles_them(world: tuple[Path, Path], tmp_path: Path) -> None:
+    table = pq.read_table(world[0] / "training_set.parquet").slice(3, 900)
+    lists = pa.array([None, [], *[list(range(1, 1 + i % 30)) for i in range(898)]], pa.list_(pa.int32()))
+    table = table.set_column(table.column_names.index("clicked_items"), "clicked_items", lists)
+    (tmp_path / "training_set.parquet").parent.mkdir(exist_ok=True)
+    pq.write_table(table, tmp_path / "training_set.parquet", row_group_size=250)
+    features = read_training_set(tmp_path, MARKETS).features
+    expected = assemble({f.name: table[f.name].to_pandas().to_numpy() for f in FEATURES})
+    np.testing.assert_array_equal(features.sequences, expected.sequences)
+    np.testing.assert_array_equal(features.categorical, expected.categorical)
+    np.testing.assert_array_equal(features.numeric, expected.numeric)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["relevance"]), "missing feature column relevance"),
+        (lambda t: t.drop_columns(["split"]), "missing column split"),
+        (lambda t: t.filter(pc.field("split") != "valid"), "split valid needs native search exposures"),
+        (lambda t: _replace(t, "native_click", pa.array([0] * t.num_rows, pa.int8())), "0 of [0-9]+ have one"),
+        (lambda t: _replace(t, "price_log", pa.array([np.inf] * t.num_rows)), "price_log: infinite"),
+        (lambda t: _replace(t, "market", pa.array(["XX"] * t.num_rows)), "market"),
+        (lambda t: _replace(t, "domain_code", pa.array([7] * t.num_rows)), "domain_code"),
+    ],
+)
+def test_bad_training_sets_are_refused_and_nothing_is_written(world, tmp_path: Path, change, message: str) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    pq.write_table(change(pq.read_table(world[0] / "training_set.parquet")), broken / "training_set.parquet")
+    with pytest.raises(BadInput, match=message):
+        train(broken, world[1], CONFIG, tmp_path / "ranker")
+    assert [p.name for p in tmp_path.iterdir()] == ["broken"]
+
+
+def _replace(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, values)
+
+
+def test_configurations_refuse_what_cannot_be_trained() -> None:
+    assert split_variant("hhfi_es3") == ("hhfi", "es3")
+    for bad in (
+        {"variants": ("hhsft_everything",)},
+        {"variants": ("dlrm_exposed",)},
+        {"released": "hhsft_es4"},
+        {"domain_weights": {"search": 1.0}},
+        {"model": {"token_with": 8}},
+        {"epoch": 3},
+    ):
+        with pytest.raises(ValidationError):
+            RankingConfig.model_validate(bad)
+    assert RankingConfig.model_validate_json(CONFIG.model_dump_json()) == CONFIG
+
+
+def test_random_features_have_the_contracts_shape() -> None:
+    features = random_features(3)
+    assert features.numeric.shape[1] + features.categorical.shape[1] + features.sequences.shape[1] == len(FEATURES)
