@@ -107,10 +107,14 @@ def _compare_column(window: _Window, spec: ColumnSpec, config: MonitoringConfig,
     values = _values(window.frame[spec.name], spec)
     present = pd.notna(values)
     rows = (int((present & ~window.is_current).sum()), int((present & window.is_current).sum()))
-    if not present.all() and present.any():
+    entities, draws = window.entities(spec.entity)
+    trusted = draws.shape[1] >= config.min_entities
+    if trusted and present.any() and not present.all():
         compared.findings.append(_compare_missing(window, spec, present, rows, config))
-    if min(rows) < config.min_rows:
+    if not trusted or min(rows) < config.min_rows:
         why = f"{rows[0]} reference and {rows[1]} current values, {config.min_rows} needed"
+        if not trusted:
+            why = f"{draws.shape[1]} distinct {spec.entity}, {config.min_entities} needed to tell drift from noise"
         compared.findings.append(untested(spec.scope, window.market, spec.name, rows, why))
         return
     # Reference rows come first in a window, so the values that are there keep that order.
@@ -119,17 +123,12 @@ def _compare_column(window: _Window, spec: ColumnSpec, config: MonitoringConfig,
     if spec.kind == "categorical":
         old, new = limit_categories(old, new, config.max_categories)
     codes = bins(old, new) if spec.kind == "numeric" else pd.factorize(np.concatenate([old, new]))[0]
-    entities, draws = window.entities(spec.entity)
     num_bins = int(codes.max()) + 1
     reference_KB, current_KB = (
         entity_counts(codes[part], entities[kept[part]], draws.shape[1], num_bins)
         for part in (slice(rows[0]), slice(rows[0], None))
     )
     floor = noise_floor(reference_KB, current_KB, draws, config.noise_quantile)
-    if not np.isfinite(floor):
-        why = f"too few distinct {spec.entity} to tell drift from noise"
-        compared.findings.append(untested(spec.scope, window.market, spec.name, rows, why))
-        return
     score = float(psi(reference_KB.sum(0), current_KB.sum(0))[0])
     finding = _finding(spec.scope, window, spec, config.method, score, _above(config.threshold, floor), rows)
     compared.findings.append(finding)

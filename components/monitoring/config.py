@@ -24,6 +24,7 @@ class MonitoringConfig(StageConfig):
         noise_quantile: quantile of the score without drift that a score must exceed to count.
         noise_draws: random swaps that quantile is estimated from.
         min_rows: fewer rows than this in either window and nothing is said of a market, and that is said.
+        min_entities: fewer distinct users, items or queries than this and the noise floor is not to be trusted.
         max_rows: rows of a market and window that are read at most, chosen by a hash.
         max_categories: most frequent categories kept apart; the others are one category.
         reference_shift_days: the reference window is the current one moved back by this many days. Whole weeks, so that
@@ -44,6 +45,7 @@ class MonitoringConfig(StageConfig):
     noise_quantile: float = Field(default=0.995, gt=0.5, lt=1)
     noise_draws: int = Field(default=400, ge=100)
     min_rows: int = Field(default=200, ge=2)
+    min_entities: int = Field(default=10, ge=2)
     max_rows: int = Field(default=20_000, ge=100)
     max_categories: int = Field(default=10, ge=2)
     reference_shift_days: int = Field(default=14, ge=7, multiple_of=7)

@@ -62,11 +62,7 @@ def search_drift(training_set: Path, encodings: Path, ranker: Path, config: Moni
         config,
         windows.describe(),
         read_manifest(training_set).get("simulated"),
-        {
-            "training_set": input_digest(training_set),
-            "encodings": input_digest(encodings),
-            "ranker": input_digest(ranker),
-        },
+        _digests(training_set=training_set, encodings=encodings, ranker=ranker),
         out,
     )
 
@@ -91,11 +87,7 @@ def relevance_drift(log: Path, encodings: Path, relevance_model: Path, config: M
         config,
         described,
         read_manifest(log).get("simulated"),
-        {
-            "log": input_digest(log),
-            "encodings": input_digest(encodings),
-            "relevance_model": input_digest(relevance_model),
-        },
+        _digests(log=log, encodings=encodings, relevance_model=relevance_model),
         out,
     )
 
@@ -110,17 +102,15 @@ def compare(reference: Path, current: Path, config: MonitoringConfig, out: Path)
     measured: list[Measured] = []
     for pair in table_pairs.read_pairs(reference, current):
         compared = compare_columns(pair.reference, pair.current, pair.specs, config)
-        findings += [replace(f, column=f"{pair.name}.{f.column}") for f in compared.findings]
-        measured += [
-            replace(m, finding=replace(m.finding, column=f"{pair.name}.{m.finding.column}")) for m in compared.measured
-        ]
+        findings += [_of_table(pair.name, f) for f in compared.findings]
+        measured += [replace(m, finding=_of_table(pair.name, m.finding)) for m in compared.measured]
     described = {"reference": str(reference), "current": str(current)}
     inputs = _digests(reference=reference, current=current)
     return _write("compare", findings, measured, config, described, _simulated(reference, current), inputs, out)
 
 
 def _of_table(name: str, finding: Finding) -> Finding:
-    return replace(finding, column=f"{name}.{finding.column}")
+    return replace(finding, column=f"{name}.{finding.column}", table=name)
 
 
 def _write(

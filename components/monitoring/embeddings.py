@@ -56,19 +56,20 @@ def compare_vectors(
 def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: MonitoringConfig) -> Finding:
     is_current = rows["is_current"].to_numpy()
     sizes = (int((~is_current).sum()), int(is_current.sum()))
+    entities = pd.factorize(rows["entity"])[0]
+    num_entities = int(entities.max(initial=-1)) + 1
+    why = ""
     if min(sizes) < config.min_rows:
         why = f"{sizes[0]} reference and {sizes[1]} current vectors, {config.min_rows} needed"
+    elif num_entities < config.min_entities:
+        why = f"{num_entities} distinct users or queries, {config.min_entities} needed to tell drift from noise"
+    if why:
         return untested("embedding", market, vectors.name, sizes, why)
-    entities = pd.factorize(rows["entity"])[0]
-    num_entities = int(entities.max()) + 1
     draws = swaps(num_entities, config.noise_draws, config.seed)
     scores = _held_out_scores(rows["vector"].to_numpy(), is_current, entities, vectors.values, config)
     null = swapped_auc(scores, is_current, entities, draws)
-    if num_entities < 2 * _FOLDS or np.isnan(null).any():
-        why = f"only {num_entities} distinct users or queries, too few to tell drift from noise"
-        return untested("embedding", market, vectors.name, sizes, why)
     score = auc(scores, is_current)
-    threshold = max(config.embedding_threshold, float(np.quantile(null, config.noise_quantile)))
+    threshold = max(config.embedding_threshold, float(np.nanquantile(null, config.noise_quantile)))
     return Finding("embedding", market, vectors.name, METHOD, score, threshold, score >= threshold, *sizes)
 
 

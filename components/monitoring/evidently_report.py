@@ -7,6 +7,7 @@ the preset draws every column twice and would take three times as long.
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def evidently_scores(measured: Sequence[Measured], config: MonitoringConfig, htm
         for name, m in shown.items()
         if name not in together
     ]
-    snapshot = Report([preset, *by_market], include_tests=True).run(current, reference)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it correlates columns, constant ones too
+        snapshot = Report([preset, *by_market], include_tests=True).run(current, reference)
     html.parent.mkdir(parents=True, exist_ok=True)
     snapshot.save_html(str(html))
     content = json.loads(snapshot.json())

@@ -27,6 +27,7 @@ class Finding:
         rows_reference, rows_current: rows with a value.
         why: why it was not tested, or why it is expected to move; "" otherwise.
         expected: it moves by construction, so it is shown and not judged.
+        table: the table it is a column of, where several are compared.
     """
 
     scope: Scope
@@ -40,6 +41,7 @@ class Finding:
     rows_current: int
     why: str = ""
     expected: bool = False
+    table: str = ""
 
     @property
     def tested(self) -> bool:
@@ -69,26 +71,24 @@ class MarketVerdict:
 def judge_markets(findings: Sequence[Finding], config: MonitoringConfig) -> dict[str, MarketVerdict]:
     """A verdict for every market that was found, tested or not.
 
-    A market drifts when `market_share` of its tested columns do (but two at least, where it has more than one), or its
-    predictions or one of its embeddings do.
+    A market drifts when `market_share` of a table's tested columns do (but two at least, where it has more than one),
+    or its predictions or one of its embeddings do.
     """
     return {market: _judge(market, findings, config) for market in dict.fromkeys(f.market for f in findings)}
 
 
 def _judge(market: str, findings: Sequence[Finding], config: MonitoringConfig) -> MarketVerdict:
     tested = [f for f in findings if f.market == market and f.tested]
-    columns = {f.column for f in tested if f.scope in ("feature", "missing", "label")}
-    drifted = {f.column for f in tested if f.drifted and f.column in columns}
-    needed = max(math.ceil(config.market_share * len(columns)), min(2, len(columns)))
-    alone = [f"{f.scope} {f.column}" for f in tested if f.drifted and f.scope in ("prediction", "embedding")]
-    because = [f"{len(drifted)} of {len(columns)} columns"] if columns and len(drifted) >= needed else []
-    return MarketVerdict(
-        tested=len(columns),
-        drifted_columns=len(drifted),
-        share=len(drifted) / len(columns) if columns else 0.0,
-        drifted=bool(because or alone),
-        because=(*because, *alone),
-    )
+    in_tables = [f for f in tested if f.scope in ("feature", "missing", "label")]
+    columns, drifted, because = 0, 0, []
+    for table in dict.fromkeys(f.table for f in in_tables):
+        of_table = {f.column for f in in_tables if f.table == table}
+        moved = {f.column for f in in_tables if f.table == table and f.drifted}
+        if len(moved) >= max(math.ceil(config.market_share * len(of_table)), min(2, len(of_table))):
+            because.append(f"{len(moved)} of {len(of_table)} columns" + (f" of {table}" if table else ""))
+        columns, drifted = columns + len(of_table), drifted + len(moved)
+    because += [f"{f.scope} {f.column}" for f in tested if f.drifted and f.scope in ("prediction", "embedding")]
+    return MarketVerdict(columns, drifted, drifted / columns if columns else 0.0, bool(because), tuple(because))
 
 
 def summarise(

@@ -57,11 +57,10 @@ def swapped(reference_KB: np.ndarray, current_KB: np.ndarray, swaps_PK: np.ndarr
 
 
 def noise_floor(reference_KB: np.ndarray, current_KB: np.ndarray, swaps_PK: np.ndarray, quantile: float) -> float:
-    """The quantile of PSI when entities' windows are swapped at random; infinite if a draw can empty a window."""
+    """The quantile of PSI when entities' windows are swapped at random; draws that empty a window are left out."""
     reference_PB, current_PB = swapped(reference_KB, current_KB, swaps_PK)
-    if (reference_PB.sum(1) == 0).any() or (current_PB.sum(1) == 0).any():
-        return float("inf")
-    return float(np.quantile(psi(reference_PB, current_PB), quantile))
+    kept = (reference_PB.sum(1) > 0) & (current_PB.sum(1) > 0)
+    return float(np.quantile(psi(reference_PB[kept], current_PB[kept]), quantile))
 
 
 def auc(scores: np.ndarray, is_current: np.ndarray) -> float:

@@ -58,9 +58,7 @@ def read_windows(training_set: Path, config: MonitoringConfig) -> SearchWindows:
     rows = searched.drop_columns(["domain", "exposed"]).to_pandas()
     current = rows[rows["split"] != "train"]
     if current.empty:
-        raise BadInput(
-            f"{path}: no exposed search rows in the validation and test splits ({table.num_rows} rows in all)"
-        )
+        raise BadInput(f"{path}: no exposed search rows in the splits valid and test ({table.num_rows} rows in all)")
     shift = timedelta(days=config.reference_shift_days)
     start, end = current["timestamp"].min() - shift, current["timestamp"].max() - shift
     reference = rows[(rows["split"] == "train") & rows["timestamp"].between(start, end)]

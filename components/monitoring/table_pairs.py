@@ -1,9 +1,12 @@
 """What the `drift` command compares: two files, or the common tables of two log directories.
 
 Any table with typed columns will do: numbers are compared as numbers, booleans and short text as categories, long text
-by its length, times by the hour of day. Ids, lists and keys say nothing about a distribution and are left out.
+by its length, times by the hour of day, queries by their mix and their length. Ids, lists and keys say nothing about a
+distribution and are left out. In a log, what was shown and what was done is compared with the item's attributes beside
+it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from components.monitoring.findings import EVERY_MARKET
 
 # Rows of one of these belong together, the first that a table has.
 _ENTITIES = ("user_id", "query_id", "request_id", "item_id")
+_HOUR, _LENGTH = " (hour)", " (characters)"
 _HOURS_A_BIN = 3
 _LONG_TEXT_CHARS = 40
 _KINDS = (
@@ -62,10 +66,10 @@ def read_pairs(reference: Path, current: Path) -> list[TablePair]:
     pairs = []
     for name, (old, new) in tables.items():
         _check_columns(old, new, f"{reference} and {current}: {name}")
-        specs = {column: _spec(column, old) for column in old.column_names if _compared(column, old)}
+        specs = [spec for column in old.column_names if _compared(column, old) for spec in _specs(column, old)]
         if specs:
-            mix = [ColumnSpec("market", "categorical", entity=_entity(old))]
-            pairs.append(TablePair(name, _frame(old, specs), _frame(new, specs), [*specs.values(), *mix]))
+            mix = ColumnSpec("market", "categorical", entity=_entity(old))
+            pairs.append(TablePair(name, _frame(old, specs), _frame(new, specs), [*specs, mix]))
     if not pairs:
         raise BadInput(f"{reference} and {current}: no column to compare (ids, keys and lists are left out)")
     return pairs
@@ -94,6 +98,10 @@ def _read_log(directory: Path) -> dict[str, pa.Table]:
     if "candidates" in tables and "requests" in tables:
         requests = tables["requests"].select(["request_id", "user_id", "market", "domain"])
         tables["candidates"] = tables["candidates"].join(requests, "request_id")
+    if "items" in tables:
+        attributes = tables["items"].select(["item_id", "category", "price", "brand"])
+        for name in {"events", "candidates"} & tables.keys():
+            tables[name] = tables[name].join(attributes, "item_id")
     return tables
 
 
@@ -125,16 +133,17 @@ def _compared(name: str, table: pa.Table) -> bool:
     return name != "market" and not name.endswith(("_id", "_key")) and _kind(table[name]) not in ("other", "empty")
 
 
-def _spec(name: str, table: pa.Table) -> ColumnSpec:
-    kind = _kind(table[name])
-    entity = _entity(table)
-    if kind == "time":
-        return ColumnSpec(f"{name} (hour)", "categorical", entity=entity)
-    if kind == "text" and _is_long(name, table[name]):
-        return ColumnSpec(f"{name} (characters)", "numeric", entity=entity)
+def _specs(name: str, table: pa.Table) -> list[ColumnSpec]:
+    kind, entity = _kind(table[name]), _entity(table)
     if kind == "number":
-        return ColumnSpec(name, "numeric", entity=entity, log_scale=name == "price")
-    return ColumnSpec(name, "categorical", entity=entity)
+        return [ColumnSpec(name, "numeric", entity=entity, log_scale=name == "price")]
+    if kind == "time":
+        return [ColumnSpec(name + _HOUR, "categorical", entity=entity)]
+    mix = ColumnSpec(name, "categorical", entity=entity)
+    length = ColumnSpec(name + _LENGTH, "numeric", entity=entity)
+    if kind == "text" and name == "query":
+        return [mix, length]
+    return [length if kind == "text" and _is_long(name, table[name]) else mix]
 
 
 def _entity(table: pa.Table) -> str | None:
@@ -143,18 +152,19 @@ def _entity(table: pa.Table) -> str | None:
 
 def _is_long(name: str, values: pa.ChunkedArray) -> bool:
     mean_chars = pc.mean(pc.utf8_length(values.cast(pa.string()))).as_py() or 0
-    return name in ("query", "title") or mean_chars > _LONG_TEXT_CHARS
+    return name == "title" or mean_chars > _LONG_TEXT_CHARS
 
 
-def _frame(table: pa.Table, specs: dict[str, ColumnSpec]) -> pd.DataFrame:
+def _frame(table: pa.Table, specs: Sequence[ColumnSpec]) -> pd.DataFrame:
     columns = {"market": table["market"].to_pandas() if "market" in table.column_names else EVERY_MARKET}
-    for name, spec in specs.items():
-        values = table[name]
-        if spec.name.endswith(" (hour)"):
-            values = pc.floor(pc.divide(pc.hour(values), _HOURS_A_BIN))
-        elif spec.name.endswith(" (characters)"):
-            values = pc.utf8_length(values.cast(pa.string()))
+    for spec in specs:
+        if spec.name.endswith(_HOUR):
+            values = pc.floor(pc.divide(pc.hour(table[spec.name.removesuffix(_HOUR)]), _HOURS_A_BIN))
+        elif spec.name.endswith(_LENGTH):
+            values = pc.utf8_length(table[spec.name.removesuffix(_LENGTH)].cast(pa.string()))
+        else:
+            values = table[spec.name]
         columns[spec.name] = values.to_pandas()
-    for entity in {spec.entity for spec in specs.values() if spec.entity}:
+    for entity in {spec.entity for spec in specs if spec.entity}:
         columns[entity] = table[entity].to_pandas()
     return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))

@@ -1,0 +1,176 @@
+"""Drift of a training set: the whole stage on made-up data, its files, its pages."""
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import read_manifest
+from components.monitoring.columns import compare_columns
+from components.monitoring.drift import search_drift
+from components.monitoring.findings import judge_markets
+from components.monitoring.search_windows import PREDICTION, feature_specs, read_predictions, read_windows
+from tests.monitoring.drift_world import (
+    CONFIG,
+    MARKETS,
+    read,
+    shopping,
+    write_encodings,
+    write_ranker,
+    write_training_set,
+)
+
+
+def _drift(root: Path, **world) -> Path:
+    rows = shopping(**world)
+    out = root / "drift"
+    search_drift(
+        write_training_set(rows, root / "training_set"),
+        write_encodings(rows, root / "encodings"),
+        write_ranker(rows, root / "ranker"),
+        CONFIG,
+        out,
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _drift(tmp_path_factory.mktemp("quiet"))
+
+
+@pytest.fixture(scope="module")
+def shifted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _drift(tmp_path_factory.mktemp("shifted"), shift={"VN": 0.8}, missing={"VN": 0.3})
+
+
+def test_nothing_drifts_where_nothing_changed(quiet: Path) -> None:
+    found = read(quiet)
+    assert found["drifted"] is False and found["expected"] is False
+    assert set(found["shares"]) == {*MARKETS, "all"}
+    assert not found["untested"]
+    scopes = {finding["scope"] for finding in found["findings"]}
+    assert scopes == {"feature", "label", "prediction", "embedding"}
+
+
+def test_a_shifted_market_drifts_alone(shifted: Path) -> None:
+    found = read(shifted)
+    assert found["drifted"] is True
+    assert found["shares"]["VN"]["drifted"] and not found["shares"]["TH"]["drifted"]
+    drifted = {(f["market"], f["column"], f["scope"]) for f in found["findings"] if f["drifted"]}
+    assert {
+        ("VN", "price_log", "feature"),
+        ("VN", "relevance", "missing"),
+        ("VN", "user_clicks_7d", "feature"),
+    } <= drifted
+    assert not any(market == "TH" for market, _, _ in drifted)
+
+
+def test_counts_over_more_days_than_the_log_is_old_are_shown_and_not_judged(shifted: Path) -> None:
+    findings = {(f["market"], f["column"]): f for f in read(shifted)["findings"] if f["scope"] == "feature"}
+    warming = findings["VN", "user_purchases_28d"]
+    assert warming["expected"] and not warming["drifted"] and warming["score"] > warming["threshold"]
+    assert "28 days" in warming["why"] and "9 days old" in warming["why"]
+    assert not findings["VN", "user_clicks_7d"]["expected"]
+
+
+def test_a_longer_history_lets_28_day_counts_be_judged() -> None:
+    judged = {spec.name: not spec.expected for spec in feature_specs(history_days=28)}
+    assert judged["user_purchases_28d"] and judged["user_clicks_7d"]
+
+
+def test_predictions_that_move_between_validation_and_test_drift(tmp_path: Path) -> None:
+    rows = shopping()
+    windows = read_windows(write_training_set(rows, tmp_path / "training_set"), CONFIG)
+    ranker = write_ranker(rows, tmp_path / "ranker", test_logit=1.0)
+    findings = compare_columns(*read_predictions(ranker, windows), [PREDICTION], CONFIG).findings
+    verdicts = judge_markets(findings, CONFIG)
+    assert all(verdict.because == ("prediction p_click",) for verdict in verdicts.values())
+
+
+def test_windows_hold_the_same_weekdays_and_leave_out_what_was_not_exposed(tmp_path: Path) -> None:
+    rows = shopping()
+    rows.loc[rows.index % 3 == 0, "exposed"] = 0
+    rows.loc[rows.index % 3 == 1, "domain"] = "rec"
+    windows = read_windows(write_training_set(rows, tmp_path), CONFIG)
+    eligible = rows[(rows["exposed"] == 1) & (rows["domain"] == "search")]
+    assert len(windows.current) == (eligible["split"] != "train").sum()
+    assert set(windows.reference["split"]) == {"train"}
+    for window in (windows.reference, windows.current):
+        assert window["timestamp"].max() - window["timestamp"].min() < timedelta(days=5)
+    weekdays = [set(w["timestamp"].dt.day_name()) for w in (windows.reference, windows.current)]
+    assert weekdays[0] == weekdays[1]
+
+
+def test_files_are_complete(quiet: Path) -> None:
+    assert {p.relative_to(quiet).as_posix() for p in quiet.rglob("*") if p.is_file()} == {
+        "drift.json", "drift.prom", "evidently.json", "manifest.json", "reports/drift.html", "reports/evidently.html",
+    }  # fmt: skip
+    manifest = read_manifest(quiet)
+    assert manifest["kind"] == "drift" and manifest["simulated"] is True
+    assert set(manifest["inputs"]) == {"training_set", "encodings", "ranker"}
+    assert manifest["metrics"]["drifted"] is False and manifest["run"]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_bytes(quiet: Path, tmp_path: Path) -> None:
+    assert (_drift(tmp_path) / "drift.json").read_bytes() == (quiet / "drift.json").read_bytes()
+
+
+def test_evidently_agrees_on_every_verdict(shifted: Path) -> None:
+    content = json.loads((shifted / "evidently.json").read_text())
+    failed = {
+        test["metric_config"]["params"]["column"]
+        for test in content["tests"]
+        if test["id"] == "drift" and test["status"] == "FAIL"
+    }
+    ours = {
+        f"{f['market']} {f['column']}"
+        for f in read(shifted)["findings"]
+        if f["drifted"] and f["scope"] in ("feature", "label", "prediction")
+    }
+    assert failed == ours and ours
+
+
+@pytest.mark.parametrize("page", ["drift", "evidently"])
+def test_pages_open_in_a_browser(shifted: Path, tmp_path: Path, page: str) -> None:
+    html = (shifted / "reports" / f"{page}.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script[^>]+src=.http", html), "a page must not need the network"
+    if page == "drift":
+        assert "Simulated data" in html and "VN" in html
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium on PATH")
+    picture = tmp_path / "page.png"
+    subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000",
+         "--window-size=1200,1600", f"--screenshot={picture}", (shifted / "reports" / f"{page}.html").as_uri()],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert picture.stat().st_size > 20_000, "the page is blank"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop(columns="price_log"), "missing column price_log"),
+        (lambda rows: rows[rows["split"] == "train"], "no exposed search rows in the splits valid and test"),
+    ],
+)
+def test_bad_training_sets_are_refused_and_nothing_is_written(tmp_path: Path, change, message: str) -> None:
+    rows = shopping(rows={"TH": 500})
+    training_set = write_training_set(change(rows), tmp_path / "training_set")
+    with pytest.raises(BadInput, match=message):
+        search_drift(
+            training_set,
+            write_encodings(rows, tmp_path / "encodings"),
+            write_ranker(rows, tmp_path / "ranker"),
+            CONFIG,
+            tmp_path / "drift",
+        )
+    assert not (tmp_path / "drift").exists()
