@@ -81,17 +81,15 @@ def _tiers(credited: pa.Table, kind: str) -> dict[str, int]:
 
 
 def _grouped(samples: pa.Table, keys: list[str]) -> list[dict[str, Any]]:
-    groups = samples.group_by(keys).aggregate(
-        [
-            ([], "count_all"),
-            ("request_id", "count_distinct"),
-            ("native_click", "sum"),
-            ("click", "sum"),
-            ("purchase", "sum"),
-        ]
-    )
-    groups = groups.sort_by([(key, "ascending") for key in keys])
-    return list(groups.select(keys + [name for name in groups.column_names if name not in keys]).to_pylist())
+    figures = {
+        "rows": ([], "count_all"),
+        "requests": ("request_id", "count_distinct"),
+        "native clicks": ("native_click", "sum"),
+        "clicks": ("click", "sum"),
+        "purchases": ("purchase", "sum"),
+    }
+    groups = samples.group_by(keys).aggregate(list(figures.values())).rename_columns([*keys, *figures])
+    return list(groups.sort_by([(key, "ascending") for key in keys]).to_pylist())
 
 
 def leak(train: pa.Table, inputs: Inputs) -> dict[str, dict[str, float | None]]:

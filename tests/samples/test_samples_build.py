@@ -49,7 +49,7 @@ def test_volumes_count_each_step(built: Path) -> None:
     assert volumes["tiers"]["click"] == {"unexposed": 1}
     assert volumes["query_sources"] == {"nearest": 1}
     assert volumes["simulated"] is True
-    assert sum(group["count_all"] for group in volumes["by_split"]) == 12
+    assert sum(group["rows"] for group in volumes["by_split"]) == 12
     assert volumes["leak"]["native exposed"]["scored_share_of_negatives"] == 1
     # No stored score answers the pseudo query: as yet only candidates of real searches are scored.
     assert volumes["leak"]["pseudo"]["scored_share_of_positives"] == 0

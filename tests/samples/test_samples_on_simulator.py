@@ -51,7 +51,7 @@ def test_steps_grow_and_events_are_conserved(tmp_path: Path) -> None:
         elsewhere = pc.and_(pc.not_equal(events["domain"], "search"), pc.equal(events["type"], kind))
         assert sum(volumes["events"][kind].values()) == pc.sum(elsewhere).as_py()
     assert set(volumes["query_sources"]) == {"own", "cooccurrence", "nearest"}
-    assert rows.num_rows == sum(group["count_all"] for group in volumes["by_split"])
+    assert rows.num_rows == sum(group["rows"] for group in volumes["by_split"])
 
 
 @pytest.mark.slow
