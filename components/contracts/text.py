@@ -22,7 +22,8 @@ def normalise_title(text: str) -> str:
 
 def normalise_query(text: str) -> str:
     """The form under which a query is keyed, stored and scored: a normalised title in lower case."""
-    return normalise_title(text).lower()
+    # Once more, because lower case may compose where upper case did not: normalising twice must change nothing.
+    return normalise_title(normalise_title(text).lower())
 
 
 def query_key(market: str, query: str) -> str:
