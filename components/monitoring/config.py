@@ -10,7 +10,7 @@ class MonitoringConfig(StageConfig):
 
     A column drifts when its score reaches both its threshold and its own noise floor (`noise.py`), so that small
     markets don't cry wolf; a market drifts when a share of its columns, or its predictions or embeddings do.
-    All defaults are our choice, set on the simulator without dialled-in drift (20 worlds, none drifted).
+    All defaults are our choice: the simulator's world does not drift by default, and does with its drift dialled up.
 
     Attributes:
         expects_drift: the profile knows that its data drifts; the gate then lets drift pass.

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from components.contracts.report import Section, write_report
+from components.monitoring.embeddings import METHOD as AUC_METHOD
 from components.monitoring.findings import Finding
 
 _SCOPES = {
@@ -41,8 +41,9 @@ def write_page(path: Path, summary: Mapping[str, Any], findings: Sequence[Findin
 
 _READING = {
     "Features": (
-        "PSI of the current window against the reference window; a star marks a drifted column: at or above both its "
-        "threshold and the noise floor of its market. 'all' is every market together."
+        "PSI of the current window against the reference window; a star marks a drifted column: at or above both the "
+        "usual threshold and the noise floor of its market. 'all' is every market together. Distributions are in "
+        "Evidently's own report, evidently.html, whose headline counts the columns of 'all' alone."
     ),
     "Missing values": "Change of the share of rows without a value.",
     "Predictions": "PSI of predicted click probabilities, test days against validation days.",
@@ -78,28 +79,43 @@ def _verdict(summary: Mapping[str, Any]) -> Section:
 
 
 def _heatmap(findings: Sequence[Finding]) -> go.Figure:
+    """Scores as text; the colour is how near each is to its own threshold, from no drift at all."""
     frame = pd.DataFrame(
-        [{"market": f.market, "column": f.column, "score": f.score, "drifted": f.drifted} for f in findings]
+        [
+            {
+                "market": f.market,
+                "column": f.column,
+                "text": f"{f.score:.2f}" + (" *" if f.drifted else ""),
+                "nearness": _nearness(f),
+            }
+            for f in findings
+        ]
     )
     columns, markets = list(dict.fromkeys(frame["column"])), list(dict.fromkeys(frame["market"]))
-    scores = frame.pivot(index="column", columns="market", values="score").loc[columns, markets]
-    drifted = frame.pivot(index="column", columns="market", values="drifted").loc[columns, markets]
-    text = scores.map(lambda score: "" if np.isnan(score) else f"{score:.2f}") + drifted.map(
-        lambda is_drifted: " *" if is_drifted is True else ""
+    text, nearness = (
+        frame.pivot(index="column", columns="market", values=name).loc[columns, markets]
+        for name in ("text", "nearness")
     )
-    top = max(f.threshold or 0.0 for f in findings)
     figure = go.Figure(
         go.Heatmap(
-            z=scores.to_numpy(), x=markets, y=columns, text=text.to_numpy(), texttemplate="%{text}",
-            colorscale="YlOrRd", zmin=0.5 if findings[0].scope == "embedding" else 0, zmax=top, xgap=2, ygap=2,
+            z=nearness.to_numpy(dtype=float), x=markets, y=columns, text=text.fillna("").to_numpy(),
+            texttemplate="%{text}", colorscale="YlOrRd", zmin=0, zmax=1.5, xgap=2, ygap=2,
+            colorbar={"title": {"text": "of threshold"}, "tickformat": ".0%"},
+            hovertemplate="%{y}, %{x}: %{text}, %{z:.0%} of its threshold<extra></extra>",
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return figure.update_layout(height=160 + _ROW_PIXELS * len(columns), margin={"l": 160, "t": 30, "b": 50})
 
 
+def _nearness(finding: Finding) -> float:
+    none = 0.5 if finding.method == AUC_METHOD else 0.0
+    assert finding.score is not None and finding.threshold is not None
+    return max(0.0, (finding.score - none) / (finding.threshold - none))
+
+
 def _table(findings: Sequence[Finding]) -> pd.DataFrame:
-    ordered = sorted(findings, key=lambda f: -((f.score or 0) / (f.threshold or 1)))
+    ordered = sorted(findings, key=_nearness, reverse=True)
     return pd.DataFrame(
         [
             {

@@ -23,6 +23,7 @@ from components.release.gate_config import GateConfig
 VERDICT = "verdict.json"
 PAGE = "reports/gate.html"
 _POOLED = "pooled"
+_SUMMARIES = (_POOLED, "macro", "interval")  # of a variant's metrics, beside its markets
 
 logger = get_logger(__name__)
 
@@ -90,22 +91,19 @@ def relevance_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Che
     released = _variant(variants, "relevance", config.relevance_variant)
     counts = _section(metrics, "judgments")
     checks = []
-    for market, count in counts.items():
-        value = released.get(market)
-        if value is not None and count < config.min_judgments:
+    for market in (name for name in released if name not in _SUMMARIES):
+        value, count = released[market], counts.get(market, 0)
+        if count < config.min_judgments:
             why = f"relevance auc of {market} not judged: {count} judgments, {config.min_judgments} needed"
             checks.append(Check("relevance auc", market, value, None, True, why))
         else:
             checks.append(_at_least("relevance auc", market, value, config.min_relevance_auc))
-    checks.append(_at_least("relevance auc", _POOLED, released.get(_POOLED), config.min_relevance_auc))
-    checks += [
-        _not_below(
-            "relevance auc", released.get(_POOLED), name, variants[name].get(_POOLED), config.relevance_tolerance
-        )
-        for name in config.relevance_baselines
-        if name in variants
+    pooled, tolerance = released.get(_POOLED), config.relevance_tolerance
+    checks.append(_at_least("relevance auc", _POOLED, pooled, config.min_relevance_auc))
+    baselines = [name for name in config.relevance_baselines if name in variants]
+    return checks + [
+        _not_below("relevance auc", pooled, name, variants[name].get(_POOLED), tolerance) for name in baselines
     ]
-    return checks
 
 
 def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check]:
@@ -115,11 +113,9 @@ def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check
     baseline = _variant(variants, "ranking", metrics["baseline"])
     checks = []
     for metric, floor in (("auc", config.min_ranking_auc), ("gauc", config.min_ranking_gauc)):
-        name = f"ranking {metric}"
-        checks.append(_at_least(name, _POOLED, released[metric], floor))
-        checks.append(
-            _not_below(name, released[metric], metrics["baseline"], baseline[metric], config.ranking_tolerance)
-        )
+        name, value, reached = f"ranking {metric}", released[metric], baseline[metric]
+        checks.append(_at_least(name, _POOLED, value, floor))
+        checks.append(_not_below(name, value, metrics["baseline"], reached, config.ranking_tolerance))
     return checks
 
 
@@ -145,10 +141,8 @@ def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
 def _at_least(name: str, market: str, value: float | None, floor: float) -> Check:
     if value is None:
         return Check(name, market, None, floor, False, f"{name} of {market} could not be computed")
-    passed = value >= floor
-    return Check(
-        name, market, value, floor, passed, f"{name} of {market} {_against(value, floor)} the floor {floor:.4f}"
-    )
+    why = f"{name} of {market}: {_against(value, floor)} the floor {floor:.4f}"
+    return Check(name, market, value, floor, value >= floor, why)
 
 
 def _not_below(name: str, value: float | None, baseline: str, reached: float | None, tolerance: float) -> Check:

@@ -12,7 +12,7 @@ class GateConfig(StageConfig):
         relevance_variant: the variant that is served.
         relevance_baselines: variants it is held against, those of them that were trained.
         min_relevance_auc: of every market with enough judgments.
-        min_judgments: test judgments below which a market's AUC is reported and not judged.
+        min_judgments: judgments below which a market's AUC is reported and not judged.
         relevance_tolerance: by how much the mixture's pooled AUC may lie below a baseline's.
         min_ranking_auc, min_ranking_gauc: of the served ranker, on native search exposures.
         ranking_tolerance: by how much they may lie below the baseline's.
