@@ -12,13 +12,13 @@ import torch
 from tokenizers import Tokenizer
 
 from components.contracts.log import track
-from components.relevance.model.expert import Expert, load_expert
+from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import ExpertSpec
 
 
-def load_tokenizer(experts: Path, spec: ExpertSpec) -> Tokenizer:
+def load_tokenizer(folder: Path, spec: ExpertSpec) -> Tokenizer:
     """The expert's tokenizer, cutting after `max_tokens`, without padding."""
-    tokenizer = Tokenizer.from_file(str(experts / spec.name / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(spec.max_tokens)
     return tokenizer
@@ -28,16 +28,16 @@ class TextEncoder:
     """One expert with its tokenizer.
 
     Args:
-        experts: the `experts` directory.
-        spec: which expert.
+        folder: the expert's folder (config.json, model.safetensors, tokenizer.json).
+        spec: how it reads and pools.
         batch_tokens: padded tokens a batch at most.
     """
 
-    def __init__(self, experts: Path, spec: ExpertSpec, batch_tokens: int = 2048) -> None:
+    def __init__(self, folder: Path, spec: ExpertSpec, batch_tokens: int = 1024) -> None:
         self.spec = spec
         self.batch_tokens = batch_tokens
-        self.tokenizer = load_tokenizer(experts, spec)
-        self.expert: Expert = load_expert(experts, spec)
+        self.tokenizer = load_tokenizer(folder, spec)
+        self.expert: Expert = read_expert(folder, spec)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
         """Vectors float32 (n, dim) of n texts; progress is shown under `description`."""

@@ -1,7 +1,6 @@
 """Encode a log's pairs with every expert, and its titles and queries with one."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from components.contracts.schemas import QUERY_VECTORS, TITLE_VECTORS
 from components.contracts.tables import Limits, validate, write_table
 from components.contracts.text import format_pair
 from components.relevance.cache import EmbeddingCache
-from components.relevance.config import RelevanceConfig
+from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsConfig
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.pairs import distinct_pairs, distinct_titles
-from components.relevance.weights import cache_directory, export_experts
+from components.relevance.weights import cache_directory, expert_spec, export_experts, prepare_expert
 
 _logger = get_logger("archipelago.relevance")
 
@@ -42,11 +41,9 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     with stage_directory(encodings) as root:
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
         for spec in specs:
-            encoder = _Encoder(experts, spec, config)
             texts = pair_texts(spec, pairs["market"], pairs["query"], pairs["title"])
-            np.save(root / f"{spec.name}.npy", encoder.encode(texts))
-            if spec.name == config.vectors:
-                _write_single_vectors(root, encoder.for_single_texts(), titles, queries)
+            np.save(root / f"{spec.name}.npy", _cached(experts / spec.name, spec, config, texts))
+        _write_text_vectors(root, config, titles, queries)
         inputs = {"log": input_digest(log), "experts": input_digest(experts)}
         counts = {"pairs": len(pairs), "titles": len(titles), "queries": len(queries)}
         write_manifest(root, "encodings", config.model_dump(mode="json"), inputs, counts, packages=["torch"])
@@ -60,38 +57,31 @@ def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str],
     ]
 
 
-class _Encoder:
-    """An expert behind the embedding cache; its weights are loaded on the first text that is not stored."""
+def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list[str]) -> np.ndarray:
+    """float32 (n, dim), from the embedding cache; the expert is loaded for the texts that are not stored."""
 
-    def __init__(self, experts: Path, spec: ExpertSpec, config: RelevanceConfig) -> None:
-        self.experts, self.spec, self.config = experts, spec, config
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        """float32 (n, dim)."""
-        identity = (self.spec.digest, str(self.spec.layer), self.spec.pooling, str(self.spec.max_tokens))
-        cache = EmbeddingCache(cache_directory() / "embeddings", identity, self.spec.dim)
-        return cache.lookup(texts, self._compute)
-
-    def for_single_texts(self) -> "_Encoder":
-        """The same expert, pooling by the mean."""
-        return _Encoder(self.experts, replace(self.spec, pooling="mean"), self.config)
-
-    def _compute(self, texts: list[str]) -> np.ndarray:
+    def compute(missing: list[str]) -> np.ndarray:
         from components.relevance.encoder import TextEncoder
 
-        encoder = TextEncoder(self.experts, self.spec, self.config.encode_tokens)
-        return encoder.encode(texts, f"encode with {self.spec.name}")
+        return TextEncoder(folder, spec, config.encode_tokens).encode(missing, f"encode with {spec.name}")
+
+    identity = (spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens))
+    return EmbeddingCache(cache_directory() / "embeddings", identity, spec.dim).lookup(texts, compute)
 
 
-def _write_single_vectors(root: Path, encoder: _Encoder, titles: pd.DataFrame, queries: pd.DataFrame) -> None:
-    title_texts = [encoder.spec.item_template.format(text=text) for text in titles["title"]]
-    query_texts = [encoder.spec.query_template.format(text=text) for text in queries["query"]]
-    unit = _unit(encoder.encode(title_texts + query_texts))
+def _write_text_vectors(root: Path, config: RelevanceConfig, titles: pd.DataFrame, queries: pd.DataFrame) -> None:
+    texts = config.texts
+    spec = expert_spec(ExpertConfig(**texts.model_dump(include=set(WeightsConfig.model_fields)), family="text"))
+    distinct = queries["query"].unique()
+    inputs = [texts.item_template.format(text=text) for text in titles["title"]]
+    inputs += [texts.query_template.format(text=text) for text in distinct]
+    unit = _unit(_cached(prepare_expert(texts), spec, config, inputs))
+    of_query = pd.Series(np.arange(len(titles), len(unit)), index=distinct)
     limits = Limits(markets=sorted(set(queries["market"])))
     title_table = pa.table({"item_id": titles["item_id"], "vector": _lists(unit[: len(titles)])})
     write_table(validate(title_table, TITLE_VECTORS, "title vectors"), root / "title_vectors.parquet")
     query_table = pa.table(
-        {"market": queries["market"], "query": queries["query"], "vector": _lists(unit[len(titles) :])}
+        {"market": queries["market"], "query": queries["query"], "vector": _lists(unit[of_query[queries["query"]]])}
     )
     write_table(validate(query_table, QUERY_VECTORS, "query vectors", limits), root / "query_vectors.parquet")
 

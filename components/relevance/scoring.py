@@ -78,7 +78,7 @@ class RelevanceScorer:
         missing = [name for name in mixture.spec.experts if name not in specs]
         if missing:
             raise BadInput(f"{experts}: lacks the model's expert {', '.join(missing)}")
-        return cls(mixture, [TextEncoder(experts, specs[name]) for name in mixture.spec.experts])
+        return cls(mixture, [TextEncoder(experts / name, specs[name]) for name in mixture.spec.experts])
 
     @torch.inference_mode()
     def score(

@@ -12,13 +12,14 @@ from typing import Any
 from components.contracts.errors import BadInput
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory, read_json, tree_digest, write_json
-from components.relevance.config import ExpertConfig
+from components.relevance.config import ExpertConfig, WeightsConfig
+from components.relevance.model.expert import pooled_width
 from components.relevance.model.spec import ExpertSpec, save_experts
 from components.relevance.packaged import PACKAGES, package_files
 from components.relevance.tiny import write_tiny_expert
 
 # Part of every cache key: raise it when a conversion changes.
-_CONVERSION = 1
+_CONVERSION = 2
 _FACTS = "expert.json"
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 _logger = get_logger("archipelago.relevance")
@@ -36,36 +37,38 @@ def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[
     """
     specs = []
     for config in configs:
-        source = prepare_expert(config)
-        facts = read_json(source / _FACTS)
-        _link_tree(source, directory / config.name)
-        specs.append(
-            ExpertSpec(
-                name=config.name,
-                family=config.family,
-                source=config.source,
-                dim=facts["dim"],
-                layer=facts["layer"],
-                pooling=config.pooling,
-                template=config.template,
-                query_template=config.query_template,
-                item_template=config.item_template,
-                max_tokens=min(config.max_tokens, facts["positions"]),
-                pad_id=facts["pad_id"],
-                licence=facts["licence"],
-                digest=facts["digest"],
-            )
-        )
-        _logger.info(
-            "expert %s: %s, %s layers; licence: %s", config.name, config.source, facts["layer"], facts["licence"]
-        )
+        spec = expert_spec(config)
+        _link_tree(prepare_expert(config), directory / config.name)
+        specs.append(spec)
+        _logger.info("expert %s: %s, %d layers; licence: %s", spec.name, spec.source, spec.layer, spec.licence)
     save_experts(directory, specs)
     return tuple(specs)
 
 
-def prepare_expert(config: ExpertConfig) -> Path:
+def expert_spec(config: ExpertConfig) -> ExpertSpec:
+    """The spec of an expert, its weights prepared."""
+    folder = prepare_expert(config)
+    facts = read_json(folder / _FACTS)
+    return ExpertSpec(
+        name=config.name,
+        family=config.family,
+        source=config.source,
+        dim=pooled_width(config.pooling, facts["width"]),
+        width=facts["width"],
+        layer=facts["layer"],
+        pooling=config.pooling,
+        separator_id=_separator_id(config, folder) if config.pooling == "segments" else None,
+        template=config.template,
+        max_tokens=min(config.max_tokens, facts["positions"]),
+        pad_id=facts["pad_id"],
+        licence=facts["licence"],
+        digest=facts["digest"],
+    )
+
+
+def prepare_expert(config: WeightsConfig) -> Path:
     """The cached folder of an expert: config.json, model.safetensors, tokenizer.json, licences, expert.json (facts)."""
-    folder = cache_directory() / "experts" / f"{config.name}-{_key(config)[:16]}"
+    folder = cache_directory() / "experts" / _key(config)[:24]
     if (folder / _FACTS).is_file():
         return folder
     from transformers.utils.logging import disable_progress_bar
@@ -80,7 +83,7 @@ def prepare_expert(config: ExpertConfig) -> Path:
     return folder
 
 
-def _key(config: ExpertConfig) -> str:
+def _key(config: WeightsConfig) -> str:
     """Identity of the converted folder."""
     kind, _, name = config.source.partition(":")
     parts: list[str] = [str(_CONVERSION), config.source, str(config.layer)]
@@ -95,7 +98,7 @@ def _key(config: ExpertConfig) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fill(config: ExpertConfig, folder: Path) -> str:
+def _fill(config: WeightsConfig, folder: Path) -> str:
     """Write the expert's files and return its licence's line."""
     kind, _, name = config.source.partition(":")
     if kind == "package":
@@ -109,7 +112,7 @@ def _fill(config: ExpertConfig, folder: Path) -> str:
     return _stated_licence(source)
 
 
-def _fetch(config: ExpertConfig) -> Path:
+def _fetch(config: WeightsConfig) -> Path:
     """Snapshot of a hub id."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -150,10 +153,29 @@ def _stated_licence(source: Path) -> str:
     return stated[0] if stated else f"not stated in {source.name}: see its publisher"
 
 
+def _separator_id(config: ExpertConfig, folder: Path) -> int:
+    """Id of the token that the template's separator becomes; BadInput if it is not one token of its own."""
+    from tokenizers import Tokenizer
+
+    assert config.separator is not None
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    text = config.template.format(market="x", query="x", item="x")
+    place = text.index(config.separator)
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    found = [
+        token
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        if (start, end) == (place, place + len(config.separator))
+    ]
+    if len(found) != 1 or encoding.ids.index(found[0]) == 0:
+        raise BadInput(f"expert {config.name}: separator {config.separator!r} is not one token of its own in {text!r}")
+    return found[0]
+
+
 def _facts(folder: Path, licence: str) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     return {
-        "dim": config["hidden_size"],
+        "width": config["hidden_size"],
         "layer": config["num_hidden_layers"],
         "pad_id": config.get("pad_token_id") or 0,
         "positions": config["max_position_embeddings"],

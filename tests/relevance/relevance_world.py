@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
-from components.relevance.config import ExpertConfig, RelevanceConfig
+from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
 
 MARKETS = ("ID", "TH", "VN")
 WORDS = {
@@ -22,13 +22,15 @@ COLOURS = ("red", "blue", "black", "white", "green")
 
 def tiny_config(**changes: object) -> RelevanceConfig:
     experts = (
-        ExpertConfig(name="tiny-gemma", family="gemma3", source="tiny:gemma3"),
+        ExpertConfig(
+            name="tiny-gemma", family="gemma3", source="tiny:gemma3", layer=1, pooling="segments", separator="\n"
+        ),
         ExpertConfig(name="tiny-bert", family="bert", source="tiny:bert", pooling="last"),
-        ExpertConfig(name="tiny-qwen", family="qwen3", source="tiny:qwen3", layer=2),
+        ExpertConfig(name="tiny-qwen", family="qwen3", source="tiny:qwen3"),
     )
     settings = {
         "experts": experts,
-        "vectors": "tiny-bert",
+        "texts": TextConfig(name="tiny-texts", source="tiny:bert"),
         "epochs": 4,
         "folds": 2,
         "bootstrap": 20,

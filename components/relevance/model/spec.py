@@ -19,9 +19,11 @@ class ExpertSpec:
     Attributes:
         name, family, source: as configured.
         dim: width of its pooled vector.
+        width: width of its trunk.
         layer: transformer blocks kept.
-        pooling: "mean" over the tokens, or "last" token.
-        template, query_template, item_template: input texts of a pair and of single texts.
+        pooling: "mean" over the tokens, "last" token, or "segments" (expert.SegmentPooling).
+        separator_id: token that begins the item's part of an input; None where pooling does not ask.
+        template: input text of a pair.
         max_tokens: longer inputs lose their tail.
         pad_id: token id that fills batches.
         licence: one line; the texts lie in the expert's folder.
@@ -32,11 +34,11 @@ class ExpertSpec:
     family: str
     source: str
     dim: int
+    width: int
     layer: int
     pooling: str
+    separator_id: int | None
     template: str
-    query_template: str
-    item_template: str
     max_tokens: int
     pad_id: int
     licence: str
