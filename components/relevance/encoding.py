@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from components.contracts.cache import cache_folder
 from components.contracts.log import get_logger
 from components.contracts.manifest import input_digest, stage_directory, write_manifest
 from components.contracts.schemas import QUERY_VECTORS, TITLE_VECTORS
@@ -16,7 +17,7 @@ from components.relevance.cache import EmbeddingCache
 from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsConfig
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.pairs import distinct_pairs, distinct_titles
-from components.relevance.weights import cache_directory, expert_spec, export_experts, prepare_expert
+from components.relevance.weights import expert_spec, export_experts, prepare_expert
 
 _logger = get_logger("archipelago.relevance")
 
@@ -66,7 +67,7 @@ def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list
         return TextEncoder(folder, spec, config.encode_tokens).encode(missing, f"encode with {spec.name}")
 
     identity = (spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens))
-    return EmbeddingCache(cache_directory() / "embeddings", identity, spec.dim).lookup(texts, compute)
+    return EmbeddingCache(cache_folder() / "embeddings", identity, spec.dim).lookup(texts, compute)
 
 
 def _write_text_vectors(root: Path, config: RelevanceConfig, titles: pd.DataFrame, queries: pd.DataFrame) -> None:

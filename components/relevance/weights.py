@@ -1,14 +1,11 @@
-"""Experts' weights as local Hugging Face folders: converted or fetched once, cached by digest, then linked.
-
-The cache lies under ARCHIPELAGO_CACHE (default ~/.cache/archipelago); deleting it only costs time.
-"""
+"""Experts' weights as local Hugging Face folders: converted or fetched once, cached by digest, then linked."""
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from components.contracts.cache import cache_folder
 from components.contracts.errors import BadInput
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory, read_json, tree_digest, write_json
@@ -23,11 +20,6 @@ _CONVERSION = 2
 _FACTS = "expert.json"
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 _logger = get_logger("archipelago.relevance")
-
-
-def cache_directory() -> Path:
-    """Where converted weights and embeddings are kept between runs."""
-    return Path(os.environ.get("ARCHIPELAGO_CACHE", Path.home() / ".cache" / "archipelago"))
 
 
 def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[ExpertSpec, ...]:
@@ -68,7 +60,7 @@ def expert_spec(config: ExpertConfig) -> ExpertSpec:
 
 def prepare_expert(config: WeightsConfig) -> Path:
     """The cached folder of an expert: config.json, model.safetensors, tokenizer.json, licences, expert.json (facts)."""
-    folder = cache_directory() / "experts" / _key(config)[:24]
+    folder = cache_folder() / "experts" / _key(config)[:24]
     if (folder / _FACTS).is_file():
         return folder
     from transformers.utils.logging import disable_progress_bar
