@@ -41,9 +41,9 @@ def fit_blend(
 def relevance_prior(relevance: np.ndarray, market: np.ndarray, markets: tuple[str, ...]) -> dict[str, float]:
     """Market -> mean of the known relevances (NaN: unknown); a market with none has the mean over all, else 0.5."""
     known = np.isfinite(relevance)
-    overall = float(relevance[known].mean()) if known.any() else 0.5
+    overall = float(relevance[known].mean(dtype=np.float64)) if known.any() else 0.5
     means = {name: relevance[known & (market == name)] for name in markets}
-    return {name: float(values.mean()) if len(values) else overall for name, values in means.items()}
+    return {name: float(values.mean(dtype=np.float64)) if len(values) else overall for name, values in means.items()}
 
 
 def fill_relevance(relevance: np.ndarray, market: np.ndarray, prior: dict[str, float]) -> np.ndarray:

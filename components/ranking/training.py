@@ -96,9 +96,8 @@ def _spread(values: np.ndarray, rows: np.ndarray, data: TrainingSet) -> np.ndarr
 
 
 def _fit_blend(data: TrainingSet, probabilities: np.ndarray, markets: tuple[str, ...]) -> Blend:
-    prior = relevance_prior(
-        data.relevance[data.split == "train"].astype(np.float64), data.market[data.split == "train"], markets
-    )
+    candidates = (data.split == "train") & (data.domain == DOMAIN_CODES["search"])
+    prior = relevance_prior(data.relevance[candidates], data.market[candidates], markets)
     rows = data.rows("valid", "exposed")
     relevance = fill_relevance(data.relevance[rows], data.market[rows], prior)
     return fit_blend(relevance, probabilities[rows, 0], probabilities[rows, 1], data.native[rows, 0], prior)

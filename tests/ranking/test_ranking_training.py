@@ -130,6 +130,30 @@ def test_the_directory_is_whole_and_says_what_made_it(world: tuple[Path, Path], 
     assert "Simulated data." in page
 
 
+def test_the_component_passes_on_metrics_curve_and_report(world: tuple[Path, Path], tmp_path: Path) -> None:
+    from kfp import dsl
+
+    from components.ranking.component import train_ranker
+
+    quick = CONFIG.model_copy(update={"epochs": 1, "variants": ("dlrm_exposed",), "released": "dlrm_exposed"})
+    artifacts = {
+        "model": dsl.Model(uri=str(tmp_path / "model")),
+        "metrics": dsl.Metrics(uri=str(tmp_path / "metrics")),
+        "roc": dsl.ClassificationMetrics(uri=str(tmp_path / "roc")),
+        "report": dsl.HTML(uri=str(tmp_path / "report.html")),
+    }
+    train_ranker.python_func(
+        training_set=dsl.Dataset(uri=str(world[0])),
+        log=dsl.Dataset(uri=str(world[1])),
+        config=quick.model_dump_json(),
+        **artifacts,
+    )
+    released = read_manifest(tmp_path / "model")["metrics"]["ranking"]["dlrm_exposed"]
+    assert artifacts["metrics"].metadata["auc"] == released["auc"]
+    assert artifacts["roc"].metadata["confidenceMetrics"][0]["recall"] == 0
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
 def test_a_seed_gives_one_model(world: tuple[Path, Path]) -> None:
     data = read_training_set(world[0], MARKETS)
     features = DeviceFeatures.put(data.features, torch.device("cpu"))
