@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve import ModelServer
+from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
 from kserve.errors import InvalidInput, ServerNotReady
 from kserve.model import BaseKServeModel
 from kserve.model_server import app
@@ -26,6 +27,8 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
+
+from serving.binary_request import read_binary_request
 
 MAX_BODY_BYTES = 32 << 20
 _GRACE_S = 5
@@ -42,7 +45,7 @@ class Unavailable(ServerNotReady):  # type: ignore[misc]
 
 
 class _DataPlane(DataPlane):  # type: ignore[misc]
-    """Readiness includes the predictor's, and a body that cannot be decoded is the caller's fault."""
+    """Readiness includes the predictor's, and a binary body that cannot be read is the caller's fault."""
 
     def __init__(self, model_registry: Any, is_predictor_ready: Readiness) -> None:
         super().__init__(model_registry=model_registry)
@@ -51,13 +54,10 @@ class _DataPlane(DataPlane):  # type: ignore[misc]
     async def ready(self) -> bool:
         return await self._is_predictor_ready()
 
-    def decode(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().decode(*args, **kwargs)
-        except InvalidInput:
-            raise
-        except Exception as error:
-            raise InvalidInput(f"malformed request ({type(error).__name__}: {ascii(str(error))[:200]})") from error
+    def decode_inference_request(self, body: Any, headers: Any, model_name: str) -> InferRequest:
+        if isinstance(body, bytes):
+            return read_binary_request(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), model_name)
+        return super().decode_inference_request(body, headers, model_name)
 
 
 class _FixedModels(ModelRepositoryExtension):  # type: ignore[misc]
@@ -83,6 +83,15 @@ class _Servicer(InferenceServicer):  # type: ignore[misc]
         return await super().ModelInfer(request, context)
 
 
+class _ToStatus(ExceptionToStatusInterceptor):  # type: ignore[misc]
+    """A caller's mistake is answered, and not worth a traceback in the log."""
+
+    async def handle_exception(self, ex: Exception, request: Any, context: Any, method_name: str) -> None:
+        if isinstance(ex, InvalidInput):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, ex.reason)
+        await super().handle_exception(ex, request, context, method_name)
+
+
 class _GRPCServer(GRPCServer):  # type: ignore[misc]
     def __init__(self, host: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +100,7 @@ class _GRPCServer(GRPCServer):  # type: ignore[misc]
     async def start(self, max_workers: int) -> None:
         self._server = grpc.aio.server(
             futures.ThreadPoolExecutor(max_workers=max_workers),
-            interceptors=(ExceptionToStatusInterceptor(),),
+            interceptors=(_ToStatus(),),
             options=[
                 ("grpc.max_send_message_length", MAX_BODY_BYTES),
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),

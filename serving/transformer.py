@@ -208,10 +208,14 @@ def respond(
     unknown = [name for name in wanted if name not in outputs]
     if unknown:
         raise InvalidInput(f"no output {unknown[0]!r} (outputs of {model}: {', '.join(outputs)})")
-    tensors = [
-        InferOutput(name, list(outputs[name].shape), _DATATYPES[outputs[name].dtype.str], outputs[name])
-        for name in wanted
-    ]
+    tensors = []
+    for name in wanted:
+        values = outputs[name]
+        tensor = InferOutput(name, list(values.shape), _DATATYPES[values.dtype.str], values)
+        if request.from_grpc:
+            tensor.set_data_from_numpy(values, binary_data=True)
+            tensor.parameters = None  # it notes a size that only REST needs
+        tensors.append(tensor)
     return InferResponse(
         request.id or uuid.uuid4().hex,
         model,

@@ -163,6 +163,9 @@ def _write_ranker(directory: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         ranker = build_ranker(RankerSpec(embedding_dim=4, token_width=8, hfa_layers=1, gfa_blocks=1, sample_width=8))
+        for parameter in ranker.parameters():  # fresh weights would answer 0.5 to everything
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
     with atomic_directory(directory) as root:
         save_ranker(ranker, root)
         Blend((1.0, 0.7, 0.3), -0.2, PRIOR).save(root / "blend.json")
