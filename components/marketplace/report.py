@@ -31,9 +31,11 @@ def write_log_report(root: Path, *, simulated: bool) -> None:
 
 def _volumes(database: duckdb.DuckDBPyConnection) -> Section:
     requests = database.sql("""
-        SELECT r.market, r.domain, count(DISTINCT r.request_id) AS requests, count(*) AS candidates,
-               count(c.position) AS exposed
-        FROM requests r JOIN candidates c USING (request_id) GROUP BY ALL
+        WITH lists AS (
+            SELECT request_id, count(*) AS candidates, count(position) AS exposed FROM candidates GROUP BY request_id
+        )
+        SELECT market, domain, count(*) AS requests, sum(candidates) AS candidates, sum(exposed) AS exposed
+        FROM requests JOIN lists USING (request_id) GROUP BY ALL
         """).df()
     events = database.sql("""
         SELECT u.market, e.domain, count(*) FILTER (e.type = 'click') AS clicks,
