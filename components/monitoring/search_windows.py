@@ -126,7 +126,7 @@ def _row_numbers(table: pa.Table, keys: list[str], windows: Mapping[str, pd.Data
 
 def _pair_expert(encodings: Path) -> str:
     manifest = read_manifest(encodings)
-    return str(manifest["config"]["vectors"])
+    return str(manifest["config"]["experts"][0]["name"])
 
 
 def _spec(feature: Feature, history_days: float) -> ColumnSpec:

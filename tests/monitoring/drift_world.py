@@ -91,7 +91,7 @@ def write_encodings(rows: pd.DataFrame, root: Path) -> Path:
         write_table(
             pa.Table.from_pandas(frame.assign(vector=vectors), preserve_index=False), root / f"{name}_vectors.parquet"
         )
-    write_manifest(root, "encodings", {"vectors": "e5-small"}, {})
+    write_manifest(root, "encodings", {"experts": [{"name": "e5-small"}]}, {})
     return root
 
 

@@ -50,7 +50,7 @@ def _write_pairs(encodings: Path, scores: Path) -> None:
     both = [np.stack(titles.loc[pairs["item_id"]].to_list()), np.stack(queries.loc[keys].to_list())]
     write_table(pa.Table.from_pandas(pairs, preserve_index=False), encodings / "pairs.parquet")
     np.save(encodings / "stand-in.npy", np.concatenate(both, axis=1))
-    write_manifest(encodings, "encodings", {"vectors": "stand-in"}, {})
+    write_manifest(encodings, "encodings", {"experts": [{"name": "stand-in"}]}, {})
 
 
 def _keep_native(path: Path) -> None:
