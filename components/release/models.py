@@ -107,7 +107,7 @@ def export_ranker(repository: Path, ranker: Path, config: ReleaseConfig) -> Pari
 def _exported_expert(experts: Path, spec: ExpertSpec, config: ReleaseConfig) -> Path:
     """Cache folder with model.onnx (and model.onnx.data where large) and parity.json."""
     identity = {
-        "expert": [spec.digest, spec.dim, spec.layer, spec.pooling],
+        "expert": [spec.digest, spec.dim, spec.layer, spec.pooling, spec.separator_id],
         "code": hashlib.sha256(Path(expert_module.__file__).read_bytes()).hexdigest(),
         "versions": package_versions([*EXPORTERS, "transformers"]),
         "export": _EXPORT,
@@ -127,6 +127,8 @@ def _exported_expert(experts: Path, spec: ExpertSpec, config: ReleaseConfig) -> 
         used_B1[0] = length
         mask_BT = (torch.arange(length) < used_B1).long()
         ids_BT = torch.randint(vocabulary, (size, length), generator=random)
+        if spec.separator_id is not None:
+            ids_BT[:, length // 2] = spec.separator_id
         return torch.where(mask_BT.bool(), ids_BT, spec.pad_id), mask_BT
 
     with atomic_directory(folder) as staging:

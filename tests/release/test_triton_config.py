@@ -23,7 +23,21 @@ from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec,
 
 MIXTURE = MixtureSpec(("ID", "TH"), ("small-one", "b"), (8, 12), 2, RouterSpec(64, 16, 4), FusionSpec((8, 4), 0.1))
 EXPERTS = tuple(
-    ExpertSpec(name, "bert", "tiny:bert", dim, 2, "mean", "{query}{item}", "{text}", "{text}", 32, 0, "none", "0" * 64)
+    ExpertSpec(
+        name=name,
+        family="bert",
+        source="tiny:bert",
+        dim=dim,
+        width=dim,
+        layer=2,
+        pooling="mean",
+        separator_id=None,
+        template="{query}{item}",
+        max_tokens=32,
+        pad_id=0,
+        licence="none",
+        digest="0" * 64,
+    )
     for name, dim in zip(MIXTURE.experts, MIXTURE.dims, strict=True)
 )
 MODELS = (*relevance_models(MIXTURE, EXPERTS, ReleaseConfig()), *ranking_models(ReleaseConfig()))

@@ -35,10 +35,11 @@ MARKETS = ("ID", "TH")
 PRIOR = {"ID": 0.3, "TH": 0.4}
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = ReleaseConfig(golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8)
+_SEGMENTS = {"family": "bert", "source": "tiny:bert", "pooling": "segments", "separator": "<eos>"}
 # The first two share one random network, hence one export, behind different templates.
 EXPERTS = (
-    ExpertConfig(name="bert-one", family="bert", source="tiny:bert", max_tokens=48),
-    ExpertConfig(name="bert-two", family="bert", source="tiny:bert", template="{query} | {item}", max_tokens=24),
+    ExpertConfig(name="bert-one", template="{query}<eos>{item}", max_tokens=48, **_SEGMENTS),
+    ExpertConfig(name="bert-two", template="{market} {query}<eos>{item}", max_tokens=24, **_SEGMENTS),
     ExpertConfig(name="qwen", family="qwen3", source="tiny:qwen3", pooling="last", max_tokens=48),
 )
 
