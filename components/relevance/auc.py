@@ -20,10 +20,12 @@ def auc(label: np.ndarray, score: np.ndarray) -> float | None:
 
 def weighted_aucs(label: np.ndarray, score: np.ndarray, weights_RN: np.ndarray) -> np.ndarray:
     """AUC under each of R row weightings (R, n), float64 (R,); NaN where a class has no weight."""
+    if not len(score):
+        return np.full(len(weights_RN), np.nan)
     order = np.argsort(score, kind="stable")
     positive_RN = weights_RN[:, order] * label[order]
     negative_RN = weights_RN[:, order] * (1 - label[order])
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0]) if len(order) else np.array([0])
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
     positive_RG = np.add.reduceat(positive_RN, starts, axis=1)
     negative_RG = np.add.reduceat(negative_RN, starts, axis=1)
     below_RG = np.cumsum(negative_RG, axis=1) - negative_RG
@@ -62,9 +64,10 @@ def resampled_aucs(
     for name in markets:
         rows = np.flatnonzero(market == name)
         found[name] = weighted_aucs(label[rows], score[rows], resamples.weights_RN[:, rows])
+    # A resample may leave a market without one of the classes: the mean is over the markets it has.
     stacked = np.stack(list(found.values()))
-    present = ~np.isnan(stacked).all(axis=1)
-    found["macro"] = np.nanmean(stacked[present], axis=0) if present.any() else stacked[0]
+    with np.errstate(invalid="ignore"):
+        found["macro"] = np.nansum(stacked, axis=0) / (~np.isnan(stacked)).sum(axis=0)
     found["pooled"] = weighted_aucs(label, score, resamples.weights_RN)
     return found
 

@@ -10,6 +10,7 @@ from components.contracts.errors import BadInput
 
 FAMILIES = ("bert", "gemma3", "qwen3")
 _VOCABULARY = 400
+_LAYERS = 2
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 _WIDTH = {"bert": 32, "gemma3": 40, "qwen3": 48}
 # A few words of each market's languages: enough for some merges beyond the 256 bytes, which cover every script.
@@ -24,7 +25,7 @@ _SEED_TEXT = (
 )
 
 
-def write_tiny_expert(family: str, folder: Path, seed: int = 0) -> None:
+def write_tiny_expert(family: str, folder: Path, layers: int | None = None, seed: int = 0) -> None:
     """Write config.json, model.safetensors and tokenizer.json of a random expert; same seed, same weights.
 
     Raises:
@@ -36,7 +37,7 @@ def write_tiny_expert(family: str, folder: Path, seed: int = 0) -> None:
     from transformers import AutoModel
 
     tokenizer = _tokenizer(ends=family == "bert")
-    config = _config(family, tokenizer.get_vocab_size())
+    config = _config(family, tokenizer.get_vocab_size(), min(layers or _LAYERS, _LAYERS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModel.from_config(config)
@@ -44,11 +45,11 @@ def write_tiny_expert(family: str, folder: Path, seed: int = 0) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def _config(family: str, vocabulary: int) -> Any:
+def _config(family: str, vocabulary: int, layers: int) -> Any:
     from transformers import BertConfig, Gemma3TextConfig, Qwen3Config
 
     width = _WIDTH[family]
-    shared = {"vocab_size": vocabulary, "hidden_size": width, "num_hidden_layers": 2, "pad_token_id": 0}
+    shared = {"vocab_size": vocabulary, "hidden_size": width, "num_hidden_layers": layers, "pad_token_id": 0}
     if family == "bert":
         return BertConfig(
             **shared, num_attention_heads=4, intermediate_size=2 * width, max_position_embeddings=256, type_vocab_size=2

@@ -97,7 +97,7 @@ def _fill(config: WeightsConfig, folder: Path) -> str:
         PACKAGES[name].convert(folder, config.layer)
         return PACKAGES[name].licence
     if kind == "tiny":
-        write_tiny_expert(name, folder)
+        write_tiny_expert(name, folder, config.layer)
         return "none: random weights made by this program"
     source = Path(config.source) if Path(config.source).is_dir() else _fetch(config)
     _copy_pretrained(source, folder, config.layer)

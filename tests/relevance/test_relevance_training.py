@@ -1,0 +1,202 @@
+"""The stage from log to model, with tiny experts: contracts of its outputs, determinism and refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import read_manifest, tree_digest
+from components.contracts.schemas import QUERY_VECTORS, RELEVANCE_SCORES, TITLE_VECTORS
+from components.contracts.tables import Limits, read_table
+from components.relevance.crossfit import build, cross_fit
+from components.relevance.encoding import encode
+from components.relevance.judged import load_judged
+from components.relevance.model.mixture import load_mixture
+from components.relevance.model.spec import load_experts
+from components.relevance.scoring import RelevanceScorer, score_pairs
+from components.relevance.training import mixture_spec, train
+from tests.relevance.relevance_world import MARKETS, Trained, judgments, tiny_config, write_judgments
+
+VARIANTS = {"mixture", "weighted_average", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
+
+
+def test_encodings_keep_their_contract(trained: Trained) -> None:
+    pairs = pd.read_parquet(trained.encodings / "pairs.parquet")
+    assert not pairs.duplicated(["market", "query", "item_id"]).any()
+    specs = load_experts(trained.experts)
+    for spec in specs:
+        vectors = np.load(trained.encodings / f"{spec.name}.npy")
+        assert vectors.shape == (len(pairs), spec.dim) and vectors.dtype == np.float32
+        assert np.isfinite(vectors).all()
+    assert [spec.dim for spec in specs] == [3 * 40, 32, 48]
+    for name, schema in (("title_vectors", TITLE_VECTORS), ("query_vectors", QUERY_VECTORS)):
+        table = read_table(trained.encodings / f"{name}.parquet", schema, Limits(markets=MARKETS))
+        norms = np.linalg.norm(np.stack(table["vector"].to_pylist()), axis=1)
+        np.testing.assert_allclose(norms, 1, atol=1e-5)
+
+
+def test_experts_pass_their_licences_on(trained: Trained) -> None:
+    specs = json.loads((trained.experts / "experts.json").read_text())
+    assert [spec["name"] for spec in specs] == ["tiny-gemma", "tiny-bert", "tiny-qwen"]
+    assert all(spec["licence"] and spec["digest"] for spec in specs)
+    assert [spec["layer"] for spec in specs] == [1, 2, 2]
+    for spec in specs:
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            assert (trained.experts / spec["name"] / name).is_file()
+
+
+def test_model_states_every_figure(trained: Trained) -> None:
+    metrics = read_manifest(trained.model)["metrics"]
+    assert set(metrics["relevance"]) == VARIANTS
+    for row in metrics["relevance"].values():
+        for name in (*MARKETS, "macro", "pooled"):
+            low, high = row["interval"][name]
+            assert 0 <= low <= row[name] <= high <= 1
+    assert set(metrics["deltas"]) == VARIANTS - {"mixture"}
+    assert set(metrics["thresholds"]) == set(MARKETS)
+    assert all(0 <= theta <= 1 for theta in metrics["thresholds"].values())
+    for row in metrics["routing"].values():
+        assert sum(row.values()) == pytest.approx(2)
+    assert metrics["calibration_error"] < 0.15
+    page = (trained.model / "reports" / "relevance.html").read_text()
+    assert "Simulated judgments" in page and "ROC curves" in page
+
+
+def test_tfidf_finds_the_word_match(trained: Trained) -> None:
+    """The toy's relevance is a shared word: a baseline that cannot see it is broken."""
+    assert read_manifest(trained.model)["metrics"]["relevance"]["tfidf"]["pooled"] > 0.8
+
+
+def test_scores_keep_their_contract(trained: Trained) -> None:
+    table = read_table(trained.scores / "scores.parquet", RELEVANCE_SCORES, Limits(markets=MARKETS))
+    pairs = pd.read_parquet(trained.encodings / "pairs.parquet")
+    assert table["item_id"].to_pylist() == pairs["item_id"].tolist()
+    experts = np.stack(table["experts"].to_pylist())
+    assert experts.shape == (len(pairs), 2) and (experts[:, 0] != experts[:, 1]).all()
+    frame = pd.DataFrame({"query": pairs["query"], "market": pairs["market"], "experts": [tuple(e) for e in experts]})
+    assert (frame.groupby(["market", "query"])["experts"].nunique() == 1).all(), "a query has one set of experts"
+    assert set(json.loads((trained.scores / "thresholds.json").read_text())) == set(MARKETS)
+
+
+def test_training_repeats(trained: Trained, tmp_path: Path) -> None:
+    train(trained.log, trained.encodings, trained.experts, trained.config, tmp_path / "again")
+    assert tree_digest(tmp_path / "again", exclude=("manifest.json", "relevance.html")) == tree_digest(
+        trained.model, exclude=("manifest.json", "relevance.html")
+    )
+    ours, theirs = read_manifest(tmp_path / "again"), read_manifest(trained.model)
+    assert ours["metrics"] == theirs["metrics"]
+
+
+def test_encoding_with_a_full_cache_gives_the_same(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHIPELAGO_CACHE", str(trained.log.parent / "cache"))
+    monkeypatch.setattr("components.relevance.encoder.TextEncoder.encode", None)  # nothing may be computed
+    encode(trained.log, trained.config, tmp_path / "encodings", tmp_path / "experts")
+    for path in sorted(trained.encodings.glob("*.npy")):
+        np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "encodings" / path.name))
+
+
+def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None:
+    """Turning round the labels of one fold may not change that fold's predictions."""
+    specs = load_experts(trained.experts)
+    config = tiny_config(epochs=2)
+    data = load_judged(trained.log, trained.encodings, specs, config)
+    spec = mixture_spec(data, specs, config)
+    crossed = cross_fit(data, spec, config)
+    test = crossed.fold == 0
+    data.label[torch.from_numpy(test)] = 1 - data.label[torch.from_numpy(test)]
+    turned = cross_fit(data, spec, config)
+    for variant in VARIANTS:
+        np.testing.assert_allclose(crossed.logits[variant][test], turned.logits[variant][test], atol=1e-6)
+        assert not np.allclose(crossed.logits[variant][~test], turned.logits[variant][~test])
+
+
+def test_networks_of_one_seed_are_equal(trained: Trained) -> None:
+    spec = load_mixture(trained.model).spec
+    for variant in ("mixture", "weighted_average", "tiny-bert"):
+        first, second = (build(variant, spec, 5).state_dict() for _ in range(2))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def with_judgments(trained: Trained, frame: pd.DataFrame, root: Path) -> Path:
+    return write_judgments(root / "log", frame)
+
+
+def test_judgments_of_one_class_are_refused(trained: Trained, tmp_path: Path) -> None:
+    log = with_judgments(trained, judgments().assign(grade=1.0), tmp_path)
+    with pytest.raises(BadInput, match=r"column grade: 240 of 240 pairs reach 0\.5"):
+        train(log, trained.encodings, trained.experts, trained.config, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_too_few_queries_are_refused(trained: Trained, tmp_path: Path) -> None:
+    log = with_judgments(trained, judgments().head(3), tmp_path)
+    with pytest.raises(BadInput, match="3 queries are too few for 2 folds"):
+        train(log, trained.encodings, trained.experts, trained.config, tmp_path / "model")
+
+
+def test_pairs_without_encodings_are_refused(trained: Trained, tmp_path: Path) -> None:
+    log = with_judgments(trained, judgments(rows=300), tmp_path)
+    with pytest.raises(BadInput, match="of 300 judged pairs are not encoded"):
+        train(log, trained.encodings, trained.experts, trained.config, tmp_path / "model")
+
+
+def test_a_log_without_judgments_is_refused(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no file judgments\.parquet"):
+        encode(tmp_path, trained.config, tmp_path / "encodings", tmp_path / "experts")
+
+
+def test_a_market_of_one_class_is_null_and_trains(trained: Trained, tmp_path: Path) -> None:
+    frame = judgments()
+    frame.loc[frame["market"] == "VN", "grade"] = 1.0
+    log = with_judgments(trained, frame, tmp_path)
+    train(log, trained.encodings, trained.experts, tiny_config(epochs=1), tmp_path / "model")
+    row = read_manifest(tmp_path / "model")["metrics"]["relevance"]["mixture"]
+    assert row["VN"] is None and row["interval"]["VN"] is None
+    assert row["macro"] == pytest.approx((row["ID"] + row["TH"]) / 2)
+
+
+def test_scoring_refuses_other_experts(trained: Trained, tmp_path: Path) -> None:
+    lacking = tmp_path / "encodings"
+    lacking.mkdir()
+    for path in trained.encodings.iterdir():
+        if path.name != "tiny-qwen.npy":
+            (lacking / path.name).symlink_to(path)
+    with pytest.raises(BadInput, match="no vectors of the model's expert tiny-qwen"):
+        score_pairs(lacking, trained.model, tmp_path / "scores")
+
+
+def test_scorer_equals_stored_scores_in_any_batch(trained: Trained) -> None:
+    stored = pd.read_parquet(trained.scores / "scores.parquet")
+    pairs = pd.read_parquet(trained.encodings / "pairs.parquet")
+    scorer = RelevanceScorer.load(trained.model, trained.experts)
+    columns = [pairs[name].tolist() for name in ("market", "query", "title")]
+    relevance, experts = scorer.score(*columns)
+    np.testing.assert_allclose(relevance, stored["relevance"], atol=1e-5)
+    np.testing.assert_array_equal(experts, np.stack(stored["experts"].to_list()))
+    some = np.random.default_rng(0).permutation(len(pairs))[:7]
+    mixed, _ = scorer.score(*([column[row] for row in some] for column in columns))
+    np.testing.assert_allclose(mixed, relevance[some], atol=1e-5)
+    for row in some[:3]:
+        alone, _ = scorer.score(*([column[row]] for column in columns))
+        np.testing.assert_allclose(alone, relevance[row], atol=1e-5)
+
+
+def test_scorer_takes_raw_text(trained: Trained) -> None:
+    scorer = RelevanceScorer.load(trained.model, trained.experts)
+    neat, _ = scorer.score(["ID"], ["sepatu merah"], ["Sepatu Wanita"])
+    raw, _ = scorer.score(["ID"], ["  SEPATU\tMerah "], ["Sepatu  Wanita\n"])
+    assert neat == raw
+    empty, experts = scorer.score([], [], [])
+    assert empty.shape == (0,) and experts.shape == (0, 2)
+    with pytest.raises(BadInput, match="not one of ID, TH, VN"):
+        scorer.score(["XX"], ["a"], ["b"])
+    with pytest.raises(BadInput, match="lengths differ"):
+        scorer.score(["ID"], ["a", "b"], ["c"])
+    long, _ = scorer.score(["TH"], ["ก" * 10_000], [""])
+    assert np.isfinite(long).all()

