@@ -1,14 +1,19 @@
 """Commands around a release: serve it, query it, score pairs with it."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from components.contracts.cache import cache_folder
 from components.contracts.errors import BadInput
+from components.contracts.manifest import read_json, write_json
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+# Where `serve` says what it serves, so that `query` need not be told.
+_RUNNING = "serving.json"
 
 
 def serve(
@@ -26,16 +31,19 @@ def serve(
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")
-        typer.echo("ready")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with _announced(release, service.url):
+            typer.echo("ready")
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
 def query(
     text: Annotated[str, typer.Argument(help="the query, as a shopper types it")],
     market: Annotated[str, typer.Option(help="market of the shopper, e.g. TH")],
-    release: Annotated[Path, typer.Option(help="the release being served: its catalogue is searched for candidates")],
+    release: Annotated[
+        Path | None, typer.Option(help="release whose catalogue is searched [default: the one being served]")
+    ] = None,
     user: Annotated[str, typer.Option(help="user id; an unknown one gets cold-start features")] = "anonymous",
-    url: Annotated[str, typer.Option(help="where the service listens")] = DEFAULT_URL,
+    url: Annotated[str | None, typer.Option(help="where the service listens [default: what serve started]")] = None,
     candidates: Annotated[int, typer.Option(min=1, max=1000, help="how many items to retrieve")] = 50,
     top: Annotated[int, typer.Option(min=1, help="how many to print")] = 10,
 ) -> None:
@@ -46,6 +54,9 @@ def query(
     from serving import client
     from serving.retrieval import retrieve
 
+    if release is None or url is None:
+        served_release, served_url = _served()
+        release, url = release or served_release, url or served_url
     found = retrieve(release, market, text, candidates)
     if not found:
         raise BadInput(f"no item of market {market} matches {text!r}; try other words")
@@ -82,3 +93,22 @@ def score(
 
     rows = score_file(release, source, out)
     typer.echo(f"wrote {rows} scores to {out}")
+
+
+@contextmanager
+def _announced(release: Path, url: str) -> Iterator[None]:
+    note = cache_folder() / _RUNNING
+    write_json(note, {"release": str(release.resolve()), "url": url})
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _served() -> tuple[Path, str]:
+    """Release and address of the service that `archipelago serve` runs on this machine."""
+    note = cache_folder() / _RUNNING
+    if not note.is_file():
+        raise BadInput("nothing is being served here: start `archipelago serve RELEASE`, or name --release and --url")
+    running = read_json(note)
+    return Path(running["release"]), running["url"]

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES
-from serving.launcher import triton_venv
+from serving.triton_server import triton_environment
 
 pytestmark = pytest.mark.slow
 ARCHIPELAGO = str(Path(sys.executable).with_name("archipelago"))
@@ -36,8 +37,10 @@ def archipelago(*arguments: object, code: int = 0, timeout: int = 500) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def triton() -> None:
-    if not triton_venv().is_dir():
-        pytest.skip("no Triton on this machine: `make setup` installs it")
+    try:
+        triton_environment()
+    except BadInput as absent:
+        pytest.skip(str(absent))
 
 
 @pytest.fixture(scope="module")
