@@ -43,12 +43,10 @@ class Run:
     Attributes:
         artifacts: output name -> directory.
         seconds: step -> wall seconds, in the order they ran.
-        peak_rss_mb: the most memory the process tree held at once.
     """
 
     artifacts: dict[str, Path]
     seconds: dict[str, float]
-    peak_rss_mb: float
 
 
 class StepFailed(ArchipelagoError):
@@ -104,7 +102,7 @@ def run_pipeline(
         arguments |= {"data": str(data.resolve())}
     local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
     pipeline = build_pipeline(source, profile)
-    with (out / "pipeline.log").open("w", encoding="utf-8") as log, peak_memory() as peak:
+    with (out / "pipeline.log").open("w", encoding="utf-8") as log:
         output = _StepOutput(log)
         try:
             with contextlib.redirect_stdout(output), warnings.catch_warnings():
@@ -113,7 +111,7 @@ def run_pipeline(
                 task = pipeline(**arguments)
         except RuntimeError as error:
             _explain(root, out, error)
-    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, output.seconds, peak[0])
+    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, output.seconds)
 
 
 def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | local.DockerRunner:

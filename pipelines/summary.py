@@ -11,10 +11,11 @@ from components.contracts.manifest import read_json, read_manifest
 from pipelines.runner import Run
 
 RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
+_WIDTH = 120
 
 
 def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None) -> dict[str, Any]:
-    """The summary of a finished run; parts its mode skipped are null."""
+    """The summary of a finished run but for its time and memory; parts its mode skipped are null."""
     log = read_manifest(run.artifacts["log"])
     ranker = read_manifest(run.artifacts["ranker"])["metrics"] if "ranker" in run.artifacts else None
     return {
@@ -22,7 +23,6 @@ def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None
         "markets": log["markets"],
         "as_of": log["as_of"],
         "stages": run.seconds,
-        "peak_rss_mb": round(run.peak_rss_mb, 1),
         "relevance": read_manifest(run.artifacts["relevance_model"])["metrics"]["relevance"],
         "ranking": ranker["ranking"] if ranker else None,
         "oracle": ranker.get("oracle") if ranker else None,
@@ -44,8 +44,10 @@ def collect_reports(run: Run, target: Path) -> dict[str, str]:
     return found
 
 
-def show(summary: dict[str, Any], console: Console) -> None:
-    """Print the tables a person reads at the end of a run."""
+def show(summary: dict[str, Any]) -> None:
+    """Print the tables a person reads at the end of a run; none is cut where output is not a wide terminal."""
+    console = Console()
+    console.width = max(console.width, _WIDTH)
     world = "simulated data" if summary["simulated"] else "logged data"
     console.print(_relevance_table(summary, world))
     if summary["ranking"]:
@@ -61,11 +63,12 @@ def _relevance_table(summary: dict[str, Any], world: str) -> Table:
     columns = [*summary["markets"], "macro", "pooled"]
     table = Table("variant", title=f"Relevance: out-of-fold AUC ({world})", title_justify="left")
     for column in [*columns, "95 % interval, pooled"]:
-        table.add_column(column, justify="right")
-    for variant, aucs in summary["relevance"].items():
+        table.add_column(column, justify="right", no_wrap=True)
+    best_first = sorted(summary["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
+    for variant, aucs in best_first:
         interval = (aucs.get("interval") or {}).get("pooled")
-        cells = ["-" if aucs.get(column) is None else f"{aucs[column]:.4f}" for column in columns]
-        table.add_row(variant, *cells, f"{interval[0]:.4f} .. {interval[1]:.4f}" if interval else "-")
+        cells = ["-" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns]
+        table.add_row(variant, *cells, f"{interval[0]:.3f} .. {interval[1]:.3f}" if interval else "-")
     return table
 
 

@@ -50,10 +50,8 @@ def run(
     serve: Annotated[bool, typer.Option(help="serve the release at the end and check its answers")] = True,
 ) -> None:
     """Train, check and release: the whole pipeline on this machine. Without data, on a simulated marketplace."""
-    from rich.console import Console
-
     from pipelines.profile import load_profile
-    from pipelines.runner import check_input, parse_as_of, run_pipeline
+    from pipelines.runner import check_input, parse_as_of, peak_memory, run_pipeline
     from pipelines.summary import show, summarise
 
     source = _source(data, judgments)
@@ -70,12 +68,14 @@ def run(
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
-    finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
-    release = _keep_release(finished.artifacts["release"], out / "releases")
-    summary = summarise(finished, out, release, _check_serving(release, out / "serving") if serve else None)
-    summary["seconds"] = round(time.perf_counter() - started, 1)
+    with peak_memory() as peak:
+        finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
+        release = _keep_release(finished.artifacts["release"], out / "releases")
+        serving = _check_serving(release, out / "serving") if serve else None
+    summary = summarise(finished, out, release, serving)
+    summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_rss_mb": round(peak[0], 1)}
     write_json(out / "summary.json", summary)
-    show(summary, Console())
+    show(summary)
     typer.echo(f"summary: {out / 'summary.json'}")
 
 
