@@ -54,14 +54,11 @@ def query(
     from serving import client
     from serving.retrieval import retrieve
 
-    if release is None or url is None:
-        served_release, served_url = _served()
-        release, url = release or served_release, url or served_url
-    found = retrieve(release, market, text, candidates)
+    found = retrieve(release or Path(_served("release")), market, text, candidates)
     if not found:
         raise BadInput(f"no item of market {market} matches {text!r}; try other words")
     titles = {item.item_id: item for item in found}
-    page = client.search(url, market=market, user_id=user, query=text, item_ids=list(titles))
+    page = client.search(url or _served("url"), market=market, user_id=user, query=text, item_ids=list(titles))
     table = Table(
         "#",
         "item",
@@ -105,10 +102,9 @@ def _announced(release: Path, url: str) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
-def _served() -> tuple[Path, str]:
-    """Release and address of the service that `archipelago serve` runs on this machine."""
+def _served(what: str) -> str:
+    """`release` or `url` of the service that `archipelago serve` runs on this machine."""
     note = cache_folder() / _RUNNING
     if not note.is_file():
         raise BadInput("nothing is being served here: start `archipelago serve RELEASE`, or name --release and --url")
-    running = read_json(note)
-    return Path(running["release"]), running["url"]
+    return str(read_json(note)[what])
