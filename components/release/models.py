@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import components.relevance.model.expert as expert_module
 from components.contracts.cache import cache_folder
 from components.contracts.features import CATEGORICAL, NUMERIC, SEQUENCE_LENGTH, SEQUENCES
 from components.contracts.log import get_logger
-from components.contracts.manifest import atomic_directory, package_versions, read_json, write_json
+from components.contracts.manifest import package_versions, read_json, write_json
 from components.ranking.model.serving import load_ranker
 from components.release.blobs import link_or_copy
 from components.release.config import ReleaseConfig
@@ -131,11 +132,18 @@ def _exported_expert(experts: Path, spec: ExpertSpec, config: ReleaseConfig) -> 
             ids_BT[:, length // 2] = spec.separator_id
         return torch.where(mask_BT.bool(), ids_BT, spec.pad_id), mask_BT
 
-    with atomic_directory(folder) as staging:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".exporting-") as scratch:
+        staging = Path(scratch) / "expert"
         export_onnx(module, tokens(3, 11), _EXPERT, staging / "model.onnx")
         cases = [tokens(1, 5), tokens(4, 24), tokens(3, spec.max_tokens)]
         parity = check_parity(expert_model(spec.name), module, staging / "model.onnx", cases, config.parity_tolerance)
         for path in staging.iterdir():
             path.chmod(0o444)  # releases link to these files
         write_json(staging / _PARITY, parity.as_dict())
+        try:
+            staging.rename(folder)
+        except OSError:  # another run exported the same expert meanwhile, and may be linking to it: leave it
+            if not (folder / _PARITY).is_file():
+                raise
     return folder
