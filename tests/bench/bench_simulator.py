@@ -7,6 +7,7 @@ Writes tests/bench/results/simulator.json. The baseline is the project's target:
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ CONFIG = MarketplaceConfig(users=7000, search_requests=34_000, rec_requests=20_0
 
 def measure(out: Path) -> dict[str, object]:
     """Simulate once into `out`, in this process, and say how it went."""
+    load = os.getloadavg()[0]
     wall, processor = time.perf_counter(), time.process_time()
     simulate(CONFIG, datetime(2026, 3, 1, tzinfo=UTC), out)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - processor
@@ -34,6 +36,8 @@ def measure(out: Path) -> dict[str, object]:
     return {
         "command": "python tests/bench/bench_simulator.py",
         "machine": machine(),
+        # What else ran: wall seconds mean little on a machine that is busy.
+        "load_average": round(load, 1),
         "simulated": True,
         "rows": manifest["metrics"]["rows"],
         "figure": {
