@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.manifest import read_manifest
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator import simulate
 from components.samples.build import build_samples
@@ -65,11 +64,10 @@ def test_queries_of_their_own_take_the_leak_away(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_laptop_volume_takes_seconds(tmp_path: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # processor seconds: others may share the machine
     rows, volumes = build(tmp_path, MarketplaceConfig())
     assert rows.num_rows > 150_000
-    assert read_manifest(tmp_path / "samples")["run"]["seconds"] < 60
-    assert time.perf_counter() - started < 120
+    assert time.process_time() - started < 30
     # The shape the paper reports, on a simulated world: every ratio on its side of the step before.
     steps = volumes["steps"]
     assert steps["+ unexposed"]["rows_ratio"] > 2.5
