@@ -66,21 +66,17 @@ def run_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _source(result)])
 
 
-def bench_table(results: list[dict[str, Any]]) -> str:
-    """A row a measurement of `make bench`."""
+def bench_table(results: dict[str, dict[str, Any]]) -> str:
+    """A row a measurement of `make bench`: its figures, and the ratio to its baseline."""
     lines = [
-        _row(["measurement", "figure", "baseline", "ratio", "command"]),
-        _row(["---", "---:", "---:", "---:", "---"]),
+        _row(["measurement", "figures", "baseline", "ratio", "command"]),
+        _row(["---", "---", "---", "---:", "---"]),
     ]
-    for result in results:
-        ratio = result.get("ratio")
-        lines.append(
-            _row([
-                str(result["name"]), str(result["figure"]), str(result.get("baseline") or "-"),
-                f"{ratio:.2f}" if ratio else "-", f"`{result['command']}`",
-            ])
-        )  # fmt: skip
-    return "\n".join(lines)
+    for name, result in results.items():
+        figures, baseline = (_figures(result[key]) for key in ("figure", "baseline"))
+        lines.append(_row([name, figures, baseline, f"{result['ratio']:.2f}", f"`{result['command']}`"]))
+    machines = {str(result["machine"]) for result in results.values()}
+    return "\n".join([*lines, "", f"On {'; '.join(sorted(machines))}."])
 
 
 def render(readme: str, tables: dict[str, str]) -> str:
@@ -109,13 +105,20 @@ def measured_tables() -> dict[str, str]:
             tables[f"ranking-{name}"] = ranking_table(result)
         if result["serving"]:
             tables[f"run-{name}"] = run_table(result)
-    benches = [read_json(path) for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("run-")]
-    tables["bench"] = bench_table(benches)
+    benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("run-")]
+    tables["bench"] = bench_table({path.stem: read_json(path) for path in benches})
     return tables
 
 
 def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _figures(values: dict[str, Any]) -> str:
+    numbers = (
+        f"{name.replace('_', ' ')}: {v if isinstance(v, str) else format(v, ',.10g')}" for name, v in values.items()
+    )
+    return ", ".join(numbers)
 
 
 def _source(result: dict[str, Any]) -> str:

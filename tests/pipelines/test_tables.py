@@ -26,8 +26,16 @@ def test_tables_hold_the_measured_figures_and_say_where_they_come_from() -> None
     assert "Simulated data; `make run` on 2 cores." in table
     assert "| dlrm_exposed | 0.6000 | 0.5500 | 0.4000 | 0.3000 |" in ranking_table(RESULT)
     assert "| 1.5 min |" in run_table(RESULT) and "2.0e-06" in run_table(RESULT)
-    row = {"name": "simulator", "figure": "1 M events/s", "baseline": None, "ratio": None, "command": "make bench"}
-    assert "| simulator | 1 M events/s | - | - | `make bench` |" in bench_table([row])
+    bench = {
+        "figure": {"events_per_second": 120000},
+        "baseline": {"what": "target"},
+        "ratio": 2.4,
+        "command": "make bench",
+        "machine": "m",
+    }
+    assert "| simulator | events per second: 120,000 | what: target | 2.40 | `make bench` |" in bench_table(
+        {"simulator": bench}
+    )
 
 
 def test_real_judgments_are_never_called_simulated() -> None:
