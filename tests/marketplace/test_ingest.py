@@ -1,5 +1,6 @@
 """Published layouts become judgments and a profile."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -93,6 +94,19 @@ def test_other_layouts_are_refused(content: str, says: str, tmp_path: Path) -> N
     with pytest.raises(BadInput, match=says):
         ingest("analyticup", tmp_path / "train.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_stands_for_the_labelled_file_in_it(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    with pytest.raises(BadInput, match="no file train"):
+        ingest("analyticup", folder, tmp_path / "out")
+    shutil.copy(source, folder / "train.csv")
+    ingest("analyticup", folder, tmp_path / "out")
+    ingest("analyticup", source, tmp_path / "file")
+    assert (tmp_path / "out" / "judgments.parquet").read_bytes() == (
+        tmp_path / "file" / "judgments.parquet"
+    ).read_bytes()
 
 
 def test_unknown_format_lists_the_known(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from components.contracts.errors import BadInput
 from components.contracts.log import get_logger
 from components.contracts.manifest import file_digest, stage_directory, write_manifest
 from components.contracts.schemas import JUDGMENTS, Column, TableSchema
-from components.contracts.tables import Limits, read_table, validate, write_table
+from components.contracts.tables import Limits, find_table, read_table, validate, write_table
 from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS, normalise_query, normalise_title, query_key
 from components.marketplace.layouts.profile import write_profile
 
 logger = get_logger(__name__)
 
+_PUBLISHED = "train"
 _LAYOUT = TableSchema(
     "analyticup",
     {
@@ -34,12 +35,19 @@ _LAYOUT = TableSchema(
 def ingest_analyticup(source: Path, out: Path) -> None:
     """Write the judgments of an AnalytiCup query-category file (.csv, .csv.gz or .parquet) and their profile to `out`.
 
+    A folder stands for the labelled file in it, as published (`train`).
+
     Rows with a blank query and exact duplicates are dropped, and pairs with several labels get their mean; the manifest
     and the log say how many.
 
     Raises:
         BadInput: the file does not have the layout.
     """
+    if source.is_dir():
+        found = find_table(source, _PUBLISHED)
+        if found is None:
+            raise BadInput(f"{source}: no file {_PUBLISHED}.csv, .csv.gz or .parquet")
+        source = found
     raw = read_table(source, _LAYOUT).select(list(_LAYOUT.columns)).to_pandas()
     rows = raw.assign(
         market=raw["language"].str.strip().str.upper(),
