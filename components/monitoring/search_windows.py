@@ -94,7 +94,7 @@ def read_predictions(ranker: Path, windows: SearchWindows) -> tuple[pd.DataFrame
 def read_vectors(encodings: Path, windows: Mapping[str, pd.DataFrame]) -> list[Vectors]:
     """Title, query and pair vectors of the rows of two frames with market, query and item_id.
 
-    Pair vectors are those of the expert that also encodes single texts.
+    Pair vectors are the first expert's.
     """
     pair_expert = _pair_expert(encodings)
     pairs = _read(encodings / "pairs.parquet", ["market", "query", "item_id"])
