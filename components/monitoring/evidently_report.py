@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from components.contracts.manifest import write_json
+from components.contracts.report import write_report
 from components.monitoring.columns import Measured
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import EVERY_MARKET
@@ -31,6 +32,8 @@ def evidently_scores(measured: Sequence[Measured], config: MonitoringConfig, htm
 
     shown = {_name(m): m for m in measured if not m.finding.expected}
     if not shown:
+        write_report(html, "Nothing to compare", "Evidently had no column to look at: see drift.html for why.", [])
+        write_json(details, {})
         return [float(m.finding.score or 0.0) for m in measured]
     definition = DataDefinition(
         numerical_columns=[name for name, m in shown.items() if m.kind == "numeric"],
