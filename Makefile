@@ -34,7 +34,7 @@ run: setup ## The whole loop on this machine: data, features, both models, gate,
 	$(BIN)/archipelago run --profile laptop
 
 test: setup ## All tests but the container ones; what needs an absent part skips with a reason
-	$(BIN)/python -m pytest tests -m "not containers and not bench" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests -m "not containers and not bench" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-containers: setup ## Build the images and run the tiny pipeline in them (needs dockerd, mmdebstrap and root)
 	$(BIN)/python -m pytest tests/containers -m containers $(PYTEST_ARGS)
