@@ -54,8 +54,12 @@ bench: setup ## Measure speed and memory; results land in tests/bench/results
 tables: setup ## Write the README's tables from measured results (RUN=runs/... records that run first)
 	$(BIN)/python -m pipelines.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)
 
-images: ## Build the container images, one a role
-	for role in data train monitor serve; do docker build --target $$role -t archipelago-$$role:latest -f components/Dockerfile . || exit 1; done
+ROLES ?= data train monitor serve
+images: ## Build the container images, one a role (ROLES="data train" for some, IMAGE_FLAGS for docker build)
+	for role in $(ROLES); do \
+	  docker build $(IMAGE_FLAGS) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) \
+	    --target $$role -t archipelago-$$role:latest -f components/Dockerfile . || exit 1; \
+	done
 
 clean: ## Remove environments and runs
 	rm -rf $(VENV) $(TRITON_VENV) runs build *.egg-info
