@@ -1,53 +1,20 @@
 """The whole loop through the command line: every stage real, on the tiny profile."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES
-from serving.triton_server import triton_environment
 
+Archipelago = Callable[..., str]
 pytestmark = pytest.mark.slow
-ARCHIPELAGO = str(Path(sys.executable).with_name("archipelago"))
 SUMMARY_KEYS = {"stages", "peak_rss_mb", "relevance", "ranking", "drift", "gate", "release", "serving", "reports"}
-
-
-def archipelago(*arguments: object, code: int = 0, timeout: int = 500) -> str:
-    """Run the command; its stdout and stderr."""
-    done = subprocess.run(
-        [ARCHIPELAGO, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert done.returncode == code, done.stdout[-6000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def triton() -> None:
-    try:
-        triton_environment()
-    except BadInput as absent:
-        pytest.skip(str(absent))
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("simulated") / "out"
-    archipelago("run", "--profile", "tiny", "--out", out)
-    return out
 
 
 def log_of(run: Path) -> Path:
@@ -106,7 +73,7 @@ def test_every_report_is_a_page(simulated: Path) -> None:
         assert "</html>" in Path(path).read_text(encoding="utf-8")[-2000:]
 
 
-def test_a_users_own_log_runs_in_the_same_steps(simulated: Path, tmp_path: Path) -> None:
+def test_a_users_own_log_runs_in_the_same_steps(archipelago: Archipelago, simulated: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for schema in LOG_TABLES:
@@ -117,7 +84,7 @@ def test_a_users_own_log_runs_in_the_same_steps(simulated: Path, tmp_path: Path)
     assert summary["serving"]["max_abs_diff"] < 1e-4
 
 
-def test_judgments_alone_run_the_relevance_half(simulated: Path, tmp_path: Path) -> None:
+def test_judgments_alone_run_the_relevance_half(archipelago: Archipelago, simulated: Path, tmp_path: Path) -> None:
     judgments = log_of(simulated) / "judgments.parquet"
     archipelago("run", "--profile", "tiny", "--judgments", judgments, "--out", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -127,7 +94,9 @@ def test_judgments_alone_run_the_relevance_half(simulated: Path, tmp_path: Path)
     assert "relevance" in models and "search" not in models
 
 
-def test_a_gate_that_refuses_stops_the_run_with_its_verdict(simulated: Path, tmp_path: Path) -> None:
+def test_a_gate_that_refuses_stops_the_run_with_its_verdict(
+    archipelago: Archipelago, simulated: Path, tmp_path: Path
+) -> None:
     profile = tmp_path / "strict.yaml"
     profile.write_text("extends: tiny\ngate: {min_relevance_auc: 1.0}\n")
     judgments = log_of(simulated) / "judgments.parquet"
@@ -145,7 +114,9 @@ def _unknown_market(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize(("change", "says"), [(_without_column, "price"), (_unknown_market, "market")])
-def test_bad_input_is_one_line_exit_2_and_nothing_written(simulated: Path, tmp_path: Path, change, says: str) -> None:
+def test_bad_input_is_one_line_exit_2_and_nothing_written(
+    archipelago: Archipelago, simulated: Path, tmp_path: Path, change: Callable[[pa.Table], pa.Table], says: str
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(log_of(simulated), data)
     pq.write_table(change(pq.read_table(data / "items.parquet")), data / "items.parquet")
