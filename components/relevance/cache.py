@@ -12,6 +12,8 @@ import numpy as np
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory
 
+# Texts a shard.
+_PART = 2048
 _logger = get_logger("archipelago.relevance")
 
 
@@ -29,7 +31,10 @@ class EmbeddingCache:
         self.dim = dim
 
     def lookup(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-        """float32 (n, dim) of n texts; what is not stored is computed once a distinct text, and stored."""
+        """float32 (n, dim) of n texts; what is not stored is computed once a distinct text, and stored.
+
+        `compute` is called with up to 2,048 texts at a time.
+        """
         wanted, inverse = np.unique(_keys(texts), return_inverse=True)
         first = np.full(len(wanted), len(texts))
         np.minimum.at(first, inverse, np.arange(len(texts)))
@@ -40,11 +45,14 @@ class EmbeddingCache:
             hit = wanted[place] == keys
             vectors[place[hit]] = stored[hit]
             known[place[hit]] = True
+        _logger.info("embedding cache: %d of %d texts are stored", known.sum(), len(wanted))
         missing = np.flatnonzero(~known)
-        if len(missing):
-            vectors[missing] = compute([texts[row] for row in first[missing]])
-            self._append(wanted[missing], vectors[missing])
-        _logger.info("embedding cache: %d of %d texts were stored", known.sum(), len(wanted))
+        # In the texts' own order, a part at a time: a run that is interrupted keeps what it has.
+        missing = missing[np.argsort(first[missing])]
+        for start in range(0, len(missing), _PART):
+            rows = missing[start : start + _PART]
+            vectors[rows] = compute([texts[row] for row in first[rows]])
+            self._append(wanted[rows], vectors[rows])
         return vectors[inverse]
 
     def _shards(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -98,12 +98,14 @@ class RelevanceConfig(StageConfig):
         grade_threshold: a judgment with at least this grade is a positive.
         router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
         fusion_hidden: widths of the fusion head's two hidden layers.
-        dropout: in the fusion head.
+        input_dropout, dropout: of the fusion head's input, and inside it.
         load_balance: weight of the router's load-balance loss.
         temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
         epochs: passes over the training rows at most; `max_steps` bounds them on large sets.
         patience: epochs without a better validation loss before training stops.
-        learning_rate, weight_decay, batch_size: of AdamW.
+        learning_rate, router_learning_rate: peaks of the one-cycle schedule, of head and router.
+        weight_decay: AdamW's decoupled decay of the head's matrices.
+        batch_size: pairs a step.
         folds: out-of-fold predictions come from this many groups of queries.
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
@@ -119,6 +121,7 @@ class RelevanceConfig(StageConfig):
     ngram_buckets: int = Field(default=4096, ge=2)
     max_ngrams: int = Field(default=48, ge=1)
     fusion_hidden: tuple[int, int] = (128, 32)
+    input_dropout: float = Field(default=0.2, ge=0, lt=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     load_balance: float = Field(default=0.01, ge=0)
     temperature_start: float = Field(default=1.0, gt=0)
@@ -126,8 +129,9 @@ class RelevanceConfig(StageConfig):
     epochs: int = Field(default=30, ge=1)
     max_steps: int = Field(default=600, ge=1)
     patience: int = Field(default=5, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    router_learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=10.0, ge=0)
     batch_size: int = Field(default=256, ge=2)
     folds: int = Field(default=5, ge=2)
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)

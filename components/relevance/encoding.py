@@ -15,6 +15,7 @@ from components.contracts.tables import Limits, validate, write_table
 from components.contracts.text import format_pair
 from components.relevance.cache import EmbeddingCache
 from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsConfig
+from components.relevance.encoder import TextEncoder
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.pairs import distinct_pairs, distinct_titles
 from components.relevance.weights import expert_spec, export_experts, prepare_expert
@@ -61,10 +62,12 @@ def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str],
 def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list[str]) -> np.ndarray:
     """float32 (n, dim), from the embedding cache; the expert is loaded for the texts that are not stored."""
 
-    def compute(missing: list[str]) -> np.ndarray:
-        from components.relevance.encoder import TextEncoder
+    encoder: TextEncoder | None = None
 
-        return TextEncoder(folder, spec, config.encode_tokens).encode(missing, f"encode with {spec.name}")
+    def compute(missing: list[str]) -> np.ndarray:
+        nonlocal encoder
+        encoder = encoder or TextEncoder(folder, spec, config.encode_tokens)
+        return encoder.encode(missing, f"encode {len(missing)} texts with {spec.name}")
 
     identity = (spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens))
     return EmbeddingCache(cache_folder() / "embeddings", identity, spec.dim).lookup(texts, compute)

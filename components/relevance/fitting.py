@@ -1,6 +1,7 @@
 """Fit one network on judged pairs, stopping where the validation loss is lowest."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,12 @@ def fit(
     """
     rows = torch.from_numpy(train)
     network.fusion.fit_norms(tuple(vectors[rows] for vectors in data.vectors))
-    optimiser = torch.optim.AdamW(_groups(network, config), lr=config.learning_rate)
+    optimiser = torch.optim.AdamW(_groups(network, config))
     batches = max(1, round(len(train) / config.batch_size))
     epochs = max(1, min(config.epochs, config.max_steps // batches))
     generator = torch.Generator().manual_seed(seed)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=epochs * batches)
+    peaks = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=epochs * batches)
     history = History([], [], 0)
     best_loss, best_state, best = float("inf"), _copy(network), 0
     with torch.random.fork_rng(devices=[]):
@@ -83,14 +85,17 @@ def _inputs(data: Judged, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, .
     return data.ngrams[rows], data.market[rows], tuple(vectors[rows] for vectors in data.vectors)
 
 
-def _groups(network: nn.Module, config: RelevanceConfig) -> list[dict[str, object]]:
-    """Decay matrices; leave biases, norms and null vectors free."""
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    others = [weight for weight in network.parameters() if weight.ndim <= 1]
-    return [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+def _groups(network: nn.Module, config: RelevanceConfig) -> list[dict[str, Any]]:
+    """Decay the head's matrices; leave biases, norms, null vectors and the router free."""
+    router = [weight for name, weight in network.named_parameters() if name.startswith("router.")]
+    head = [weight for name, weight in network.named_parameters() if not name.startswith("router.")]
+    free = {"lr": config.learning_rate, "weight_decay": 0.0}
+    groups = [
+        {"params": [weight for weight in head if weight.ndim > 1]} | free | {"weight_decay": config.weight_decay},
+        {"params": [weight for weight in head if weight.ndim <= 1]} | free,
+        {"params": router} | free | {"lr": config.router_learning_rate},
     ]
+    return [group for group in groups if group["params"]]
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

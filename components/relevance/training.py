@@ -77,7 +77,7 @@ def mixture_spec(data: Judged, specs: tuple[ExpertSpec, ...], config: RelevanceC
         dims=tuple(spec.dim for spec in specs),
         top_k=config.top_k,
         router=RouterSpec(config.ngram_buckets, config.max_ngrams, config.router_width),
-        fusion=FusionSpec(config.fusion_hidden, config.dropout),
+        fusion=FusionSpec(config.fusion_hidden, config.input_dropout, config.dropout),
     )
 
 

@@ -21,7 +21,7 @@ SPEC = MixtureSpec(
     dims=(5, 7, 4),
     top_k=2,
     router=RouterSpec(ngram_buckets=64, max_ngrams=12, width=6),
-    fusion=FusionSpec(hidden=(9, 5), dropout=0.1),
+    fusion=FusionSpec(hidden=(9, 5), input_dropout=0.1, dropout=0.1),
 )
 QUERIES = ["sepatu lari", "รองเท้าวิ่ง", "giày chạy bộ", "a"]
 
@@ -39,6 +39,7 @@ def random_vectors(rows: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
 def fusion() -> ConcatFusion:
     torch.manual_seed(1)
     head = ConcatFusion(SPEC).eval()
+    torch.nn.init.normal_(head.head.linear.weight)
     for null in head.nulls:
         torch.nn.init.normal_(null)
     return head
@@ -139,7 +140,7 @@ def test_weighted_average_is_a_linear_map_of_the_concatenation() -> None:
 
 
 def test_comparators_have_heads_of_matching_size() -> None:
-    wide = MixtureSpec(SPEC.markets, SPEC.experts, (640, 384, 384), 2, SPEC.router, FusionSpec((128, 32), 0.1))
+    wide = MixtureSpec(SPEC.markets, SPEC.experts, (640, 384, 384), 2, SPEC.router, FusionSpec((128, 32), 0.1, 0.1))
     sizes = []
     for head in (ConcatFusion(wide), WeightedAverage(wide)):
         norms_and_nulls = sum(p.numel() for n, p in head.named_parameters() if n.startswith(("norms", "nulls")))

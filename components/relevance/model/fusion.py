@@ -9,7 +9,7 @@ Shapes: B pairs, N experts, D_i width of expert i, P width of the common project
 import torch
 from torch import Tensor, nn
 
-from components.relevance.model.spec import MixtureSpec
+from components.relevance.model.spec import FusionSpec, MixtureSpec
 
 
 class SlotNorm(nn.Module):
@@ -39,19 +39,33 @@ class SlotNorm(nn.Module):
         return normed_BD
 
 
-class Head(nn.Sequential):
-    """Linear, GELU, dropout, Linear, GELU, Linear to one logit."""
+class Head(nn.Module):
+    """Dropout, then a linear part beside Linear, GELU, dropout, Linear, GELU, Linear; their sum is the logit.
 
-    def __init__(self, inputs: int, hidden: tuple[int, int], dropout: float) -> None:
-        first, second = hidden
-        super().__init__(
+    The linear part (our choice) starts at zero: on frozen experts most of what can be learned is linear, and without
+    it a small set of judgments is overfitted before it is found.
+    """
+
+    def __init__(self, inputs: int, spec: FusionSpec) -> None:
+        super().__init__()
+        first, second = spec.hidden
+        self.input_dropout = nn.Dropout(spec.input_dropout)
+        self.linear = nn.Linear(inputs, 1)
+        nn.init.zeros_(self.linear.weight)
+        self.mlp = nn.Sequential(
             nn.Linear(inputs, first),
             nn.GELU(),
-            nn.Dropout(dropout),
+            nn.Dropout(spec.dropout),
             nn.Linear(first, second),
             nn.GELU(),
             nn.Linear(second, 1),
         )
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        """Logits (B,)."""
+        z_BZ = self.input_dropout(z_BZ)
+        logits_B1: Tensor = self.linear(z_BZ) + self.mlp(z_BZ)
+        return logits_B1.squeeze(-1)
 
 
 class Combiner(nn.Module):
@@ -65,7 +79,7 @@ class Combiner(nn.Module):
     def __init__(self, dims: tuple[int, ...], inputs: int, spec: MixtureSpec) -> None:
         super().__init__()
         self.norms = nn.ModuleList(SlotNorm(dim) for dim in dims)
-        self.head = Head(inputs, spec.fusion.hidden, spec.fusion.dropout)
+        self.head = Head(inputs, spec.fusion)
         # Slope and intercept, fitted on out-of-fold logits after training.
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
@@ -81,8 +95,8 @@ class Combiner(nn.Module):
 
     def logits(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
         """Uncalibrated logits (B,)."""
-        logits_B1: Tensor = self.head(self.combine(vectors, mask_BN))
-        return logits_B1.squeeze(-1)
+        logits_B: Tensor = self.head(self.combine(vectors, mask_BN))
+        return logits_B
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Relevance in 0..1, float32 (B,), from one float32 (B, D_i) an expert in slot order and the mask (B, N).
@@ -118,7 +132,7 @@ class WeightedAverage(Combiner):
     """
 
     def __init__(self, spec: MixtureSpec) -> None:
-        first = spec.fusion.hidden[0]
+        first = spec.fusion.hidden[0] + 1  # outputs that read the head's input: the hidden layer and the linear part
         width = max(1, round(sum(spec.dims) * first / (sum(spec.dims) + first)))
         super().__init__(spec.dims, width, spec)
         self.projections = nn.ModuleList(nn.Linear(dim, width, bias=False) for dim in spec.dims)

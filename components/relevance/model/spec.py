@@ -56,9 +56,10 @@ class RouterSpec:
 
 @dataclass(frozen=True)
 class FusionSpec:
-    """The fusion head's sizes: widths of its two hidden layers, and dropout while training."""
+    """The fusion head's sizes: widths of its two hidden layers, dropout of its input and between them in training."""
 
     hidden: tuple[int, int]
+    input_dropout: float
     dropout: float
 
 
@@ -81,14 +82,15 @@ class MixtureSpec:
     def load(cls, path: Path) -> MixtureSpec:
         """Read what `save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        first, second = content["fusion"]["hidden"]
+        fusion = content["fusion"]
+        first, second = fusion["hidden"]
         return cls(
             markets=tuple(content["markets"]),
             experts=tuple(content["experts"]),
             dims=tuple(content["dims"]),
             top_k=content["top_k"],
             router=RouterSpec(**content["router"]),
-            fusion=FusionSpec((first, second), content["fusion"]["dropout"]),
+            fusion=FusionSpec((first, second), fusion["input_dropout"], fusion["dropout"]),
         )
 
 
