@@ -27,7 +27,7 @@ from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import compare_vectors
 from components.monitoring.evidently_report import evidently_scores
 from components.monitoring.exporter import prometheus_text
-from components.monitoring.findings import Finding, summarise
+from components.monitoring.findings import Finding, summarise, verdict_word
 from components.monitoring.page import write_page
 
 DRIFT = "drift.json"
@@ -148,7 +148,7 @@ def _write(
     for market, verdict in summary["shares"].items():
         logger.info(
             "drift %s: %s, %d of %d columns%s",
-            market, "found" if verdict["drifted"] else "not found", verdict["drifted_columns"], verdict["tested"],
+            market, verdict_word(verdict), verdict["drifted_columns"], verdict["tested"],
             f" ({', '.join(verdict['because'])})" if verdict["because"] else "",
         )  # fmt: skip
     return bool(summary["drifted"])

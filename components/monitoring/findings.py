@@ -1,7 +1,7 @@
 """What a comparison found, and when that is drift."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -89,6 +89,13 @@ def _judge(market: str, findings: Sequence[Finding], config: MonitoringConfig) -
         columns, drifted = columns + len(of_table), drifted + len(moved)
     because += [f"{f.scope} {f.column}" for f in tested if f.drifted and f.scope in ("prediction", "embedding")]
     return MarketVerdict(columns, drifted, drifted / columns if columns else 0.0, bool(because), tuple(because))
+
+
+def verdict_word(verdict: Mapping[str, Any]) -> str:
+    """A market's verdict in drift.json, for people; a market of which nothing was tested did not pass."""
+    if verdict["drifted"]:
+        return "drifted"
+    return "no drift" if verdict["tested"] else "not tested"
 
 
 def summarise(

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from components.contracts.report import Section, write_report
 from components.monitoring.embeddings import METHOD as AUC_METHOD
-from components.monitoring.findings import Finding
+from components.monitoring.findings import Finding, verdict_word
 
 _SCOPES = {
     "feature": "Features",
@@ -66,7 +66,7 @@ def _verdict(summary: Mapping[str, Any]) -> Section:
     rows = [
         {
             "market": market,
-            "verdict": "not tested" if not (v["tested"] or v["because"]) else "drifted" if v["drifted"] else "no drift",
+            "verdict": verdict_word(v),
             "columns tested": v["tested"],
             "drifted": v["drifted_columns"],
             "share": v["share"],

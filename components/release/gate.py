@@ -130,7 +130,9 @@ def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
             checks.append(Check("drift", market, verdict["share"], None, bool(drift["expected"]), why))
         else:
             why = f"{market}: {verdict['drifted_columns']} of {verdict['tested']} columns drifted"
-            if absent:
+            if absent and not verdict["tested"]:
+                why = f"{market} was not tested for drift: {absent[0]['why']}"
+            elif absent:
                 why += f", {len(absent)} not tested ({absent[0]['column']}: {absent[0]['why']})"
             checks.append(Check("drift", market, verdict["share"], None, True, why))
     tested = sum(verdict["tested"] for verdict in drift["shares"].values())
