@@ -35,7 +35,7 @@ class Service:
 
 @contextmanager
 def serve_release(
-    release: Path, state: Path, http_port: int = 0, grpc_port: int = 0, timeout_s: float = 180.0
+    release: Path, state: Path, http_port: int = 0, grpc_port: int = 0, timeout_s: float = 300.0
 ) -> Iterator[Service]:
     """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
 

@@ -137,7 +137,7 @@ def build_release(
         target = out / str(facts["digest"])[:NAME_DIGITS]
         if not target.exists():  # else the same content is there already, perhaps being served
             root.rename(target)
-    logger.info("release %s", target)
+    logger.info("built release %s (%s)", target.name, facts["kind"])
     return target
 
 

@@ -13,7 +13,8 @@ class ReleaseConfig(StageConfig):
         serving_tolerance: largest difference of a served score from its offline one.
         micro_batch: pairs that an expert scores at once.
         max_computed: most items of one search whose relevance is computed on the spot.
-        deadline_ms: after this long no further micro-batch is started for them.
+        deadline_ms: after this long no further micro-batch is started for them. Two cores need about 30 ms a pair; the
+            default leaves a busy laptop room.
         batch_delay_us: how long a GPU's dynamic batcher gathers.
         golden_requests: search requests a market whose offline answers go into the release.
         golden_items: candidates of each, at most.
@@ -25,7 +26,7 @@ class ReleaseConfig(StageConfig):
     serving_tolerance: float = Field(default=1e-4, gt=0)
     micro_batch: int = Field(default=16, ge=1)
     max_computed: int = Field(default=32, ge=0)
-    deadline_ms: int = Field(default=5000, ge=0)
+    deadline_ms: int = Field(default=10_000, ge=0)
     batch_delay_us: int = Field(default=2000, ge=0)
     golden_requests: int = Field(default=6, ge=1)
     golden_items: int = Field(default=16, ge=2, le=32)

@@ -34,7 +34,9 @@ from components.relevance.weights import export_experts
 MARKETS = ("ID", "TH")
 PRIOR = {"ID": 0.3, "TH": 0.4}
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
-CONFIG = ReleaseConfig(golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8)
+CONFIG = ReleaseConfig(
+    golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8, deadline_ms=60_000
+)
 _SEGMENTS = {"family": "bert", "source": "tiny:bert", "pooling": "segments", "separator": "<eos>"}
 # The first two share one random network, hence one export, behind different templates.
 EXPERTS = (

@@ -1,0 +1,253 @@
+"""The Python models of a release, with Triton played by functions: routing, micro-batches, deadlines, errors."""
+
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.contracts import blend, text
+from components.contracts.blend import Blend
+
+MODELS = Path(__file__).resolve().parents[2] / "serving" / "triton" / "models"
+Run = Callable[[str, dict[str, np.ndarray], list[str]], list[np.ndarray]]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"under_test_{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- the mixture ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of two experts, whose tokenizer splits at spaces."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    root = tmp_path_factory.mktemp("mixture")
+    words = {word: place for place, word in enumerate(["<pad>", "a", "b", "c", "<unk>"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(root / "tokenizer.json"))
+    expert = {"tokenizer": "tokenizer.json", "max_tokens": 6, "pad_id": 0}
+    settings = {
+        "markets": ["ID", "TH"],
+        "micro_batch": 2,
+        "router": {"ngram_buckets": 64, "max_ngrams": 8},
+        "experts": [
+            expert | {"model": "expert_one", "template": "{query} {item}", "dim": 3},
+            expert | {"model": "expert_two", "template": "{item}", "dim": 2},
+        ],
+    }
+    (root / "settings.json").write_text(json.dumps(settings))
+    return root
+
+
+class FakeModels:
+    """Market ID goes to expert one, TH to expert two; a vector holds its text's token count; fusion adds them up."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, np.ndarray, np.ndarray]] = []
+
+    def __call__(self, model: str, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        if model == "router":
+            assert outputs == ["experts", "mask"]
+            chosen = feeds["market"]
+            return [chosen[:, None], np.eye(2, dtype=np.float32)[chosen]]
+        if model == "fusion":
+            total = feeds["pooled_0"].sum(1) + feeds["pooled_1"].sum(1)
+            return [(total * 0.01).astype(np.float32)]
+        ids, mask = feeds["input_ids"], feeds["attention_mask"]
+        self.calls.append((model, ids, mask))
+        width = {"expert_one": 3, "expert_two": 2}[model]
+        return [np.repeat(mask.sum(1, keepdims=True), width, axis=1).astype(np.float32)]
+
+
+def test_only_chosen_experts_are_called_and_rows_keep_their_places(folder: Path) -> None:
+    models = FakeModels()
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    relevance, experts = served.score(["TH", "ID", "TH"], ["a", "a b", "b"], ["a b c", "c", "a"])
+    assert experts.tolist() == [[1], [0], [1]]
+    np.testing.assert_allclose(relevance, [0.06, 0.09, 0.02], atol=1e-6)
+    assert [name for name, _, _ in models.calls] == ["expert_one", "expert_two"]
+    served.score(["ID"], ["a"], ["a"])
+    assert models.calls[-1][0] == "expert_one"
+
+
+def test_micro_batches_hold_texts_of_similar_length_padded_on_the_right(folder: Path) -> None:
+    models = FakeModels()
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    titles = ["a a a a", "a", "a a a", "a a"]
+    relevance, _ = served.score(["TH"] * 4, ["q"] * 4, titles)
+    np.testing.assert_allclose(relevance, [0.08, 0.02, 0.06, 0.04], atol=1e-6)
+    assert [mask.tolist() for _, _, mask in models.calls] == [[[1, 0], [1, 1]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
+    assert all(((ids == 0) == (mask == 0)).all() for _, ids, mask in models.calls)
+
+
+def test_long_texts_are_cut(folder: Path) -> None:
+    models = FakeModels()
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    served.score(["TH"], ["q"], ["a " * 50])
+    assert models.calls[-1][1].shape == (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [((["XX"], ["q"], ["t"]), "unknown market 'XX'"), ((["ID"], ["q", "r"], ["t"]), "must be equal")],
+)
+def test_bad_pairs_are_refused(folder: Path, pairs: tuple[list[str], ...], message: str) -> None:
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, FakeModels(), text)
+    with pytest.raises(ValueError, match=message):
+        served.score(*pairs)
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+class FakeTriton(ModuleType):
+    """`triton_python_backend_utils` as far as the models use it; `answer` plays the other models."""
+
+    def __init__(self, answer: Run) -> None:
+        super().__init__("triton_python_backend_utils")
+        self.Tensor = lambda name, array: SimpleNamespace(name=name, as_numpy=lambda: array)
+        self.TritonError = lambda message: SimpleNamespace(message=lambda: message)
+        self.get_input_tensor_by_name = lambda request, name: self.Tensor(name, request[name])
+        self.get_output_tensor_by_name = lambda response, name: response.outputs[name]
+        self.InferenceResponse = self._response
+        self.InferenceRequest = lambda model_name, requested_output_names, inputs: SimpleNamespace(
+            exec=lambda: self._exec(answer, model_name, requested_output_names, inputs)
+        )
+
+    def _response(self, tensors: Any = (), error: Any = None) -> SimpleNamespace:
+        outputs = {tensor.name: tensor for tensor in tensors}
+        return SimpleNamespace(outputs=outputs, has_error=lambda: error is not None, error=lambda: error)
+
+    def _exec(self, answer: Run, model: str, names: list[str], inputs: list[Any]) -> SimpleNamespace:
+        try:
+            values = answer(model, {tensor.name: tensor.as_numpy() for tensor in inputs}, names)
+        except RuntimeError as error:
+            return self._response(error=self.TritonError(str(error)))
+        return self._response([self.Tensor(name, value) for name, value in zip(names, values, strict=True)])
+
+
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A function that makes the model, with limits and the other models' answers."""
+    (tmp_path / "1").mkdir()
+    Blend((1.0, 1.0, 0.0), 0.0, {"TH": 0.25}).save(tmp_path / "1" / "blend.json")
+
+    def make(answer: Run, **limits: int) -> Any:
+        monkeypatch.setitem(sys.modules, "triton_python_backend_utils", FakeTriton(answer))
+        monkeypatch.setitem(sys.modules, "blend", blend)
+        values = {"relevance_column": 1, "max_computed": 4, "micro_batch": 2, "deadline_ms": 60_000} | limits
+        parameters = {name: {"string_value": str(value)} for name, value in values.items()}
+        model = load(MODELS / "search" / "model.py").TritonPythonModel()
+        model.initialize(
+            {
+                "model_config": json.dumps({"parameters": parameters}),
+                "model_repository": str(tmp_path),
+                "model_version": "1",
+            }
+        )
+        return model
+
+    yield make
+
+
+def request(relevance: list[float]) -> dict[str, np.ndarray]:
+    n = len(relevance)
+    numeric = np.stack([np.arange(n), relevance], axis=1).astype(np.float32)
+    return {
+        "numeric": numeric,
+        "categorical": np.zeros((n, 2), dtype=np.int64),
+        "sequences": np.zeros((n, 1, 3), dtype=np.int64),
+        "market": np.array([b"TH"], dtype=object),
+        "query": np.array(["เคส".encode()], dtype=object),
+        "titles": np.array([f"title {row}".encode() for row in range(n)], dtype=object),
+    }
+
+
+class OtherModels:
+    """The ranker answers 0.5 and remembers the relevance it saw; `relevance` answers 0.75, after a while."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.titles: list[list[bytes]] = []
+        self.seen: np.ndarray | None = None
+
+    def __call__(self, model: str, feeds: dict[str, np.ndarray], _: list[str]) -> list[np.ndarray]:
+        if model == "ranker":
+            self.seen = feeds["numeric"][:, 1]
+            return [np.full(len(self.seen), 0.5, dtype=np.float32)] * 2
+        assert model == "relevance"
+        self.titles.append(feeds["title"].tolist())
+        time.sleep(self.seconds)
+        return [np.full(len(feeds["title"]), 0.75, dtype=np.float32)]
+
+
+def answer(model: Any, asked: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+    (response,) = model.execute([asked])
+    assert not response.has_error(), response.error().message()
+    return {name: tensor.as_numpy().tolist() for name, tensor in response.outputs.items()}
+
+
+def test_every_source_of_relevance(search: Callable[..., Any]) -> None:
+    others = OtherModels()
+    nan = float("nan")
+    out = answer(search(others, max_computed=3), request([0.5, nan, nan, 0.125, nan, nan, nan]))
+    assert out["relevance_source"] == [
+        b"stored", b"computed", b"computed", b"stored", b"computed", b"default", b"default",
+    ]  # fmt: skip
+    assert out["relevance"] == [0.5, 0.75, 0.75, 0.125, 0.75, 0.25, 0.25]
+    np.testing.assert_allclose(out["score"], out["relevance"], atol=1e-6)  # the ranker's logit is 0, weights are 1
+    assert others.titles == [[b"title 1", b"title 2"], [b"title 4"]]
+    assert others.seen is not None
+    np.testing.assert_array_equal(others.seen, np.array([0.5, 0.75, 0.75, 0.125, 0.75, nan, nan], dtype=np.float32))
+
+
+def test_nothing_missing_calls_no_expert(search: Callable[..., Any]) -> None:
+    others = OtherModels()
+    assert answer(search(others), request([0.5, 0.25]))["relevance_source"] == [b"stored", b"stored"]
+    assert others.titles == []
+
+
+def test_no_micro_batch_is_begun_that_would_miss_the_deadline(search: Callable[..., Any]) -> None:
+    others = OtherModels(seconds=0.15)
+    started = time.monotonic()
+    out = answer(search(others, max_computed=20, deadline_ms=350), request([float("nan")] * 20))
+    assert time.monotonic() - started < 0.5
+    computed = out["relevance_source"].count(b"computed")
+    assert 2 <= computed <= 4
+    assert out["relevance_source"] == [b"computed"] * computed + [b"default"] * (20 - computed)
+
+
+def test_a_deadline_of_zero_computes_nothing(search: Callable[..., Any]) -> None:
+    others = OtherModels()
+    out = answer(search(others, deadline_ms=0), request([float("nan")] * 3))
+    assert out["relevance"] == [0.25] * 3
+    assert others.titles == []
+
+
+def test_a_failing_model_fails_its_own_request_alone(search: Callable[..., Any]) -> None:
+    others = OtherModels()
+
+    def moody(model: str, feeds: dict[str, np.ndarray], names: list[str]) -> list[np.ndarray]:
+        if model == "relevance":
+            raise RuntimeError("out of order")
+        return others(model, feeds, names)
+
+    first, second = search(moody).execute([request([float("nan")]), request([0.5])])
+    assert "search: model relevance: out of order" in first.error().message()
+    assert not second.has_error()
