@@ -21,7 +21,7 @@ from components.release.triton_config import (
 )
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec
 
-MIXTURE = MixtureSpec(("ID", "TH"), ("small-one", "b"), (8, 12), 2, RouterSpec(64, 16, 4), FusionSpec((8, 4), 0.1))
+MIXTURE = MixtureSpec(("ID", "TH"), ("small-one", "b"), (8, 12), 2, RouterSpec(64, 16, 4), FusionSpec((8, 4), 0.1, 0.1))
 EXPERTS = tuple(
     ExpertSpec(
         name=name,

@@ -127,7 +127,7 @@ def _write_relevance(paths: dict[str, Path]) -> None:
                 tuple(spec.dim for spec in specs),
                 2,
                 RouterSpec(ngram_buckets=256, max_ngrams=24, width=8),
-                FusionSpec((16, 8), 0.1),
+                FusionSpec((16, 8), 0.1, 0.1),
             )
         )
         for parameter in mixture.router.parameters():  # far from ties, and different queries go different ways
