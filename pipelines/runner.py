@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
-from components.contracts.manifest import read_json
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
+from components.release.gate import require_passed
 from pipelines.profile import Profile
 from pipelines.training import Source, build_pipeline
 
@@ -128,12 +128,11 @@ def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | loca
 
 def _explain(root: Path, out: Path, error: RuntimeError) -> None:
     """Raise what a failed run means: the gate's verdict if it refused, else which step failed."""
-    for path in root.glob("*/gate*/verdict/verdict.json"):
-        verdict = read_json(path)
-        if not verdict["passed"]:
-            failed = [check for check in verdict["checks"] if not check["passed"]]
-            reasons = "; ".join(str(check["why"]) for check in failed)
-            raise GateRefused(f"gate refused the release: {reasons} (verdict: {path})") from error
+    for path in root.glob("*/gate*/verdict"):
+        try:
+            require_passed(path)
+        except GateRefused as refusal:
+            raise refusal from error
     step = re.search(r"Inner task failed: \S*?'([\w-]+)'", str(error))
     what = f"step {step[1]} failed" if step else str(error)
     raise StepFailed(f"{what} (output of every step: {out / 'pipeline.log'})") from error

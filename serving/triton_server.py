@@ -55,7 +55,7 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
     ).stdout.strip()
     command = [
         str(server / "bin" / "tritonserver"),
-        f"--model-repository={repository.resolve()}",
+        f"--model-repository={_mirror(repository.resolve(), state / 'repository')}",
         f"--backend-directory={_prepare_backends(server, packages.parent.name, state / 'backends')}",
         f"--http-address={LOOPBACK}",
         f"--http-port={ports.http}",
@@ -76,6 +76,25 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
 
 def _server_folder(venv: Path) -> Path | None:
     return next(iter(venv.glob("lib/python3.*/site-packages/pytriton/tritonserver")), None)
+
+
+def _mirror(repository: Path, target: Path) -> Path:
+    """A copy of the repository that Triton may write into: directories and Python sources anew, all else linked.
+
+    The Python backend leaves bytecode beside a model's source, and its interpreter heeds no PYTHON* variable; a
+    release's name is the digest of its content, so nothing may be added to it.
+    """
+
+    def copy(source: str, place: str) -> None:
+        if source.endswith(".py"):
+            shutil.copyfile(source, place)
+        else:
+            Path(place).symlink_to(source)
+
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(repository, target, copy_function=copy)
+    return target.resolve()
 
 
 def _prepare_backends(server: Path, python: str, target: Path) -> Path:

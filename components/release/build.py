@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.blend import Blend
-from components.contracts.errors import BadInput, GateRefused
+from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE
 from components.contracts.log import get_logger
 from components.contracts.manifest import (
@@ -29,6 +29,7 @@ from components.release.cards import data_card, model_card
 from components.release.catalogue import write_catalogue
 from components.release.config import ReleaseConfig
 from components.release.export import EXPORTERS
+from components.release.gate import require_passed
 from components.release.golden import write_relevance_golden, write_search_golden
 from components.release.models import export_experts, export_mixture, export_ranker
 from components.release.repository import write_relevance_model, write_search_model
@@ -89,9 +90,7 @@ def build_release(
         ParityError: an exported model differs from its PyTorch module by more than the tolerance.
         BadInput: inputs are of different runs' shapes.
     """
-    verdict = read_json(relevance.verdict / "verdict.json")
-    if not verdict["passed"]:
-        raise GateRefused(f"gate refused the release (verdict: {relevance.verdict / 'verdict.json'})")
+    require_passed(relevance.verdict)
     mixture = MixtureSpec.load(relevance.model / MODEL_FILE)
     experts = load_experts(relevance.experts)
     log = read_manifest(relevance.log)

@@ -13,7 +13,7 @@ def gate(
     verdict: Output[Dataset],
     report: Output[HTML],
 ) -> None:
-    """Judge both models and the data; a refusal fails this step and with it the pipeline."""
+    """Judge both models and the data; a refusal stops the pipeline where the release would be built."""
     import shutil
     from pathlib import Path
 
@@ -21,10 +21,8 @@ def gate(
     from components.release.gate_config import GateConfig
 
     models = (Path(relevance_model.path), Path(ranker.path))
-    try:
-        judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
-    finally:
-        shutil.copy(Path(verdict.path) / PAGE, report.path)
+    judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
+    shutil.copy(Path(verdict.path) / PAGE, report.path)
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -35,7 +33,7 @@ def gate_relevance(
     verdict: Output[Dataset],
     report: Output[HTML],
 ) -> None:
-    """Judge the relevance model and the data; a refusal fails this step and with it the pipeline."""
+    """Judge the relevance model and the data; a refusal stops the pipeline where the release would be built."""
     import shutil
     from pathlib import Path
 
@@ -43,10 +41,8 @@ def gate_relevance(
     from components.release.gate_config import GateConfig
 
     model, settings = Path(relevance_model.path), GateConfig.model_validate_json(config)
-    try:
-        judge(model, None, Path(drift.path), settings, Path(verdict.path))
-    finally:
-        shutil.copy(Path(verdict.path) / PAGE, report.path)
+    judge(model, None, Path(drift.path), settings, Path(verdict.path))
+    shutil.copy(Path(verdict.path) / PAGE, report.path)
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)

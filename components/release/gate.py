@@ -50,9 +50,10 @@ class Check:
 
 
 def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateConfig, out: Path) -> dict[str, Any]:
-    """Judge the models by their manifests' metrics and the data by drift.json; write the verdict, then act on it.
+    """Judge the models by their manifests' metrics and the data by drift.json; write and return the verdict.
 
-    `out` holds verdict.json ({passed, checks}), reports/gate.html and a manifest, also when the gate refuses.
+    `out` holds verdict.json ({passed, checks}), reports/gate.html and a manifest. A refusal is a result, not a failure:
+    a cluster uploads what a step wrote only if the step succeeds. Building a release is what a refusal stops.
 
     Args:
         relevance_model, ranker: model directories; no ranker in a relevance-only run.
@@ -62,7 +63,6 @@ def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateC
 
     Raises:
         BadInput: a manifest lacks the metrics that are judged.
-        GateRefused: a check failed; the message names each.
     """
     checks = relevance_checks(read_manifest(relevance_model)["metrics"], config)
     inputs = {"relevance_model": input_digest(relevance_model), "drift": input_digest(drift)}
@@ -79,10 +79,16 @@ def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateC
         write_manifest(root, "verdict", config.model_dump(mode="json"), inputs, counts)
     for check in failed:
         logger.error("gate: %s", check.why)
-    if failed:
-        raise GateRefused("gate refused the release: " + "; ".join(check.why for check in failed))
-    logger.info("gate passed: %d checks", len(checks))
+    logger.info("gate %s: %d of %d checks failed", "refuses" if failed else "passed", len(failed), len(checks))
     return verdict
+
+
+def require_passed(verdict: Path) -> None:
+    """Raise GateRefused, naming each failed check, unless the verdict in that directory lets a release be built."""
+    content = read_json(verdict / VERDICT)
+    if not content["passed"]:
+        reasons = "; ".join(str(check["why"]) for check in content["checks"] if not check["passed"])
+        raise GateRefused(f"gate refused the release: {reasons} (verdict: {verdict / VERDICT})")
 
 
 def relevance_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
+from components.release.build import release_digest
 from serving import client
 from serving.check import check_serving
 from serving.launcher import Service, serve_release
@@ -68,6 +69,11 @@ def test_golden_answers_are_served(service: Service, tiny: Tiny) -> None:
     assert result["p50_stored_ms"] > 0
     assert result["p50_computed_ms"] > 0
     assert result["max_abs_diff"] < TOLERANCE
+
+
+def test_serving_leaves_the_release_as_it_was(service: Service, tiny: Tiny) -> None:
+    check_serving(tiny.search, service.url)
+    assert release_digest(tiny.search)[:12] == tiny.search.name
 
 
 def test_relevance_is_the_same_in_any_batch_mix(service: Service, golden: dict) -> None:
