@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -79,11 +80,19 @@ def score_file(release: Path, source: Path, out: Path) -> int:
     return int(table.num_rows)
 
 
+class _NoBytecode(SourceFileLoader):
+    """Leaves nothing beside the source: a release's name is the digest of its content."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0) -> None:
+        """Drop the bytecode that would be written."""
+
+
 def _load(path: Path) -> ModuleType:
     """A module of the release, under a name of its own: another release may hold another version."""
-    spec = importlib.util.spec_from_file_location(f"archipelago_release_{path.stem}", path)
+    name = f"archipelago_release_{path.stem}"
+    loader = _NoBytecode(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
     return module

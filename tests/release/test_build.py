@@ -122,6 +122,7 @@ def test_offline_scoring_equals_the_golden_relevance(tiny: Tiny, tmp_path: Path)
     expected, found = pq.read_table(golden).to_pandas(), pq.read_table(tmp_path / "scores.parquet").to_pandas()
     np.testing.assert_allclose(found["relevance"], expected["relevance"], atol=1e-5)
     assert [list(x) for x in found["experts"]] == [list(x) for x in expected["experts"]]
+    assert release_digest(tiny.search)[:12] == tiny.search.name  # reading a release adds nothing to it
 
 
 def test_offline_scoring_refuses_unknown_markets(tiny: Tiny, tmp_path: Path) -> None:
