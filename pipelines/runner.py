@@ -7,20 +7,21 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import pyarrow.compute as pc
 from kfp import local
 
-from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
+from components.contracts.errors import ArchipelagoError, BadInput
+from components.contracts.manifest import read_json
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
-from components.release.gate import require_passed
+from components.release.gate import VERDICT
 from pipelines.profile import Profile
 from pipelines.training import Source, build_pipeline
 
@@ -41,7 +42,7 @@ class Run:
     """A finished pipeline run.
 
     Attributes:
-        artifacts: output name -> directory.
+        artifacts: output name -> directory; there is no "release" where the quality gate refused one.
         seconds: step -> wall seconds, in the order they ran.
     """
 
@@ -87,8 +88,7 @@ def run_pipeline(
     """Run the pipeline of `source` under `out/pipeline`, every step's full output in `out/pipeline.log`.
 
     Raises:
-        GateRefused: the quality gate refused the release; the verdict lies in the run.
-        StepFailed: any other step failed.
+        StepFailed: a step failed, other than by the quality gate's refusal.
     """
     root = out / "pipeline"
     root.mkdir(parents=True)
@@ -108,10 +108,10 @@ def run_pipeline(
             with contextlib.redirect_stdout(output), warnings.catch_warnings():
                 # Images are named by role, not "python"; steps run in this environment all the same.
                 warnings.filterwarnings("ignore", message=".*non-Python base image", category=RuntimeWarning)
-                task = pipeline(**arguments)
+                pipeline(**arguments)
         except RuntimeError as error:
-            _explain(root, out, error)
-    return Run({name: Path(artifact.path) for name, artifact in task.outputs.items()}, output.seconds)
+            _raise_unless_refused(_artifacts(pipeline, root), out, error)
+    return Run(_artifacts(pipeline, root), output.seconds)
 
 
 def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | local.DockerRunner:
@@ -126,13 +126,21 @@ def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | loca
     return local.DockerRunner(mounts=mounts, network_mode="none")
 
 
-def _explain(root: Path, out: Path, error: RuntimeError) -> None:
-    """Raise what a failed run means: the gate's verdict if it refused, else which step failed."""
-    for path in root.glob("*/gate*/verdict"):
-        try:
-            require_passed(path)
-        except GateRefused as refusal:
-            raise refusal from error
+def _artifacts(pipeline: Any, root: Path) -> dict[str, Path]:
+    """Directories of the pipeline's outputs that were made: kfp.local keeps RUN/TASK/OUTPUT."""
+    outputs = pipeline.pipeline_spec.root.dag.outputs.artifacts
+    sources = {name: output.artifact_selectors[0] for name, output in outputs.items()}
+    found = {
+        name: next(root.glob(f"*/{source.producer_subtask}/{source.output_artifact_key}/"), None)
+        for name, source in sources.items()
+    }
+    return {name: path for name, path in found.items() if path}
+
+
+def _raise_unless_refused(artifacts: Mapping[str, Path], out: Path, error: RuntimeError) -> None:
+    """Raise which step failed; a release that the gate refused is no failure of the run."""
+    if "verdict" in artifacts and not read_json(artifacts["verdict"] / VERDICT)["passed"]:
+        return
     step = re.search(r"Inner task failed: \S*?'([\w-]+)'", str(error))
     what = f"step {step[1]} failed" if step else str(error)
     raise StepFailed(f"{what} (output of every step: {out / 'pipeline.log'})") from error

@@ -14,8 +14,8 @@ RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 _WIDTH = 120
 
 
-def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None) -> dict[str, Any]:
-    """The summary of a finished run but for its time and memory; parts its mode skipped are null."""
+def summarise(run: Run, out: Path, release: Path | None, serving: dict[str, Any] | None) -> dict[str, Any]:
+    """The summary of a finished run but for its time and memory; parts that it skipped are null."""
     log = read_manifest(run.artifacts["log"])
     ranker = read_manifest(run.artifacts["ranker"])["metrics"] if "ranker" in run.artifacts else None
     return {
@@ -28,7 +28,7 @@ def summarise(run: Run, out: Path, release: Path, serving: dict[str, Any] | None
         "oracle": ranker.get("oracle") if ranker else None,
         "drift": read_json(run.artifacts["drift"] / "drift.json"),
         "gate": read_json(run.artifacts["verdict"] / "verdict.json"),
-        "release": {"digest": release.name, "path": str(release)},
+        "release": {"digest": release.name, "path": str(release)} if release else None,
         "serving": serving,
         "reports": collect_reports(run, out / "reports"),
     }
@@ -87,7 +87,7 @@ def _run_table(summary: dict[str, Any]) -> Table:
     table.add_row("peak memory", f"{summary['peak_rss_mb']:.0f} MB over all processes")
     table.add_row("drift", "found" if summary["drift"]["drifted"] else "none found")
     table.add_row("gate", "passed" if summary["gate"]["passed"] else "refused")
-    table.add_row("release", summary["release"]["path"])
+    table.add_row("release", summary["release"]["path"] if summary["release"] else "none")
     serving = summary["serving"]
     if serving:
         table.add_row(

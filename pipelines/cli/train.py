@@ -49,7 +49,11 @@ def run(
     ] = RunnerName.SUBPROCESS,
     serve: Annotated[bool, typer.Option(help="serve the release at the end and check its answers")] = True,
 ) -> None:
-    """Train, check and release: the whole pipeline on this machine. Without data, on a simulated marketplace."""
+    """Train, check and release: the whole pipeline on this machine. Without data, on a simulated marketplace.
+
+    Where the quality gate refuses a release, the run leaves all else, reports and summary included, and ends with 4.
+    """
+    from components.release.gate import require_passed
     from pipelines.profile import load_profile
     from pipelines.runner import check_input, parse_as_of, peak_memory, run_pipeline
     from pipelines.summary import show, summarise
@@ -70,13 +74,15 @@ def run(
     logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
     with peak_memory() as peak:
         finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
-        release = _keep_release(finished.artifacts["release"], out / "releases")
-        serving = _check_serving(release, out / "serving") if serve else None
+        built = finished.artifacts.get("release")
+        release = _keep_release(built, out / "releases") if built else None
+        serving = _check_serving(release, out / "serving") if release and serve else None
     summary = summarise(finished, out, release, serving)
     summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_rss_mb": round(peak[0], 1)}
     write_json(out / "summary.json", summary)
     show(summary)
     typer.echo(f"summary: {out / 'summary.json'}")
+    require_passed(finished.artifacts["verdict"])
 
 
 def compile_(

@@ -101,8 +101,11 @@ def test_a_gate_that_refuses_stops_the_run_with_its_verdict(
     profile.write_text("extends: tiny\ngate: {min_relevance_auc: 1.0}\n")
     judgments = log_of(simulated) / "judgments.parquet"
     said = archipelago("run", "--profile", profile, "--judgments", judgments, "--out", tmp_path / "out", code=4)
-    assert "gate refused" in said
+    assert "gate refused the release: relevance auc" in said and "Traceback" not in said
     assert not (tmp_path / "out" / "releases").exists()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["gate"]["passed"] is False and summary["release"] is None and summary["serving"] is None
+    assert "gate" in summary["reports"]
 
 
 def _without_column(table: pa.Table) -> pa.Table:

@@ -6,22 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts.errors import BadInput, GateRefused
+from components.contracts.errors import BadInput
 from components.contracts.manifest import write_json
-from pipelines.runner import StepFailed, _explain, _StepOutput, parse_as_of, peak_memory
+from pipelines.profile import load_profile
+from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, _StepOutput, parse_as_of, peak_memory
+from pipelines.training import Source, build_pipeline
 
 
-def test_a_refused_gate_is_told_from_a_failed_step(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match=r"pipeline\.log"):
-        _explain(tmp_path, tmp_path, RuntimeError("task 'train' failed"))
-    verdict = tmp_path / "pipe-1" / "gate" / "verdict" / "verdict.json"
-    write_json(
-        verdict,
-        {"passed": False, "checks": [{"passed": False, "why": "AUC of TH too low"}, {"passed": True, "why": "fine"}]},
-    )
-    with pytest.raises(GateRefused, match="AUC of TH too low") as refused:
-        _explain(tmp_path, tmp_path, RuntimeError("task 'gate' failed"))
-    assert "fine" not in str(refused.value)
+@pytest.mark.parametrize("passed", [None, True, False], ids=["no verdict", "passed", "refused"])
+def test_a_refused_release_is_told_from_a_failed_step(tmp_path: Path, passed: bool | None) -> None:
+    artifacts = {"verdict": tmp_path / "verdict"} if passed is not None else {}
+    for path in artifacts.values():
+        write_json(path / "verdict.json", {"passed": passed, "checks": []})
+    error = RuntimeError("Inner task failed: \x1b[96m'build-release'\x1b[0m.")
+    if passed is False:
+        _raise_unless_refused(artifacts, tmp_path, error)
+        return
+    with pytest.raises(StepFailed, match=r"step build-release failed.*pipeline\.log"):
+        _raise_unless_refused(artifacts, tmp_path, error)
+
+
+@pytest.mark.parametrize("source", ["simulator", "judgments"])
+def test_artifacts_are_found_where_the_runner_keeps_them(tmp_path: Path, source: Source) -> None:
+    pipeline = build_pipeline(source, load_profile("tiny"))
+    made = {"verdict": "gate/verdict", "relevance_model": "train-relevance/model"}
+    if source == "judgments":
+        made["verdict"] = "gate-relevance/verdict"
+    for folder in made.values():
+        (tmp_path / "run-1" / folder).mkdir(parents=True)
+    assert _artifacts(pipeline, tmp_path) == {name: tmp_path / "run-1" / path for name, path in made.items()}
 
 
 def test_a_steps_own_messages_are_passed_on_without_kfps_echo(capsys: pytest.CaptureFixture[str]) -> None:
