@@ -27,8 +27,11 @@ def model_card(
         _relevance_table(relevance["metrics"]["relevance"], log["markets"]),
         "Experts, frozen; their licence texts are in `licenses/` and bind whoever uses this release:",
         _table(
-            ["expert", "family", "source", "blocks", "width", "licence", "digest"],
-            [[e.name, e.family, e.source, e.layer, e.dim, e.licence, e.digest[:12]] for e in experts],
+            ["expert", "family", "source", "blocks", "active parameters", "width", "licence", "digest"],
+            [
+                [e.name, e.family, e.source, e.layer, f"{e.parameters:,}", e.dim, e.licence, e.digest[:12]]
+                for e in experts
+            ],
         ),
     ]
     if ranker:

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from components.contracts.config import StageConfig
 
+BEST_SINGLE, TFIDF = "best_single", "tfidf"  # rows of every comparison
+RESERVED = (BEST_SINGLE, TFIDF)
 PAIR_TEMPLATE = "market: {market} query: {query}\nitem: {item}"
 
 
@@ -88,11 +90,39 @@ E5_TEXTS = TextConfig(
 )
 
 
+class VariantConfig(StageConfig):
+    """One way of routing and fusing, compared with the others on the same folds.
+
+    Attributes:
+        name: its row in tables.
+        router: how a query chooses experts (model.router says how).
+        fusion: how their vectors become one input of the head (model.fusion says how).
+        top_k: experts a query is routed to, None for the stage's; soft routing always runs all.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+=-]*$")
+    router: Literal["end_to_end", "pseudo_label", "rule", "soft"] = "end_to_end"
+    fusion: Literal["concat", "weighted_average", "gated_sum", "logit_average"] = "concat"
+    top_k: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _soft_routing_weighs(self) -> Self:
+        if self.router == "soft" and (self.fusion != "concat" or self.top_k is not None):
+            raise ValueError(f"variant {self.name}: soft routing goes with concat, and with every expert")
+        return self
+
+
+MIXTURE = VariantConfig(name="mixture")
+WEIGHTED_AVERAGE = VariantConfig(name="weighted_average", fusion="weighted_average")
+
+
 class RelevanceConfig(StageConfig):
     """Experts, mixture and training. Defaults are the laptop profile's: three frozen pretrained experts on two cores.
 
     Attributes:
         experts: in the order of the fusion's slots.
+        dense: one larger model as a baseline of the mixture's active parameters; encoded and evaluated, never served.
+        variants: what is compared beside every single expert; the first is the mixture that is released.
         texts: what encodes single texts (title and query vectors).
         top_k: experts a query is routed to.
         grade_threshold: a judgment with at least this grade is a positive.
@@ -111,10 +141,13 @@ class RelevanceConfig(StageConfig):
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding.
         seed: of folds, initial weights and batches.
+        seeds: cross-validations, each with folds and initial weights of its own; figures are their means.
     """
 
     experts: tuple[ExpertConfig, ...] = (GEMMA3_270M, E5_SMALL, MINILM_L6)
+    dense: ExpertConfig | None = None
     texts: TextConfig = E5_TEXTS
+    variants: tuple[VariantConfig, ...] = Field(default=(MIXTURE, WEIGHTED_AVERAGE), min_length=1)
     top_k: int = Field(default=2, ge=1)
     grade_threshold: float = Field(default=0.5, gt=0, le=1)
     router_width: int = Field(default=16, ge=1)
@@ -138,12 +171,25 @@ class RelevanceConfig(StageConfig):
     bootstrap: int = Field(default=200, ge=20)
     encode_tokens: int = Field(default=1024, ge=64)
     seed: int = 0
+    seeds: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _experts_are_consistent(self) -> Self:
         names = [expert.name for expert in self.experts]
         if len(set(names)) != len(names):
             raise ValueError(f"expert names repeat: {', '.join(names)}")
-        if self.top_k > len(names):
-            raise ValueError(f"top_k is {self.top_k}, with {len(names)} experts")
+        wanted = max(self.top_k, *(variant.top_k or 1 for variant in self.variants))
+        if wanted > len(names):
+            raise ValueError(f"top_k is {wanted}, with {len(names)} experts")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_have_names_of_their_own(self) -> Self:
+        rows = [*(variant.name for variant in self.variants), *(expert.name for expert in self.experts), *RESERVED]
+        rows += [self.dense.name] if self.dense else []
+        repeated = sorted({name for name in rows if rows.count(name) > 1})
+        if repeated:
+            raise ValueError(f"variants, experts and baselines share names: {', '.join(repeated)}")
+        if self.variants[0].name != MIXTURE.name or self.variants[0].fusion != "concat":
+            raise ValueError("the first variant is the released one: it is called mixture and its fusion is concat")
         return self

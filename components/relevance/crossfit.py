@@ -1,6 +1,7 @@
 """Out-of-fold predictions of every variant: each row is scored by models that never saw its query."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,76 +10,143 @@ import torch
 from components.contracts.log import track
 from components.relevance.auc import auc
 from components.relevance.baseline import TfidfBaseline
-from components.relevance.config import RelevanceConfig
-from components.relevance.fitting import History, Network, fit, predict
+from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
+from components.relevance.fitting import History, choose, fit, predict
 from components.relevance.judged import Judged, query_folds
-from components.relevance.model.fusion import ConcatFusion, SingleExpert, WeightedAverage
 from components.relevance.model.routed import Alone, Routed
-from components.relevance.model.router import Router
+from components.relevance.model.router import QueryRouter, RuleRouter
 from components.relevance.model.spec import MixtureSpec
-
-MIXTURE = "mixture"
-AVERAGE = "weighted_average"
-BEST_SINGLE = "best_single"
-TFIDF = "tfidf"
+from components.relevance.networks import build_routed, build_single
+from components.relevance.pseudo_labels import fit_pseudo_labels
 
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What the folds found.
+    """What the folds found, once a seed; S seeds, n rows, N experts.
 
     Attributes:
-        logits: variant -> out-of-fold logits float64 (n,).
-        fold: fold of each row, int64 (n,).
-        best_single: the expert that validation chose in each fold.
-        histories: of the mixture, a fold each.
+        logits: variant -> out-of-fold logits float64 (S, n).
+        masks: routed variant -> what its router gave each expert of a row, float32 (S, n, N).
+        fold: fold of each row, int64 (S, n).
+        best_single: the expert that validation chose, a fold and seed each.
+        histories: of the mixture, a fold and seed each.
+        networks: routed variant -> what the first seed's first fold trained.
     """
 
     logits: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
     fold: np.ndarray
     best_single: list[str]
     histories: list[History]
-
-
-def build(variant: str, spec: MixtureSpec, seed: int) -> Network:
-    """A fresh network of a variant: the mixture, the weighted average, or an expert's name for it alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        if variant == MIXTURE:
-            return Routed(Router(spec), ConcatFusion(spec))
-        if variant == AVERAGE:
-            return Routed(Router(spec), WeightedAverage(spec))
-        return Alone(SingleExpert(spec, spec.experts.index(variant)))
+    networks: dict[str, Routed]
 
 
 def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> CrossFit:
-    """Train every variant on each fold's other queries and predict the fold.
+    """Train every variant on each fold's other queries and predict the fold, once a seed.
 
-    Early stopping, the TF-IDF baseline's strength and the choice of the best single expert use validation queries
-    taken from the training part.
+    Early stopping, the TF-IDF baseline's strength, the rule router's table and the choice of the best single expert use
+    validation queries taken from the training part.
     """
-    fold = query_folds(data.frame["query"], config.folds, config.seed)
-    networks = (MIXTURE, AVERAGE, *spec.experts)
-    logits = {variant: np.empty(len(data)) for variant in (*networks, BEST_SINGLE, TFIDF)}
-    best_single, histories = [], []
+    shape = (config.seeds, len(data))
+    names = [*(variant.name for variant in config.variants), *spec.experts, BEST_SINGLE, TFIDF]
+    names += [config.dense.name] if config.dense else []
+    found = CrossFit(
+        logits={name: np.empty(shape) for name in names},
+        masks={v.name: np.empty((*shape, len(spec.experts)), dtype=np.float32) for v in config.variants},
+        fold=np.stack([query_folds(data.frame["query"], config.folds, first_seed(config, s)) for s in range(shape[0])]),
+        best_single=[],
+        histories=[],
+        networks={},
+    )
+    rounds = [(seed, number) for seed in range(config.seeds) for number in range(config.folds)]
+    for seed, number in track(rounds, "cross-validate relevance", len(rounds)):
+        _one_fold(data, spec, config, found, seed, number)
+    return found
+
+
+def first_seed(config: RelevanceConfig, number: int) -> int:
+    """The seed of a cross-validation's first fold; later folds count on from it."""
+    return config.seed + number * 10_000
+
+
+def _one_fold(
+    data: Judged, spec: MixtureSpec, config: RelevanceConfig, found: CrossFit, number: int, fold: int
+) -> None:
+    """Fill the rows of one fold in `found`."""
+    seed = first_seed(config, number) + fold
+    test = np.flatnonzero(found.fold[number] == fold)
+    train, valid = split_valid(data.frame["query"], np.flatnonzero(found.fold[number] != fold), config, seed)
     label = data.label.numpy()
-    for number in track(range(config.folds), "cross-validate relevance", config.folds):
-        test = np.flatnonzero(fold == number)
-        train, valid = split_valid(data.frame["query"], np.flatnonzero(fold != number), config, config.seed + number)
-        quality = {}
-        for variant in networks:
-            network = build(variant, spec, config.seed + number)
-            history = fit(network, data, train, valid, config, config.seed + number)
-            logits[variant][test] = predict(network, data, test)
-            quality[variant] = auc(label[valid], predict(network, data, valid)) or 0.0
-            if variant == MIXTURE:
-                histories.append(history)
-        chosen = max(spec.experts, key=lambda name: quality[name])
-        best_single.append(chosen)
-        logits[BEST_SINGLE][test] = logits[chosen][test]
-        baseline = TfidfBaseline.fit(data.frame, label, train, valid)
-        logits[TFIDF][test] = baseline.predict(data.frame.iloc[test])
-    return CrossFit(logits, fold, best_single, histories)
+
+    singles = fit_singles(data, spec, train, valid, config, seed)
+    for name, single in singles.items():
+        found.logits[name][number, test] = predict(single, data, test)
+    quality = {name: auc(label[valid], predict(single, data, valid)) or 0.0 for name, single in singles.items()}
+    chosen = max(quality, key=lambda name: quality[name])
+    found.best_single.append(chosen)
+    found.logits[BEST_SINGLE][number, test] = found.logits[chosen][number, test]
+
+    for variant in config.variants:
+        network, history = fit_variant(variant, data, spec, train, valid, config, seed, singles)
+        found.logits[variant.name][number, test] = predict(network, data, test)
+        found.masks[variant.name][number, test] = choose(network, data, test)
+        found.networks.setdefault(variant.name, network)
+        if variant is config.variants[0]:
+            found.histories.append(history)
+
+    if config.dense is not None:
+        assert data.dense is not None
+        world = replace(data, vectors=(data.dense,))
+        dense = build_single(spec, 0, seed, data.dense.shape[1])
+        fit(dense, world, train, valid, config, seed)
+        found.logits[config.dense.name][number, test] = predict(dense, world, test)
+    baseline = TfidfBaseline.fit(data.frame, label, train, valid)
+    found.logits[TFIDF][number, test] = baseline.predict(data.frame.iloc[test])
+
+
+def fit_singles(
+    data: Judged, spec: MixtureSpec, train: np.ndarray, valid: np.ndarray, config: RelevanceConfig, seed: int
+) -> dict[str, Alone]:
+    """A head on each expert alone, in slot order."""
+    singles = {name: build_single(spec, slot, seed) for slot, name in enumerate(spec.experts)}
+    for single in singles.values():
+        fit(single, data, train, valid, config, seed)
+    return singles
+
+
+def fit_variant(
+    variant: VariantConfig,
+    data: Judged,
+    spec: MixtureSpec,
+    train: np.ndarray,
+    valid: np.ndarray,
+    config: RelevanceConfig,
+    seed: int,
+    singles: Mapping[str, Alone],
+) -> tuple[Routed, History]:
+    """A routed variant, fitted; a router that does not learn with its head is made ready first."""
+    network = build_routed(variant, spec, seed)
+    if isinstance(network.router, RuleRouter):
+        network.router.preference.copy_(market_preference(data, valid, singles))
+    elif isinstance(network.router, QueryRouter) and not network.router.learns:
+        fit_pseudo_labels(network.router, data, spec, train, config, seed)
+    return network, fit(network, data, train, valid, config, seed)
+
+
+def market_preference(data: Judged, valid: np.ndarray, singles: Mapping[str, Alone]) -> torch.Tensor:
+    """The rule router's table float32 (M, N): each expert's validation AUC in each market.
+
+    A market whose validation rows are of one class takes the AUC of all markets together.
+    """
+    label, market = data.label.numpy()[valid], data.market.numpy()[valid]
+    table = np.empty((len(data.markets), len(singles)), dtype=np.float32)
+    for place, single in enumerate(singles.values()):
+        logits = predict(single, data, valid)
+        overall = auc(label, logits) or 0.0
+        for code in range(len(data.markets)):
+            own = auc(label[market == code], logits[market == code])
+            table[code, place] = overall if own is None else own
+    return torch.from_numpy(table)
 
 
 def split_valid(

@@ -1,6 +1,7 @@
 """Encode a log's pairs with every expert, and its titles and queries with one."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
 
     encodings holds pairs.parquet (market, query, item_id, title, text_digest), `<expert>.npy` float32 (pairs, dim) in
     the same order, title_vectors.parquet and query_vectors.parquet (unit norm). Vectors come from the embedding cache
-    where it has them.
+    where it has them. A dense baseline is encoded like an expert, but is none of the experts that are handed on; the
+    manifest of the encodings says what it is.
 
     Raises:
         BadInput: no judgments, an item without a title, or an expert whose weights cannot be had.
@@ -42,13 +44,25 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
         write_manifest(root, "experts", config.model_dump(mode="json"), {}, packages=["torch", "transformers"])
     with stage_directory(encodings) as root:
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
-        for spec in specs:
+        folders = {spec: experts / spec.name for spec in specs}
+        dense = expert_spec(config.dense) if config.dense else None
+        if config.dense and dense:
+            folders[dense] = prepare_expert(config.dense)
+        for spec, folder in folders.items():
             texts = pair_texts(spec, pairs["market"], pairs["query"], pairs["title"])
-            np.save(root / f"{spec.name}.npy", _cached(experts / spec.name, spec, config, texts))
+            np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts))
         _write_text_vectors(root, config, titles, queries)
         inputs = {"log": input_digest(log), "experts": input_digest(experts)}
         counts = {"pairs": len(pairs), "titles": len(titles), "queries": len(queries)}
-        write_manifest(root, "encodings", config.model_dump(mode="json"), inputs, counts, packages=["torch"])
+        write_manifest(
+            root,
+            "encodings",
+            config.model_dump(mode="json"),
+            inputs,
+            counts,
+            packages=["torch"],
+            dense=asdict(dense) if dense else None,
+        )
 
 
 def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str], titles: Iterable[str]) -> list[str]:

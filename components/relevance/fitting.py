@@ -76,6 +76,14 @@ def predict(network: Network, data: Judged, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([network(*_inputs(data, chunk), 1.0)[0].double().numpy() for chunk in chunks])
 
 
+@torch.inference_mode()
+def choose(network: Routed, data: Judged, rows: np.ndarray) -> np.ndarray:
+    """What the router gives each expert, float32 (len(rows), N): 1 and 0, or a soft router's weights."""
+    network.eval()
+    chosen = torch.from_numpy(rows)
+    return np.asarray(network.router(data.ngrams[chosen], data.market[chosen])[1].numpy())
+
+
 def _loss(network: Network, data: Judged, rows: np.ndarray) -> float:
     logits = torch.from_numpy(predict(network, data, rows))
     return float(functional.binary_cross_entropy_with_logits(logits, data.label[torch.from_numpy(rows)].double()))
@@ -86,9 +94,10 @@ def _inputs(data: Judged, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, .
 
 
 def _groups(network: nn.Module, config: RelevanceConfig) -> list[dict[str, Any]]:
-    """Decay the head's matrices; leave biases, norms, null vectors and the router free."""
-    router = [weight for name, weight in network.named_parameters() if name.startswith("router.")]
-    head = [weight for name, weight in network.named_parameters() if not name.startswith("router.")]
+    """Decay the head's matrices; leave biases, norms, null vectors and the router free. A frozen router stays out."""
+    learning = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    router = [weight for name, weight in learning if name.startswith("router.")]
+    head = [weight for name, weight in learning if not name.startswith("router.")]
     free = {"lr": config.learning_rate, "weight_decay": 0.0}
     groups = [
         {"params": [weight for weight in head if weight.ndim > 1]} | free | {"weight_decay": config.weight_decay},

@@ -30,6 +30,7 @@ class Judged:
         market: codes int64 (n,).
         ngrams: the router's trigrams int64 (n, G).
         vectors: one float32 (n, D_i) an expert, in slot order.
+        dense: the dense baseline's vectors float32 (n, D), where one is configured.
     """
 
     frame: pd.DataFrame
@@ -38,6 +39,7 @@ class Judged:
     market: Tensor
     ngrams: Tensor
     vectors: tuple[Tensor, ...]
+    dense: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -62,13 +64,18 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
     _check(label, frame["query"].nunique(), f"{log}: judgments", config)
     rows = frame.pop("row").to_numpy().astype(np.int64)
     codes = market_codes(markets)
+
+    def vectors(name: str) -> Tensor:
+        return torch.from_numpy(np.load(encodings / f"{name}.npy", mmap_mode="r")[rows])
+
     return Judged(
         frame=frame,
         markets=markets,
         label=torch.from_numpy(label),
         market=torch.from_numpy(frame["market"].map(codes).to_numpy().astype(np.int64)),
         ngrams=distinct_ngrams(frame["query"], config.ngram_buckets, config.max_ngrams),
-        vectors=tuple(torch.from_numpy(np.load(encodings / f"{spec.name}.npy", mmap_mode="r")[rows]) for spec in specs),
+        vectors=tuple(vectors(spec.name) for spec in specs),
+        dense=vectors(config.dense.name) if config.dense else None,
     )
 
 

@@ -54,7 +54,7 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
     note = (
         f"{kind}: {len(data)} pairs of {data.frame['query'].nunique()} queries, {int(data.label.sum())} relevant, "
         f"{len(data.markets)} markets. Every AUC is out of fold, folds grouped by query text; intervals are 95 %, from "
-        "resampling queries."
+        f"resampling queries. {_rounds(len(figures.crossed.fold))}"
     )
     sections = [
         Section("AUC a market", "Variants by rows.", [auc_table(figures.metrics, data.markets)]),
@@ -63,11 +63,32 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
             "Difference in AUC, with the interval of the paired resamples.",
             [delta_table(figures.metrics)],
         ),
+        Section(
+            "Quality and cost",
+            "Active parameters: what runs for a pair on average, embedding tables left out. NDCG is over the queries "
+            "whose items have different grades.",
+            [quality_table(figures.metrics)],
+        ),
+        Section(
+            "Which expert in which market",
+            "AUC of each expert alone: where the best one changes with the market, experts complement each other.",
+            figures=[complementarity_figure(figures)],
+        ),
         Section("ROC curves", "Pooled over markets, out of fold.", figures=[roc_figure(figures)]),
         Section(
             "Routing",
-            "Share of judged pairs whose query chose the expert; a row sums to the number of experts chosen.",
-            figures=[routing_figure(figures)],
+            "Share of judged pairs whose query chose the expert; a row sums to the number of experts chosen. Entropy: "
+            "1 where a variant's router spreads pairs evenly over the experts, 0 where one expert has all.",
+            [balance_table(figures.metrics)],
+            [routing_figure(figures)],
+        ),
+        Section(
+            "Spaces",
+            "Of the experts as pooled, as normed for the mixture's slots, and of what each variant's head reads. Mean "
+            "cosine: 0 where directions are spread evenly. Top share: of the variance, along one direction. IsoScore: "
+            "1 where all directions have the same variance. CKA: 1 where two experts' spaces are alike but for a "
+            "rotation; Procrustes: what the best rotation leaves unexplained.",
+            [spaces_table(figures.metrics), pd.DataFrame(figures.metrics["spaces"]["pairs"])],
         ),
         Section(
             "Calibration", "Out-of-fold relevance in ten bins of equal size.", figures=[calibration_figure(figures)]
@@ -104,11 +125,55 @@ def delta_table(metrics: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def quality_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Pooled AUC, PR-AUC, NDCG@10 and active parameters a variant, and the spread of the pooled AUC over seeds."""
+    rows = []
+    for variant, quality in metrics["quality"].items():
+        active = metrics["active_parameters"].get(variant)
+        seeds = metrics["seeds"][variant]
+        rows.append(
+            {"variant": variant, "auc": metrics["relevance"][variant]["pooled"]}
+            | ({"auc, seed by seed": " ".join(f"{value:.4f}" for value in seeds)} if len(seeds) > 1 else {})
+            | {name: "n/a" if value is None else f"{value:.4f}" for name, value in quality.items()}
+            | {"active parameters (M)": "n/a" if active is None else f"{active / 1e6:.1f}"}
+        )
+    return pd.DataFrame(rows)
+
+
+def balance_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Entropy of each variant's routing, and whether its router collapsed."""
+    rows = [
+        {"variant": variant, "entropy": row["entropy"], "collapsed": "YES" if row["collapsed"] else "no"}
+        for variant, row in metrics["balance"].items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def spaces_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Anisotropy of every space."""
+    return pd.DataFrame([{"space": name} | row for name, row in metrics["spaces"]["spaces"].items()])
+
+
+def complementarity_figure(figures: RelevanceFigures) -> go.Figure:
+    """Heat map of AUC, experts by markets."""
+    rows = [[figures.metrics["relevance"][name][market] for market in figures.data.markets] for name in figures.experts]
+    return go.Figure(
+        go.Heatmap(
+            z=rows,
+            x=list(figures.data.markets),
+            y=list(figures.experts),
+            text=[["n/a" if value is None else f"{value:.3f}" for value in row] for row in rows],
+            texttemplate="%{text}",
+            colorscale="Blues",
+        )
+    ).update_layout(height=120 + 40 * len(figures.experts))
+
+
 def roc_figure(figures: RelevanceFigures) -> go.Figure:
-    """One curve a variant."""
+    """One curve a variant, of the first seed."""
     figure = go.Figure()
-    for variant, logits in figures.crossed.logits.items():
-        false_rate, true_rate, _ = roc_points(figures.data.label.numpy(), logits)
+    for variant, logits_Sn in figures.crossed.logits.items():
+        false_rate, true_rate, _ = roc_points(figures.data.label.numpy(), logits_Sn[0])
         pooled = figures.metrics["relevance"][variant]["pooled"]
         figure.add_scatter(x=false_rate, y=true_rate, mode="lines", name=f"{variant} ({pooled:.3f})")
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#aab"}, showlegend=False)
@@ -163,6 +228,10 @@ def training_figure(history: History) -> go.Figure:
     figure.add_scatter(x=epochs, y=history.valid, mode="lines", name="valid")
     figure.add_vline(x=history.best + 1, line_dash="dot")
     return figure.update_layout(xaxis_title="epoch", yaxis_title="cross-entropy", height=380)
+
+
+def _rounds(seeds: int) -> str:
+    return f"Figures are means over {seeds} seeds." if seeds > 1 else "One seed."
 
 
 def _cell(value: float | None, bounds: list[float] | None) -> str:

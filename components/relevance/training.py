@@ -10,16 +10,17 @@ from components.contracts.log import get_logger
 from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
 from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.config import RelevanceConfig
-from components.relevance.crossfit import MIXTURE, CrossFit, build, cross_fit, split_valid
-from components.relevance.evaluation import evaluate, routing_shares
-from components.relevance.fitting import History, fit
+from components.relevance.crossfit import CrossFit, cross_fit, fit_singles, fit_variant, split_valid
+from components.relevance.evaluation import active_parameters, evaluate, routing_balance, routing_shares
+from components.relevance.fitting import History
 from components.relevance.judged import Judged, load_judged
 from components.relevance.model.fusion import ConcatFusion
 from components.relevance.model.mixture import Mixture
-from components.relevance.model.routed import Routed
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
+from components.relevance.networks import variant_spec
 from components.relevance.report import RelevanceFigures, write_relevance_report
 from components.relevance.scoring import THRESHOLDS
+from components.relevance.spaces import compare_spaces
 
 _logger = get_logger("archipelago.relevance")
 
@@ -39,8 +40,10 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
     crossed = cross_fit(data, spec, config)
     metrics = evaluate(data, crossed, config)
     market, label = data.frame["market"].to_numpy(), data.label.numpy()
-    platt = fit_platt(crossed.logits[MIXTURE], label)
-    relevance = calibrate(crossed.logits[MIXTURE], platt)
+    # The first seed's logits: what one model gives, as the released one will.
+    logits = crossed.logits[config.variants[0].name][0]
+    platt = fit_platt(logits, label)
+    relevance = calibrate(logits, platt)
     theta = thresholds(market, label, relevance, data.markets)
     mixture, history = fit_final(data, spec, config, platt)
     shares = _shares(mixture, data)
@@ -52,11 +55,17 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
             name: dict(zip(spec.experts, row.tolist(), strict=True))
             for name, row in zip(data.markets, shares, strict=True)
         },
+        "balance": {name: routing_balance(mask_SnN.mean(axis=0)) for name, mask_SnN in crossed.masks.items()},
+        "active_parameters": active_parameters(crossed, _parameters(encodings, specs), config),
+        "spaces": compare_spaces(data, crossed, spec, config),
         "judged": _counts(data, crossed),
         "judgments": data.frame["market"].value_counts().to_dict(),
         "licences": {expert.name: expert.licence for expert in specs},
     }
     _log_table(metrics, data.markets)
+    for name, balance in metrics["balance"].items():
+        if balance["collapsed"]:
+            _logger.warning("router of %s has collapsed: an expert is asked by almost no query", name)
     with stage_directory(out) as root:
         mixture.save(root)
         write_json(root / THRESHOLDS, theta)
@@ -86,11 +95,12 @@ def fit_final(
 ) -> tuple[Mixture, History]:
     """The released mixture: fitted on all judged pairs but the validation queries that stop it."""
     rows, valid = split_valid(data.frame["query"], np.arange(len(data)), config, config.seed + config.folds)
-    network = build(MIXTURE, spec, config.seed + config.folds)
-    history = fit(network, data, rows, valid, config, config.seed + config.folds)
-    assert isinstance(network, Routed) and isinstance(network.fusion, ConcatFusion)
+    released, seed = config.variants[0], config.seed + config.folds
+    singles = fit_singles(data, spec, rows, valid, config, seed) if released.router == "rule" else {}
+    network, history = fit_variant(released, data, spec, rows, valid, config, seed, singles)
+    assert isinstance(network.fusion, ConcatFusion)
     network.fusion.calibration.copy_(torch.tensor(platt))
-    return Mixture(network.router, network.fusion, spec), history
+    return Mixture(network.router, network.fusion, variant_spec(released, spec)), history
 
 
 @torch.inference_mode()
@@ -99,12 +109,18 @@ def _shares(mixture: Mixture, data: Judged) -> np.ndarray:
     return routing_shares(experts_NK.numpy(), data.frame["market"].to_numpy(), data.markets, len(mixture.spec.experts))
 
 
+def _parameters(encodings: Path, specs: tuple[ExpertSpec, ...]) -> dict[str, int]:
+    """Active parameters of each expert in slot order, then of the dense baseline where there is one."""
+    dense = read_manifest(encodings).get("dense")
+    return {spec.name: spec.parameters for spec in specs} | ({dense["name"]: dense["parameters"]} if dense else {})
+
+
 def _counts(data: Judged, crossed: CrossFit) -> dict[str, Any]:
     return {
         "pairs": len(data),
         "queries": int(data.frame["query"].nunique()),
         "positives": int(data.label.sum()),
-        "fold_rows": np.bincount(crossed.fold).tolist(),
+        "fold_rows": np.bincount(crossed.fold[0]).tolist(),
     }
 
 

@@ -1,6 +1,8 @@
 """Experts' weights as local Hugging Face folders: converted or fetched once, cached by digest, then linked."""
 
 import hashlib
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from components.relevance.packaged import PACKAGES, package_files
 from components.relevance.tiny import write_tiny_expert
 
 # Part of every cache key: raise it when a conversion changes.
-_CONVERSION = 2
+_CONVERSION = 3
 _FACTS = "expert.json"
+# No part of what runs for a token: rows that are looked up, and BERT's own pooler, which is not loaded.
+_INACTIVE = re.compile(r"(embed_tokens|_embeddings)\.weight$|^pooler\.")
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 _logger = get_logger("archipelago.relevance")
 
@@ -48,6 +52,7 @@ def expert_spec(config: ExpertConfig) -> ExpertSpec:
         dim=pooled_width(config.pooling, facts["width"]),
         width=facts["width"],
         layer=facts["layer"],
+        parameters=facts["parameters"],
         pooling=config.pooling,
         separator_id=_separator_id(config, folder) if config.pooling == "segments" else None,
         template=config.template,
@@ -167,6 +172,7 @@ def _separator_id(config: ExpertConfig, folder: Path) -> int:
 def _facts(folder: Path, licence: str) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     return {
+        "parameters": _count_parameters(folder),
         "width": config["hidden_size"],
         "layer": config["num_hidden_layers"],
         "pad_id": config.get("pad_token_id") or 0,
@@ -174,6 +180,19 @@ def _facts(folder: Path, licence: str) -> dict[str, Any]:
         "licence": licence,
         "digest": tree_digest(folder),
     }
+
+
+def _count_parameters(folder: Path) -> int:
+    """Parameters of the weights' files that run for every token."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  not a mapping
+                if not _INACTIVE.search(name):
+                    count += math.prod(tensors.get_slice(name).get_shape())
+    return count
 
 
 def _link_tree(source: Path, target: Path) -> None:

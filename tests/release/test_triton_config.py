@@ -30,6 +30,7 @@ EXPERTS = tuple(
         dim=dim,
         width=dim,
         layer=2,
+        parameters=100,
         pooling="mean",
         separator_id=None,
         template="{query}{item}",

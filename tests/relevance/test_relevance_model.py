@@ -1,5 +1,6 @@
 """Properties of router, fusion heads and expert that hold for any weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,25 @@ from hypothesis import strategies as st
 
 from components.contracts.text import query_ngrams
 from components.relevance.model.expert import Expert, LastTokenPooling, MeanPooling, SegmentPooling
-from components.relevance.model.fusion import ConcatFusion, SingleExpert, SlotNorm, WeightedAverage
+from components.relevance.model.fusion import (
+    ConcatFusion,
+    SingleExpert,
+    SlotNorm,
+    WeightedAverage,
+    fused_parameters,
+    head_parameters,
+    new_fusion,
+)
 from components.relevance.model.mixture import load_mixture, new_mixture
-from components.relevance.model.router import Router, choice_mask, load_balance_loss
+from components.relevance.model.routed import Routed
+from components.relevance.model.router import (
+    EndToEndRouter,
+    RuleRouter,
+    SoftRouter,
+    choice_mask,
+    load_balance_loss,
+    new_router,
+)
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
 
 SPEC = MixtureSpec(
@@ -23,6 +40,7 @@ SPEC = MixtureSpec(
     router=RouterSpec(ngram_buckets=64, max_ngrams=12, width=6),
     fusion=FusionSpec(hidden=(9, 5), input_dropout=0.1, dropout=0.1),
 )
+ROUTERS = ("rule", "pseudo_label", "end_to_end", "soft")
 QUERIES = ["sepatu lari", "รองเท้าวิ่ง", "giày chạy bộ", "a"]
 
 
@@ -49,7 +67,7 @@ def fusion() -> ConcatFusion:
 @settings(max_examples=40, deadline=None)
 def test_router_picks_exactly_k_distinct_experts(queries: list[str], top_k: int, seed: int) -> None:
     torch.manual_seed(seed)
-    router = Router(MixtureSpec(SPEC.markets, SPEC.experts, SPEC.dims, top_k, SPEC.router, SPEC.fusion)).eval()
+    router = EndToEndRouter(replace(SPEC, top_k=top_k)).eval()
     experts, mask = router(*router_inputs(queries))
     assert experts.shape == (len(queries), top_k)
     assert experts.dtype == torch.int64
@@ -61,18 +79,26 @@ def test_router_picks_exactly_k_distinct_experts(queries: list[str], top_k: int,
     assert (chosen.min(dim=1).values >= logits.masked_fill(mask.bool(), -torch.inf).max(dim=1).values).all()
 
 
-def test_a_query_has_one_choice_whatever_stands_beside_it() -> None:
+def router_of(kind: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    router = Router(SPEC).eval()
+    router = new_router(replace(SPEC, router=replace(SPEC.router, kind=kind)))
+    if isinstance(router, RuleRouter):
+        router.preference.copy_(torch.tensor([[0.9, 0.5, 0.7], [0.1, 0.8, 0.3], [0.6, 0.5, 0.4]]))
+    return router.eval()
+
+
+@pytest.mark.parametrize("kind", ROUTERS)
+def test_a_query_has_one_choice_whatever_stands_beside_it(kind: str) -> None:
+    router = router_of(kind)
     ngrams, market = router_inputs(QUERIES)
     _, together = router(ngrams, market)
     alone = torch.cat([router(ngrams[i : i + 1], market[i : i + 1])[1] for i in range(len(QUERIES))])
-    assert torch.equal(together, alone)
+    torch.testing.assert_close(together, alone)
 
 
 def test_router_depends_on_market_and_query() -> None:
     torch.manual_seed(0)
-    router = Router(SPEC).eval()
+    router = EndToEndRouter(SPEC).eval()
     ngrams, market = router_inputs(QUERIES)
     logits = router.logits(ngrams, market)
     assert not torch.allclose(logits, router.logits(ngrams, (market + 1) % 3))
@@ -82,12 +108,40 @@ def test_router_depends_on_market_and_query() -> None:
 def test_sampled_choice_is_hard_with_a_soft_gradient() -> None:
     torch.manual_seed(0)
     logits = torch.randn(50, 3, requires_grad=True)
-    mask = Router(SPEC).sample(logits, temperature=0.5)
+    mask = EndToEndRouter(SPEC).train_mask(logits, temperature=0.5)
     values = mask.detach()
     assert torch.allclose(values.sum(dim=1), torch.full((50,), 2.0), atol=1e-5)
     assert torch.allclose(values, values.round(), atol=1e-6)
     (mask * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert logits.grad is not None and logits.grad.abs().sum() > 0
+
+
+def test_the_rule_reads_the_market_alone() -> None:
+    router = router_of("rule")
+    ngrams, market = router_inputs(QUERIES)
+    experts, mask = router(ngrams, market)
+    assert experts.tolist() == [[0, 2], [1, 2], [0, 1], [0, 2]]
+    assert torch.equal(mask, router(ngrams.flip(0), market)[1])
+
+
+def test_soft_weights_have_mean_one() -> None:
+    router = router_of("soft")
+    experts, weights = router(*router_inputs(QUERIES))
+    assert sorted(experts[0].tolist()) == [0, 1, 2]
+    torch.testing.assert_close(weights.mean(dim=1), torch.ones(len(QUERIES)))
+    assert isinstance(router, SoftRouter)
+    assert torch.equal(router.train_mask(torch.zeros(2, 3), 1.0), torch.ones(2, 3)), "no preference, no weighting"
+
+
+@pytest.mark.parametrize("kind", ROUTERS)
+def test_only_a_router_that_learns_gets_a_gradient(kind: str) -> None:
+    spec = replace(SPEC, router=replace(SPEC.router, kind=kind))
+    network = Routed(router_of(kind), new_fusion("concat", spec)).train()
+    torch.nn.init.normal_(network.fusion.head.linear.weight)
+    logits, balance = network(*router_inputs(QUERIES), random_vectors(4), 0.7)
+    (logits.sum() + balance).backward()
+    touched = any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.router.parameters())
+    assert touched is (kind in ("end_to_end", "soft"))
 
 
 def test_load_balance_loss_is_least_where_load_is_even() -> None:
@@ -140,12 +194,33 @@ def test_weighted_average_is_a_linear_map_of_the_concatenation() -> None:
 
 
 def test_comparators_have_heads_of_matching_size() -> None:
-    wide = MixtureSpec(SPEC.markets, SPEC.experts, (640, 384, 384), 2, SPEC.router, FusionSpec((128, 32), 0.1, 0.1))
-    sizes = []
-    for head in (ConcatFusion(wide), WeightedAverage(wide)):
-        norms_and_nulls = sum(p.numel() for n, p in head.named_parameters() if n.startswith(("norms", "nulls")))
-        sizes.append(sum(p.numel() for p in head.parameters()) - norms_and_nulls)
-    assert abs(sizes[0] - sizes[1]) / sizes[0] < 0.01
+    wide = replace(SPEC, dims=(640, 384, 384), fusion=FusionSpec((128, 32), 0.1, 0.1))
+    target = fused_parameters(ConcatFusion(wide))
+    assert target == head_parameters(640 + 384 + 384 + 3, wide.fusion)
+    comparators = [new_fusion(kind, wide) for kind in ("weighted_average", "gated_sum", "logit_average")]
+    comparators += [SingleExpert(wide, slot) for slot in range(3)] + [SingleExpert(wide, 0, dim=1920)]
+    for head in comparators:
+        assert fused_parameters(head) == pytest.approx(target, rel=0.01), type(head).__name__
+
+
+@pytest.mark.parametrize("kind", ["concat", "weighted_average", "gated_sum", "logit_average"])
+def test_an_expert_that_was_not_chosen_has_no_influence(kind: str) -> None:
+    torch.manual_seed(3)
+    head = new_fusion(kind, SPEC).eval()
+    vectors, mask = random_vectors(6), torch.tensor([[0.7, 0.0, 0.3]] * 6)
+    other = (vectors[0], vectors[1] + 100.0, vectors[2])
+    torch.testing.assert_close(head(*vectors, mask), head(*other, mask))
+    changed = (vectors[0] + 1.0, vectors[1], vectors[2].flip(0))
+    assert not torch.allclose(head(*vectors, mask), head(*changed, mask))
+
+
+def test_a_logit_average_of_one_choice_is_that_experts_head() -> None:
+    torch.manual_seed(3)
+    head, vectors = new_fusion("logit_average", SPEC).eval(), random_vectors(5)
+    for slot in range(3):
+        alone = head.head[slot](head.norms[slot](vectors[slot]))  # type: ignore[index]
+        mask = torch.nn.functional.one_hot(torch.tensor([slot] * 5), 3).float() * 0.4
+        torch.testing.assert_close(head.logits(vectors, mask), alone)
 
 
 def test_single_expert_reads_its_slot_only() -> None:
@@ -219,13 +294,15 @@ def run_onnx(session: object, args: tuple[torch.Tensor, ...]) -> list[np.ndarray
 def test_router_and_fusion_export_to_onnx(tmp_path: Path) -> None:
     torch.manual_seed(0)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    router, args = Router(SPEC).eval(), router_inputs(QUERIES)
-    session = export(router, args, {"ngrams": {0: batch}, "market": {0: batch}}, tmp_path / "router.onnx")
-    for queries in (QUERIES, QUERIES[:1], QUERIES * 5):
-        experts, mask = run_onnx(session, router_inputs(queries))
-        expected_experts, expected_mask = router(*router_inputs(queries))
-        np.testing.assert_array_equal(experts, expected_experts)
-        np.testing.assert_array_equal(mask, expected_mask)
+    args = router_inputs(QUERIES)
+    for kind in ROUTERS:
+        router = router_of(kind)
+        session = export(router, args, {"ngrams": {0: batch}, "market": {0: batch}}, tmp_path / f"{kind}.onnx")
+        for queries in (QUERIES, QUERIES[:1], QUERIES * 5):
+            experts, mask = run_onnx(session, router_inputs(queries))
+            expected_experts, expected_mask = router(*router_inputs(queries))
+            np.testing.assert_array_equal(experts, expected_experts)
+            np.testing.assert_allclose(mask, expected_mask.detach(), atol=1e-6)
 
     head = fusion()
     inputs = (*random_vectors(4), choice_mask(torch.tensor([[0, 1]] * 4), 3))

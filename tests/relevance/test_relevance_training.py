@@ -1,27 +1,45 @@
 """The stage from log to model, with tiny experts: contracts of its outputs, determinism and refusals."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoModel
 
 from components.contracts.errors import BadInput
 from components.contracts.manifest import read_manifest, tree_digest
 from components.contracts.schemas import QUERY_VECTORS, RELEVANCE_SCORES, TITLE_VECTORS
 from components.contracts.tables import Limits, read_table
-from components.relevance.crossfit import build, cross_fit
+from components.relevance.config import MIXTURE, ExpertConfig, VariantConfig
+from components.relevance.crossfit import cross_fit
 from components.relevance.encoding import encode
 from components.relevance.judged import load_judged
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import load_experts
+from components.relevance.networks import build_routed, build_single
+from components.relevance.pseudo_labels import pseudo_labels
 from components.relevance.scoring import RelevanceScorer, score_pairs
 from components.relevance.training import mixture_spec, train
 from tests.relevance.relevance_world import MARKETS, Trained, judgments, tiny_config, write_judgments
 
 VARIANTS = {"mixture", "weighted_average", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
+EVERY_VARIANT = (
+    MIXTURE,
+    VariantConfig(name="mean", fusion="weighted_average"),
+    VariantConfig(name="gated", fusion="gated_sum"),
+    VariantConfig(name="logits", fusion="logit_average"),
+    VariantConfig(name="rule", router="rule"),
+    VariantConfig(name="pseudo", router="pseudo_label"),
+    VariantConfig(name="soft", router="soft"),
+    VariantConfig(name="one", top_k=1),
+    VariantConfig(name="all", top_k=3),
+)
+DENSE = ExpertConfig(name="dense", family="qwen3", source="tiny:qwen3", layer=1)
 
 
 def test_encodings_keep_their_contract(trained: Trained) -> None:
@@ -108,19 +126,106 @@ def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None
     data = load_judged(trained.log, trained.encodings, specs, config)
     spec = mixture_spec(data, specs, config)
     crossed = cross_fit(data, spec, config)
-    test = crossed.fold == 0
+    test = crossed.fold[0] == 0
     data.label[torch.from_numpy(test)] = 1 - data.label[torch.from_numpy(test)]
     turned = cross_fit(data, spec, config)
     for variant in VARIANTS:
-        np.testing.assert_allclose(crossed.logits[variant][test], turned.logits[variant][test], atol=1e-6)
-        assert not np.allclose(crossed.logits[variant][~test], turned.logits[variant][~test])
+        np.testing.assert_allclose(crossed.logits[variant][0, test], turned.logits[variant][0, test], atol=1e-6)
+        assert not np.allclose(crossed.logits[variant][0, ~test], turned.logits[variant][0, ~test])
 
 
 def test_networks_of_one_seed_are_equal(trained: Trained) -> None:
     spec = load_mixture(trained.model).spec
-    for variant in ("mixture", "weighted_average", "tiny-bert"):
-        first, second = (build(variant, spec, 5).state_dict() for _ in range(2))
+    for make in (partial(build_routed, EVERY_VARIANT[0], spec), partial(build_single, spec, 1)):
+        first, second = (make(seed=5).state_dict() for _ in range(2))
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def compared(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Every variant and a dense baseline, two seeds; the rule router is released."""
+    root = tmp_path_factory.mktemp("compared")
+    config = tiny_config(
+        variants=(MIXTURE.model_copy(update={"router": "rule"}), *EVERY_VARIANT[1:]), dense=DENSE, seeds=2, epochs=2
+    )
+    made = replace(trained, config=config, encodings=root / "encodings", experts=root / "experts", model=root / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHIPELAGO_CACHE", str(root / "cache"))
+        encode(made.log, config, made.encodings, made.experts)
+    train(made.log, made.encodings, made.experts, config, made.model)
+    return made
+
+
+def test_every_variant_has_figures_over_all_seeds(compared: Trained) -> None:
+    metrics = read_manifest(compared.model)["metrics"]
+    variants = {variant.name for variant in EVERY_VARIANT}
+    rows = variants | {"dense", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
+    assert set(metrics["relevance"]) == set(metrics["quality"]) == set(metrics["seeds"]) == rows
+    for name, seeds in metrics["seeds"].items():
+        assert len(seeds) == 2
+        assert metrics["relevance"][name]["pooled"] == pytest.approx(np.mean(seeds))
+    assert metrics["seeds"]["mixture"][0] != metrics["seeds"]["mixture"][1]
+    assert set(metrics["balance"]) == variants
+    assert {"tiny-gemma", "tiny-gemma (normed)", "mixture", "mean", "gated", "soft"} <= set(metrics["spaces"]["spaces"])
+    assert "logits" not in metrics["spaces"]["spaces"] and len(metrics["spaces"]["pairs"]) == 3
+    page = (compared.model / "reports" / "relevance.html").read_text()
+    assert "means over 2 seeds" in page and "Procrustes" in page
+
+
+def test_active_parameters_count_what_runs(compared: Trained) -> None:
+    counted = read_manifest(compared.model)["metrics"]["active_parameters"]
+    specs = load_experts(compared.experts)
+    for spec in specs:
+        trunk = AutoModel.from_pretrained(compared.experts / spec.name)
+        tables = sum(p.numel() for m in trunk.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters())
+        pooler = sum(p.numel() for name, p in trunk.named_parameters() if name.startswith("pooler."))
+        assert counted[spec.name] == spec.parameters
+        assert spec.parameters == sum(p.numel() for p in trunk.parameters()) - tables - pooler
+    assert counted["all"] == counted["soft"] == sum(spec.parameters for spec in specs)
+    assert min(spec.parameters for spec in specs) <= counted["one"] <= max(spec.parameters for spec in specs)
+    assert counted["dense"] > 0
+
+
+def test_a_dense_baseline_is_no_expert(compared: Trained) -> None:
+    assert not (compared.experts / "dense").exists()
+    assert load_mixture(compared.model).spec.experts == ("tiny-gemma", "tiny-bert", "tiny-qwen")
+    assert read_manifest(compared.encodings)["dense"]["layer"] == 1
+
+
+def test_the_released_router_is_the_first_variants(compared: Trained) -> None:
+    mixture = load_mixture(compared.model)
+    assert mixture.spec.router.kind == "rule"
+    assert mixture.router.preference.abs().sum() > 0
+
+
+def test_pseudo_labels_name_the_expert_that_judges_a_query_best(trained: Trained) -> None:
+    """An expert whose vector is the label itself must win every query."""
+    config = tiny_config(epochs=40, patience=40, learning_rate=0.01)
+    specs = load_experts(trained.experts)
+    data = load_judged(trained.log, trained.encodings, specs, config)
+    random = torch.Generator().manual_seed(0)
+    dim = data.vectors[1].shape[1]
+    sign = 1 - 2 * torch.randint(2, (dim,), generator=random)
+    telling = torch.randn(len(data), dim, generator=random) * 0.1 + sign * (data.label[:, None] - 0.5)
+    data = replace(data, vectors=(data.vectors[0] * 0, telling, data.vectors[2] * 0))
+    spec = mixture_spec(data, specs, config)
+    found = pseudo_labels(data, spec, np.arange(len(data)), config, seed=0)
+    assert (found == 1).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"variants": (EVERY_VARIANT[1],)}, "the first variant is the released one"),
+        ({"variants": (MIXTURE, MIXTURE)}, "share names: mixture"),
+        ({"variants": (MIXTURE, VariantConfig(name="tfidf"))}, "share names: tfidf"),
+        ({"variants": (MIXTURE, VariantConfig(name="wide", top_k=4))}, "top_k is 4, with 3 experts"),
+        ({"variants": (MIXTURE, {"name": "soft", "router": "soft", "fusion": "gated_sum"})}, "soft routing goes with"),
+    ],
+)
+def test_variants_that_make_no_sense_are_refused(changes: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        tiny_config(**changes)
 
 
 def with_judgments(trained: Trained, frame: pd.DataFrame, root: Path) -> Path:

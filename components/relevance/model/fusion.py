@@ -1,10 +1,13 @@
 """Fusion heads: from the experts' vectors and the router's mask to a relevance.
 
 `ConcatFusion` is paper 1's Information-Preserving Concatenation Fusion: every expert keeps its own slot, so that spaces
-which are not aligned are never added. `WeightedAverage` and `SingleExpert` are its comparators.
+which are not aligned are never added. The others are its comparators, each with as many parameters as the
+concatenation's head has, so that only the way of fusing differs.
 
 Shapes: B pairs, N experts, D_i width of expert i, P width of the common projected space, Z width of the head's input.
 """
+
+from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +49,9 @@ class Head(nn.Module):
     it a small set of judgments is overfitted before it is found.
     """
 
-    def __init__(self, inputs: int, spec: FusionSpec) -> None:
+    def __init__(self, inputs: int, spec: FusionSpec, first: int | None = None) -> None:
         super().__init__()
-        first, second = spec.hidden
+        first, second = first or spec.hidden[0], spec.hidden[1]
         self.input_dropout = nn.Dropout(spec.input_dropout)
         self.linear = nn.Linear(inputs, 1)
         nn.init.zeros_(self.linear.weight)
@@ -61,6 +64,13 @@ class Head(nn.Module):
             nn.Linear(second, 1),
         )
 
+    @classmethod
+    def sized(cls, inputs: int, spec: FusionSpec, parameters: float) -> Head:
+        """A head of about that many parameters, by the width of its first hidden layer."""
+        second = spec.hidden[1]
+        fixed = inputs + 1 + 2 * second + 1
+        return cls(inputs, spec, max(1, round((parameters - fixed) / (inputs + 1 + second))))
+
     def forward(self, z_BZ: Tensor) -> Tensor:
         """Logits (B,)."""
         z_BZ = self.input_dropout(z_BZ)
@@ -68,18 +78,34 @@ class Head(nn.Module):
         return logits_B1.squeeze(-1)
 
 
+def head_parameters(inputs: int, spec: FusionSpec) -> int:
+    """Parameters of a `Head` on that many inputs."""
+    first, second = spec.hidden
+    return inputs + 1 + (inputs + 1) * first + (first + 1) * second + second + 1
+
+
+def fused_parameters(combiner: Combiner) -> int:
+    """Parameters that read the experts' normed vectors: what comparators have in equal number."""
+    left_out = ("norms.", "nulls.")
+    return sum(p.numel() for name, p in combiner.named_parameters() if not name.startswith(left_out))
+
+
 class Combiner(nn.Module):
     """Base of the fusion heads: slot norms, a head, and Platt's calibration of its logit.
 
     A subclass says what the head reads (`combine`).
+
+    Attributes:
+        averages: whether it weighs the chosen experts by the router's softmax instead of reading a 0/1 mask.
     """
 
+    averages = False
     calibration: Tensor
 
-    def __init__(self, dims: tuple[int, ...], inputs: int, spec: MixtureSpec) -> None:
+    def __init__(self, dims: tuple[int, ...], head: nn.Module) -> None:
         super().__init__()
         self.norms = nn.ModuleList(SlotNorm(dim) for dim in dims)
-        self.head = Head(inputs, spec.fusion)
+        self.head = head
         # Slope and intercept, fitted on out-of-fold logits after training.
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
@@ -107,53 +133,104 @@ class Combiner(nn.Module):
         logits_B = self.logits(tuple(vectors), mask_BN)
         return torch.sigmoid(self.calibration[0] * logits_B + self.calibration[1])
 
+    def _normed(self, vectors: tuple[Tensor, ...]) -> list[Tensor]:
+        return [norm(vectors_BD) for norm, vectors_BD in zip(self.norms, vectors, strict=True)]
+
+
+def _concat_width(spec: MixtureSpec) -> int:
+    return sum(spec.dims) + len(spec.dims)
+
+
+def _budget(spec: MixtureSpec) -> int:
+    """Parameters of the concatenation's head."""
+    return head_parameters(_concat_width(spec), spec.fusion)
+
 
 class ConcatFusion(Combiner):
     """z = [s_1; ...; s_N; mask], s_i = m_i norm(h_i) + (1 - m_i) null_i, with a learned null vector a slot."""
 
     def __init__(self, spec: MixtureSpec) -> None:
-        super().__init__(spec.dims, sum(spec.dims) + len(spec.dims), spec)
+        super().__init__(spec.dims, Head(_concat_width(spec), spec.fusion))
         self.nulls = nn.ParameterList(nn.Parameter(torch.zeros(dim)) for dim in spec.dims)
 
     def combine(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
         """(B, sum D_i + N)."""
         slots = []
-        for place, (norm, null_D, vectors_BD) in enumerate(zip(self.norms, self.nulls, vectors, strict=True)):
+        for place, (null_D, normed_BD) in enumerate(zip(self.nulls, self._normed(vectors), strict=True)):
             m_B1 = mask_BN[:, place : place + 1]
-            slots.append(m_B1 * norm(vectors_BD) + (1.0 - m_B1) * null_D)
+            slots.append(m_B1 * normed_BD + (1.0 - m_B1) * null_D)
         return torch.cat([*slots, mask_BN], dim=1)
 
 
-class WeightedAverage(Combiner):
-    """z = sum_i pi_i P_i norm(h_i): a learned projection an expert, then the average over the chosen experts.
+def _weights(mask_BN: Tensor) -> Tensor:
+    """Shares of the chosen experts (B, N): the mask's entries divided by their sum."""
+    return mask_BN / mask_BN.sum(dim=1, keepdim=True)
 
-    The weights pi are the mask's entries, divided by their sum. The common width P makes the projections and the head
-    together as large as the concatenation's head, so that only the way of fusing differs.
-    """
+
+class WeightedAverage(Combiner):
+    """z = sum_i pi_i P_i norm(h_i): a learned projection an expert, then the average over the chosen experts."""
+
+    averages = True
 
     def __init__(self, spec: MixtureSpec) -> None:
-        first = spec.fusion.hidden[0] + 1  # outputs that read the head's input: the hidden layer and the linear part
-        width = max(1, round(sum(spec.dims) * first / (sum(spec.dims) + first)))
-        super().__init__(spec.dims, width, spec)
+        reads = spec.fusion.hidden[0] + 1  # outputs that read z: the hidden layer and the linear part
+        width = _common_width(sum(spec.dims), reads, spec)
+        super().__init__(spec.dims, Head(width, spec.fusion))
         self.projections = nn.ModuleList(nn.Linear(dim, width, bias=False) for dim in spec.dims)
 
     def combine(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
         """(B, P)."""
-        weight_BN = mask_BN / mask_BN.sum(dim=1, keepdim=True)
-        projected = [
-            weight_BN[:, place : place + 1] * projection(norm(vectors_BD))
-            for place, (norm, projection, vectors_BD) in enumerate(
-                zip(self.norms, self.projections, vectors, strict=True)
-            )
+        projected = [projection(h_BD) for projection, h_BD in zip(self.projections, self._normed(vectors), strict=True)]
+        return (_weights(mask_BN).unsqueeze(-1) * torch.stack(projected, dim=1)).sum(dim=1)
+
+
+class GatedSum(Combiner):
+    """z = sum_i m_i sigmoid(G_i norm(h_i)) * P_i norm(h_i): each expert gates its own projection, dimension-wise."""
+
+    def __init__(self, spec: MixtureSpec) -> None:
+        reads = spec.fusion.hidden[0] + 1
+        width = _common_width(2 * sum(spec.dims), reads, spec)
+        super().__init__(spec.dims, Head(width, spec.fusion))
+        self.projections = nn.ModuleList(nn.Linear(dim, width, bias=False) for dim in spec.dims)
+        self.gates = nn.ModuleList(nn.Linear(dim, width, bias=False) for dim in spec.dims)
+
+    def combine(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
+        """(B, P)."""
+        gated = [
+            torch.sigmoid(gate(h_BD)) * projection(h_BD)
+            for gate, projection, h_BD in zip(self.gates, self.projections, self._normed(vectors), strict=True)
         ]
-        return torch.stack(projected).sum(dim=0)
+        return (mask_BN.unsqueeze(-1) * torch.stack(gated, dim=1)).sum(dim=1)
+
+
+class LogitAverage(Combiner):
+    """sum_i pi_i head_i(norm(h_i)): a head an expert, their logits averaged over the chosen experts."""
+
+    averages = True
+
+    def __init__(self, spec: MixtureSpec) -> None:
+        share = _budget(spec) / sum(spec.dims)
+        super().__init__(spec.dims, nn.ModuleList(Head.sized(dim, spec.fusion, share * dim) for dim in spec.dims))
+
+    def logits(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
+        """Uncalibrated logits (B,)."""
+        assert isinstance(self.head, nn.ModuleList)
+        each = [head(h_BD) for head, h_BD in zip(self.head, self._normed(vectors), strict=True)]
+        return (_weights(mask_BN) * torch.stack(each, dim=1)).sum(dim=1)
 
 
 class SingleExpert(Combiner):
-    """The head on one expert's vector; the mask is ignored."""
+    """The head on one expert's vector; the mask is ignored.
 
-    def __init__(self, spec: MixtureSpec, slot: int) -> None:
-        super().__init__((spec.dims[slot],), spec.dims[slot], spec)
+    Args:
+        spec: the mixture whose head's size it matches.
+        slot: the expert's place among the vectors it is given.
+        dim: the expert's width, where it is none of the mixture's (a dense baseline).
+    """
+
+    def __init__(self, spec: MixtureSpec, slot: int, dim: int | None = None) -> None:
+        dim = dim or spec.dims[slot]
+        super().__init__((dim,), Head.sized(dim, spec.fusion, _budget(spec)))
         self.slot = slot
 
     def fit_norms(self, vectors: tuple[Tensor, ...]) -> None:
@@ -164,3 +241,21 @@ class SingleExpert(Combiner):
         """(B, D_slot)."""
         normed_BD: Tensor = self.norms[0](vectors[self.slot])
         return normed_BD
+
+
+def _common_width(maps: int, reads: int, spec: MixtureSpec) -> int:
+    """Width P at which `maps` rows of projections and a head on P inputs match the concatenation's head."""
+    return max(1, round(_concat_width(spec) * reads / (maps + reads)))
+
+
+_KINDS: dict[str, type[ConcatFusion] | type[WeightedAverage] | type[GatedSum] | type[LogitAverage]] = {
+    "concat": ConcatFusion,
+    "weighted_average": WeightedAverage,
+    "gated_sum": GatedSum,
+    "logit_average": LogitAverage,
+}
+
+
+def new_fusion(kind: str, spec: MixtureSpec) -> Combiner:
+    """A fresh fusion head of that kind."""
+    return _KINDS[kind](spec)

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from components.relevance.model.fusion import ConcatFusion
-from components.relevance.model.router import Router
+from components.relevance.model.router import Router, new_router
 from components.relevance.model.spec import MODEL_FILE, MixtureSpec
 
 ROUTER_FILE = "router.safetensors"
@@ -38,7 +38,7 @@ class Mixture:
 
 def new_mixture(spec: MixtureSpec) -> Mixture:
     """A mixture with fresh weights."""
-    return Mixture(Router(spec), ConcatFusion(spec), spec)
+    return Mixture(new_router(spec), ConcatFusion(spec), spec)
 
 
 def load_mixture(directory: Path) -> Mixture:

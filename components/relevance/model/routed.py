@@ -1,24 +1,23 @@
-"""A router and a fusion head trained together: hard routing while training is random, in evaluation it is not."""
+"""A router and a fusion head trained together, and a head alone behind the same signature."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.relevance.model.fusion import Combiner, WeightedAverage
+from components.relevance.model.fusion import Combiner
 from components.relevance.model.router import Router, load_balance_loss
 
 
 class Routed(nn.Module):
-    """Router and head as one trainable module.
+    """Router and head as one trainable module: in training as the router's kind wants it, in evaluation as served.
 
-    A `WeightedAverage` head weighs the chosen experts by the router's softmax; a concatenation reads the mask.
+    A head that averages weighs the chosen experts by the router's softmax; a concatenation reads the mask.
     """
 
     def __init__(self, router: Router, fusion: Combiner) -> None:
         super().__init__()
-        self.router = router
+        self.router = router.requires_grad_(router.learns)
         self.fusion = fusion
-        self.weighs = isinstance(fusion, WeightedAverage)
 
     def forward(
         self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...], temperature: float
@@ -26,12 +25,20 @@ class Routed(nn.Module):
         """Uncalibrated logits (B,) and the load-balance loss, a scalar (1 where experts share the load evenly)."""
         choice_BN = self.router.logits(ngrams_BG, market_B)
         if self.training:
-            mask_BN = self.router.sample(choice_BN, temperature)
+            mask_BN = self.router.train_mask(choice_BN, temperature)
         else:
             _, mask_BN = self.router(ngrams_BG, market_B)
-        balance = load_balance_loss(choice_BN, mask_BN)
-        weights_BN = mask_BN * functional.softmax(choice_BN, dim=1) if self.weighs else mask_BN
-        return self.fusion.logits(vectors, weights_BN), balance
+        balance = load_balance_loss(choice_BN, mask_BN) if self.router.learns else torch.zeros(())
+        return self.fusion.logits(vectors, self._weights(choice_BN, mask_BN)), balance
+
+    def read(self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...]) -> Tensor:
+        """What the head reads of rows routed as served (B, Z)."""
+        choice_BN = self.router.logits(ngrams_BG, market_B)
+        _, mask_BN = self.router(ngrams_BG, market_B)
+        return self.fusion.combine(vectors, self._weights(choice_BN, mask_BN))
+
+    def _weights(self, choice_BN: Tensor, mask_BN: Tensor) -> Tensor:
+        return mask_BN * functional.softmax(choice_BN, dim=1) if self.fusion.averages else mask_BN
 
 
 class Alone(nn.Module):

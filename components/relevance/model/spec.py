@@ -21,6 +21,7 @@ class ExpertSpec:
         dim: width of its pooled vector.
         width: width of its trunk.
         layer: transformer blocks kept.
+        parameters: of its trunk, embedding tables left out: what is active for every token.
         pooling: "mean" over the tokens, "last" token, or "segments" (expert.SegmentPooling).
         separator_id: token that begins the item's part of an input; None where pooling does not ask.
         template: input text of a pair.
@@ -36,6 +37,7 @@ class ExpertSpec:
     dim: int
     width: int
     layer: int
+    parameters: int
     pooling: str
     separator_id: int | None
     template: str
@@ -47,11 +49,12 @@ class ExpertSpec:
 
 @dataclass(frozen=True)
 class RouterSpec:
-    """The router's sizes: trigram hash buckets, trigrams read, embedding width."""
+    """The router's sizes (trigram hash buckets, trigrams read, embedding width) and its kind (router.py names them)."""
 
     ngram_buckets: int
     max_ngrams: int
     width: int
+    kind: str = "end_to_end"
 
 
 @dataclass(frozen=True)
