@@ -5,10 +5,12 @@ A message names the file, the column, and how many of how many rows are at fault
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,6 +48,21 @@ def read_table(path: Path, schema: TableSchema, limits: Limits | None = None) ->
         BadInput: the file is unreadable, empty, lacks a column or breaks a rule of the schema.
     """
     return validate(_read(path, schema), schema, str(path), limits)
+
+
+def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> Iterator[pa.Table]:
+    """The same file, `rows` rows at a time and never whole in memory; keys are checked within a shard only.
+
+    Raises:
+        BadInput: as `read_table`; the message names the shard's first row where a rule is broken.
+    """
+    start = 0
+    for batch in _sized(_read_batches(path, schema), rows):
+        where = str(path) if start == 0 else f"{path} (from row {start})"
+        yield validate(batch, schema, where, limits)
+        start += batch.num_rows
+    if start == 0:
+        raise BadInput(f"{path}: empty, 0 rows")
 
 
 def read_log(directory: Path, limits: Limits | None = None, judgments: Path | None = None) -> dict[str, pa.Table]:
@@ -104,27 +121,68 @@ def validate(table: pa.Table, schema: TableSchema, where: str, limits: Limits | 
 
 
 def _read(path: Path, schema: TableSchema) -> pa.Table:
-    try:
+    with _readable(path):
         if path.suffix == ".parquet":
             # A folder called `market=ID` is just a folder: no columns from paths.
             table = pq.read_table(path, partitioning=None)
             table.validate(full=True)
         else:
-            # Declared columns are read as text and cast later: an id "00123" and a query "nan" stay what they are.
-            options = pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(schema.columns, pa.string()), strings_can_be_null=True, null_values=[""]
-            )
-            parse = pa_csv.ParseOptions(newlines_in_values=True)
-            table = pa_csv.read_csv(path, convert_options=options, parse_options=parse)
+            table = pa_csv.read_csv(path, **_csv_options(schema))
+    _refuse_repeated(table, path)
+    return table
+
+
+def _read_batches(path: Path, schema: TableSchema) -> Iterator[pa.Table]:
+    """The file as tables of whatever size it is stored in."""
+    with _readable(path):
+        if path.suffix == ".parquet":
+            batches: Iterable[pa.RecordBatch] = pq.ParquetFile(path).iter_batches()
+        else:
+            batches = pa_csv.open_csv(path, **_csv_options(schema))
+        for batch in batches:
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            _refuse_repeated(table, path)
+            yield table
+
+
+def _sized(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows; the last may be shorter."""
+    held: pa.Table | None = None
+    for table in tables:
+        held = table if held is None else pa.concat_tables([held, table])
+        while held.num_rows >= rows:
+            yield held.slice(0, rows)
+            held = held.slice(rows)
+    if held is not None and held.num_rows:
+        yield held
+
+
+def _csv_options(schema: TableSchema) -> dict[str, Any]:
+    """Declared columns are read as text and cast later: an id "00123" and a query "nan" stay what they are."""
+    text = dict.fromkeys(schema.columns, pa.string())
+    return {
+        "convert_options": pa_csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""]),
+        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
+    }
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn a reader's errors into BadInput."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
         kind = "Parquet" if path.suffix == ".parquet" else "CSV"
         raise BadInput(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from error
+
+
+def _refuse_repeated(table: pa.Table, path: Path) -> None:
     repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
     if repeated:
         raise BadInput(f"{path}: column {', '.join(repeated)} is there more than once in {table.num_rows} rows")
-    return table
 
 
 def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) -> pa.ChunkedArray:

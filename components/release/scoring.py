@@ -1,26 +1,39 @@
-"""Offline batch scoring of pairs with a release's own experts, through ONNX Runtime and without a server."""
+"""Offline batch scoring of a file of pairs with a release's own experts, through ONNX Runtime and without a server.
 
+The file is read, scored and written a shard at a time: memory does not grow with it. Finished shards are kept beside
+the target until all are there, so that a run that was interrupted goes on where it stopped.
+"""
+
+import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+from collections.abc import Sequence
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from components.contracts.log import get_logger, track
-from components.contracts.manifest import read_manifest
+from components.contracts.manifest import file_digest, input_digest, read_manifest
 from components.contracts.schemas import Column, TableSchema
-from components.contracts.tables import Limits, read_table, write_table
+from components.contracts.tables import Limits, read_shards, write_table
 from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
+from components.relevance.batch import BatchScorer
 
 logger = get_logger(__name__)
 
-_SLICE = 1000
+SHARD_ROWS = 16_384
+_BATCH_TOKENS = 1024
 PAIRS = TableSchema(
     "pairs",
     {
@@ -36,48 +49,122 @@ class ReleaseScorer:
 
     def __init__(self, release: Path) -> None:
         self._repository = release / "triton"
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         folder = self._repository / "relevance" / VERSION
-        mixture, text = _load(folder / "mixture.py"), _load(folder / "text.py")
-        self._mixture = mixture.ServedMixture(folder, self._run, text)
+        mixture, self._text = _load(folder / "mixture.py"), _load(folder / "text.py")
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        served = mixture.ServedMixture(folder, self._run, self._text)
+        self._batch = BatchScorer(
+            route=served.route,
+            experts=[
+                _OnnxExpert(expert, self._text, partial(self._session, expert.model)) for expert in served.experts
+            ],
+            fuse=self._fuse,
+            batch_tokens=_BATCH_TOKENS,
+            workers=len(os.sched_getaffinity(0)),
+        )
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n pairs."""
-        relevance, experts = self._mixture.score(list(markets), list(queries), list(titles))
-        return relevance, experts
+        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 pairs."""
+        normal = {
+            "market": list(markets),
+            "query": [self._text.normalise_query(query) for query in queries],
+            "title": [self._text.normalise_title(title) for title in titles],
+        }
+        return self._batch.score(pd.DataFrame(normal))
 
-    def _run(self, model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    def _session(self, model: str) -> onnxruntime.InferenceSession:
+        # One core a call: batches run side by side, and none waits for another core inside an operator.
         if model not in self._sessions:
-            self._sessions[model] = open_session(onnx_path(self._repository, model))
-        return list(self._sessions[model].run(outputs, dict(feeds)))
+            self._sessions[model] = open_session(onnx_path(self._repository, model), threads=1)
+        return self._sessions[model]
+
+    def _run(self, model: str, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        return list(self._session(model).run(outputs, feeds))
+
+    def _fuse(self, vectors: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
+        slots = {f"pooled_{place}": vectors_nD for place, vectors_nD in enumerate(vectors)}
+        return self._run("fusion", {**slots, "mask": mask_nN}, ["relevance"])[0]
 
 
-def score_file(release: Path, source: Path, out: Path) -> int:
+class _OnnxExpert:
+    """An expert of the release behind the interface of batch scoring."""
+
+    def __init__(self, expert: Any, text: ModuleType, session: partial[onnxruntime.InferenceSession]) -> None:
+        self._expert = expert
+        self._text = text
+        self._session = session
+        self.dim: int = expert.dim
+        self.pad_id: int = expert.pad_id
+
+    def open(self) -> None:
+        self._session()
+
+    def tokenise(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[list[int]]:
+        template = self._expert.template
+        texts = [self._text.format_pair(template, *pair) for pair in zip(markets, queries, titles, strict=True)]
+        return [encoding.ids for encoding in self._expert.tokenizer.encode_batch_fast(texts)]
+
+    def run(self, ids_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
+        feeds = {"input_ids": ids_BT, "attention_mask": mask_BT}
+        return np.asarray(self._session().run(["pooled"], feeds)[0])
+
+
+def score_file(release: Path, source: Path, out: Path, shard_rows: int = SHARD_ROWS) -> int:
     """Score the pairs of a file and write its columns with `relevance` and `experts` appended; the number of rows.
 
     Args:
         release: a release folder.
-        source: market, query, title (.parquet, .csv, .csv.gz); further columns are kept.
-        out: target Parquet file.
+        source: market, query, title (.parquet, .csv, .csv.gz); further columns are kept. Checked whole before anything
+            is scored.
+        out: target Parquet file; finished shards wait in a folder beside it, which a later call for the same release
+            and file takes up again, and which is gone in the end.
+        shard_rows: rows that are read, scored and written at a time.
 
     Raises:
         BadInput: not a release, or the file breaks the schema.
     """
-    markets = read_manifest(release)["markets"]
-    table = read_table(source, PAIRS, Limits(markets))
+    limits = Limits(read_manifest(release)["markets"])
+    sizes = [shard.num_rows for shard in read_shards(source, PAIRS, limits, shard_rows)]
+    parts = out.parent / f".{out.name}.{_work_key(release, source, shard_rows)}"
+    parts.mkdir(parents=True, exist_ok=True)
+    left = [number for number in range(len(sizes)) if not _part(parts, number).is_file()]
+    if len(left) < len(sizes):
+        logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
     scorer = ReleaseScorer(release)
-    starts = range(0, table.num_rows, _SLICE)
-    parts = []
-    for start in track(starts, "score pairs", len(starts)):
-        part = table.slice(start, _SLICE)
-        parts.append(scorer.score(*(part[name].to_pylist() for name in PAIRS.columns)))
-    relevance, experts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    kept = [name for name in table.column_names if name not in ("relevance", "experts")]
-    scored = table.select(kept).append_column("relevance", pa.array(relevance))
-    write_table(scored.append_column("experts", pa.array(experts.tolist(), pa.list_(pa.int64()))), out)
-    return int(table.num_rows)
+    shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in set(left))
+    for number, shard in track(shards, "score pairs", len(left)):
+        write_table(_scored(scorer, shard), _part(parts, number))
+    _join([_part(parts, number) for number in range(len(sizes))], out)
+    shutil.rmtree(parts)
+    return sum(sizes)
+
+
+def _scored(scorer: ReleaseScorer, shard: pa.Table) -> pa.Table:
+    relevance, experts = scorer.score(*(shard[name].to_pylist() for name in PAIRS.columns))
+    kept = shard.select([name for name in shard.column_names if name not in ("relevance", "experts")])
+    lists = pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64()))
+    return kept.append_column("relevance", pa.array(relevance)).append_column("experts", lists)
+
+
+def _work_key(release: Path, source: Path, shard_rows: int) -> str:
+    """Names the unfinished work: shards of another release, file or size are not its own."""
+    parts = (input_digest(release), file_digest(source), str(shard_rows))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"shard-{number:06d}.parquet"
+
+
+def _join(parts: Sequence[Path], out: Path) -> None:
+    """One Parquet file of all shards, under a temporary name until it is whole."""
+    staging = out.with_name(f".{out.name}.tmp")
+    with pq.ParquetWriter(staging, pq.read_schema(parts[0]), compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
+    staging.rename(out)
 
 
 class _NoBytecode(SourceFileLoader):

@@ -20,7 +20,6 @@ from components.contracts.text import normalise_query
 from components.release.build import build_release, release_digest
 from components.release.export import ParityError, Signature, check_parity, export_onnx
 from components.release.golden import UNKNOWN_USER
-from components.release.scoring import score_file
 from tests.release.tiny_release import AS_OF, CONFIG, MARKETS, PRIOR, Tiny, write_verdict
 
 pytestmark = pytest.mark.slow
@@ -114,22 +113,6 @@ def test_golden_requests_walk_every_path(tiny: Tiny) -> None:
     computed = golden[golden["relevance_source"] == "computed"].groupby("request").size()
     assert computed.max() <= CONFIG.max_computed
     assert blend.relevance_prior == PRIOR
-
-
-def test_offline_scoring_equals_the_golden_relevance(tiny: Tiny, tmp_path: Path) -> None:
-    golden = tiny.search / "golden" / "relevance.parquet"
-    assert score_file(tiny.search, golden, tmp_path / "scores.parquet") == pq.read_metadata(golden).num_rows
-    expected, found = pq.read_table(golden).to_pandas(), pq.read_table(tmp_path / "scores.parquet").to_pandas()
-    np.testing.assert_allclose(found["relevance"], expected["relevance"], atol=1e-5)
-    assert [list(x) for x in found["experts"]] == [list(x) for x in expected["experts"]]
-    assert release_digest(tiny.search)[:12] == tiny.search.name  # reading a release adds nothing to it
-
-
-def test_offline_scoring_refuses_unknown_markets(tiny: Tiny, tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("market,query,title\nXX,a,b\n")
-    with pytest.raises(BadInput, match=r"pairs\.csv: column market: not one of ID, TH in 1 of 1 rows"):
-        score_file(tiny.search, tmp_path / "pairs.csv", tmp_path / "out.parquet")
-    assert not (tmp_path / "out.parquet").exists()
 
 
 def test_a_refused_verdict_builds_nothing(tiny: Tiny, tmp_path: Path) -> None:

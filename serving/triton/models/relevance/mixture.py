@@ -70,7 +70,7 @@ class ServedMixture:
         unknown = sorted(set(markets) - set(self.markets))
         if unknown:
             raise ValueError(f"unknown market {unknown[0]!r} (served: {', '.join(self.markets)})")
-        experts_nk, mask_nN = self._route(markets, queries)
+        experts_nk, mask_nN = self.route(markets, queries)
         vectors = []
         for place, expert in enumerate(self.experts):
             vectors_nD = np.zeros((len(queries), expert.dim), dtype=np.float32)
@@ -85,7 +85,8 @@ class ServedMixture:
         (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN}, ["relevance"])
         return relevance_n, experts_nk
 
-    def _route(self, markets, queries):
+    def route(self, markets, queries):
+        """Experts int64 (n, k), best first, and mask float32 (n, N) of n queries."""
         ngrams_nG = self.text.query_ngrams(queries, self.router["ngram_buckets"], self.router["max_ngrams"])
         market_n = np.array([self.markets[market] for market in markets], dtype=np.int64)
         return self.run("router", {"ngrams": ngrams_nG, "market": market_n}, ["experts", "mask"])

@@ -1,0 +1,133 @@
+"""Offline scoring of files: the same scores in any order, shard and format; refusals; going on after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from components.contracts.errors import BadInput
+from components.release import scoring
+from components.release.build import release_digest
+from components.release.scoring import score_file
+from tests.release.tiny_release import Tiny
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden pairs of a release several times over, shuffled, some of them written otherwise."""
+    golden = pq.read_table(tiny.search / "golden" / "relevance.parquet").to_pandas()
+    many = pd.concat([golden] * 4, ignore_index=True).sample(frac=1, random_state=0, ignore_index=True)
+    many.loc[::3, "query"] = "  " + many.loc[::3, "query"].str.upper() + " "
+    path = tmp_path_factory.mktemp("pairs") / "pairs.parquet"
+    many.rename(columns={"relevance": "expected", "experts": "expected_experts"}).to_parquet(path, row_group_size=7)
+    return path
+
+
+def check(scores: Path, rows: int) -> None:
+    found = pq.read_table(scores).to_pandas()
+    assert len(found) == rows
+    np.testing.assert_allclose(found["relevance"], found["expected"], atol=1e-5)
+    assert [list(x) for x in found["experts"]] == [list(x) for x in found["expected_experts"]]
+
+
+@pytest.mark.parametrize("shard_rows", [5, 16_384])
+def test_scores_equal_the_golden_ones_in_any_shard(tiny: Tiny, pairs: Path, tmp_path: Path, shard_rows: int) -> None:
+    rows = pq.read_metadata(pairs).num_rows
+    assert score_file(tiny.search, pairs, tmp_path / "scores.parquet", shard_rows) == rows
+    check(tmp_path / "scores.parquet", rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+    assert release_digest(tiny.search)[:12] == tiny.search.name  # reading a release adds nothing to it
+
+
+def test_a_csv_file_has_the_same_scores(tiny: Tiny, pairs: Path, tmp_path: Path) -> None:
+    plain = pq.read_table(pairs, columns=["market", "query", "title"])
+    with pa.CompressedOutputStream(tmp_path / "pairs.csv.gz", "gzip") as file:
+        pa_csv.write_csv(plain, file)
+    score_file(tiny.search, tmp_path / "pairs.csv.gz", tmp_path / "scores.parquet", 9)
+    expected = pq.read_table(pairs)["expected"].to_numpy()
+    np.testing.assert_allclose(pq.read_table(tmp_path / "scores.parquet")["relevance"], expected, atol=1e-5)
+
+
+def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run = scoring._OnnxExpert.run
+
+    def counted(self, ids_BT, mask_BT):
+        ran.append(len(ids_BT))
+        return run(self, ids_BT, mask_BT)
+
+    monkeypatch.setattr(scoring._OnnxExpert, "run", counted)
+    score_file(tiny.search, pairs, tmp_path / "scores.parquet")
+    golden = pq.read_metadata(tiny.search / "golden" / "relevance.parquet").num_rows
+    assert sum(ran) == 2 * golden, "two experts a pair, each distinct pair once"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("market,query,title\nXX,a,b\n", r"pairs\.csv: column market: not one of ID, TH in 1 of 1 rows"),
+        ("market,query\nID,a\n", r"pairs\.csv: missing column title in 1 rows"),
+        ("market,query,title\n", r"pairs\.csv: empty, 0 rows"),
+        ("market,query,title\nID,a,b\nID,c,d\nID, ,f\n", r"pairs\.csv \(from row 2\): column query: blank"),
+        ("market,query,title\n" + f"ID,{'x' * 10_000},b\n", "longer than 512 characters"),
+    ],
+)
+def test_bad_pairs_are_refused_and_nothing_is_left(tiny: Tiny, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(BadInput, match=says):
+        score_file(tiny.search, tmp_path / "pairs.csv", tmp_path / "out" / "scores.parquet", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+
+
+def test_a_truncated_file_is_refused(tiny: Tiny, pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.parquet").write_bytes(pairs.read_bytes()[:-200])
+    with pytest.raises(BadInput, match=r"cut\.parquet: not a readable Parquet file"):
+        score_file(tiny.search, tmp_path / "cut.parquet", tmp_path / "scores.parquet")
+
+
+SLOW_SCORING = """
+import sys, time
+from pathlib import Path
+from components.release import scoring
+scored = scoring._scored
+def slowly(*arguments):
+    time.sleep(0.3)
+    return scored(*arguments)
+scoring._scored = slowly
+scoring.score_file(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), 5)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    tiny: Tiny, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores.parquet"
+    child = subprocess.Popen([sys.executable, "-c", SLOW_SCORING, tiny.search, pairs, out])
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".scores.parquet.*/shard-000001.parquet")):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not out.exists()
+    kept = len(list(tmp_path.glob(".scores.parquet.*/shard-*.parquet")))
+
+    rows = pq.read_metadata(pairs).num_rows
+    shards = -(-rows // 5)
+    assert 2 <= kept < shards
+    calls: list[int] = []
+    scored = scoring._scored
+    monkeypatch.setattr(scoring, "_scored", lambda *a: (calls.append(1), scored(*a))[1])
+    assert score_file(tiny.search, pairs, out, 5) == rows
+    assert len(calls) == shards - kept
+    check(out, rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
