@@ -66,6 +66,40 @@ def run_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _source(result)])
 
 
+def study_table(result: dict[str, Any]) -> str:
+    """A row a variant: pooled AUC, what the mixture gains over it, and what runs for a pair."""
+    seeds = len(next(iter(result["seeds"].values())))
+    columns = ["variant", "active parameters (M)", "pooled AUC", "mixture gains (points)", "95 % interval", "PR-AUC"]
+    lines = [_row(columns), _row(["---"] + ["---:"] * (len(columns) - 1))]
+    best_first = sorted(result["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
+    for variant, aucs in best_first:
+        active, delta = result["active_parameters"].get(variant), result["deltas"].get(variant)
+        gain, low, high = (
+            (f"{100 * value:+.2f}" for value in (delta["pooled"]["mixture_minus"], *delta["pooled"]["interval"]))
+            if delta
+            else ("", "", "")
+        )
+        cells = [
+            f"{active / 1e6:.0f}" if active else "",
+            f"{aucs['pooled']:.4f}",
+            gain,
+            f"{low} .. {high}" if low else "",
+        ]
+        lines.append(_row([variant, *cells, f"{result['quality'][variant]['pr_auc']:.4f}"]))
+    note = f"{result['judged']['pairs']:,} pairs, {result['judged']['queries']:,} queries, out of fold, {seeds} seeds."
+    return "\n".join([*lines, "", f"{note} {_source(result)}"])
+
+
+def spaces_table(result: dict[str, Any]) -> str:
+    """Anisotropy of the experts' spaces and of what each fusion head reads."""
+    columns = ["width", "mean_cosine", "top_share", "effective_rank", "isoscore"]
+    lines = [_row(["space", *(name.replace("_", " ") for name in columns)]), _row(["---"] + ["---:"] * len(columns))]
+    for name, figures in result["spaces"]["spaces"].items():
+        cells = (f"{figures[c]:.3f}" if c not in ("width", "effective_rank") else f"{figures[c]:.0f}" for c in columns)
+        lines.append(_row([name, *cells]))
+    return "\n".join([*lines, "", _source(result)])
+
+
 def bench_table(results: dict[str, dict[str, Any]]) -> str:
     """A row a measurement of `make bench`: its figures, and the ratio to its baseline."""
     lines = [
@@ -105,7 +139,10 @@ def measured_tables() -> dict[str, str]:
             tables[f"ranking-{name}"] = ranking_table(result)
         if result["serving"]:
             tables[f"run-{name}"] = run_table(result)
-    benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith("run-")]
+    for path in sorted(RESULTS.glob("study-*.json")):
+        result, name = read_json(path), path.stem.removeprefix("study-")
+        tables |= {f"study-{name}": study_table(result), f"spaces-{name}": spaces_table(result)}
+    benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith(("run-", "study-"))]
     tables["bench"] = bench_table({path.stem: read_json(path) for path in benches})
     return tables
 

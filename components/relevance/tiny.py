@@ -8,11 +8,12 @@ from typing import Any
 
 from components.contracts.errors import BadInput
 
-FAMILIES = ("bert", "gemma3", "qwen3")
+FAMILIES = ("bert", "gemma3", "qwen2", "qwen3", "xlm-roberta")
 _VOCABULARY = 400
 _LAYERS = 2
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
-_WIDTH = {"bert": 32, "gemma3": 40, "qwen3": 48}
+_WIDTH = {"bert": 32, "gemma3": 40, "qwen2": 48, "qwen3": 48, "xlm-roberta": 32}
+_BIDIRECTIONAL = ("bert", "xlm-roberta")
 # A few words of each market's languages: enough for some merges beyond the 256 bytes, which cover every script.
 _SEED_TEXT = (
     "market: query: passage: item: phone case wireless charger running shoes women dress",
@@ -36,7 +37,7 @@ def write_tiny_expert(family: str, folder: Path, layers: int | None = None, seed
     import torch
     from transformers import AutoModel
 
-    tokenizer = _tokenizer(ends=family == "bert")
+    tokenizer = _tokenizer(ends=family in _BIDIRECTIONAL)
     config = _config(family, tokenizer.get_vocab_size(), min(layers or _LAYERS, _LAYERS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -46,23 +47,18 @@ def write_tiny_expert(family: str, folder: Path, layers: int | None = None, seed
 
 
 def _config(family: str, vocabulary: int, layers: int) -> Any:
-    from transformers import BertConfig, Gemma3TextConfig, Qwen3Config
+    from transformers import BertConfig, Gemma3TextConfig, Qwen2Config, Qwen3Config, XLMRobertaConfig
 
     width = _WIDTH[family]
     shared = {"vocab_size": vocabulary, "hidden_size": width, "num_hidden_layers": layers, "pad_token_id": 0}
-    if family == "bert":
-        return BertConfig(
-            **shared, num_attention_heads=4, intermediate_size=2 * width, max_position_embeddings=256, type_vocab_size=2
-        )
-    causal = shared | {
-        "num_attention_heads": 4,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "intermediate_size": 2 * width,
-        "max_position_embeddings": 256,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
+    shared |= {"num_attention_heads": 4, "intermediate_size": 2 * width, "max_position_embeddings": 256}
+    if family in _BIDIRECTIONAL:
+        encoder = BertConfig if family == "bert" else XLMRobertaConfig
+        return encoder(**shared, type_vocab_size=2)
+    causal = shared | {"num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2}
+    if family == "qwen2":
+        return Qwen2Config(**causal)
+    causal["head_dim"] = 16
     return Gemma3TextConfig(**causal, sliding_window=128) if family == "gemma3" else Qwen3Config(**causal)
 
 

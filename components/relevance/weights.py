@@ -12,6 +12,7 @@ from components.contracts.errors import BadInput
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory, read_json, tree_digest, write_json
 from components.relevance.config import ExpertConfig, WeightsConfig
+from components.relevance.gguf import convert_gguf, cut_layers, gguf_file
 from components.relevance.model.expert import pooled_width
 from components.relevance.model.spec import ExpertSpec, save_experts
 from components.relevance.packaged import PACKAGES, package_files
@@ -125,21 +126,26 @@ def _fetch(config: WeightsConfig) -> Path:
 
 
 def _copy_pretrained(source: Path, folder: Path, layers: int | None) -> None:
-    """Save the base model of a Hugging Face folder in its own precision, cut after `layers` blocks."""
+    """Save the base model of a Hugging Face or GGUF folder, cut after `layers` blocks, with the licences beside it."""
+    if file := gguf_file(source):
+        convert_gguf(file, folder, layers)
+    else:
+        _copy_model(source, folder, layers)
+    for pattern in _LICENCE_FILES:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _copy_model(source: Path, folder: Path, layers: int | None) -> None:
+    """From a Hugging Face folder, in its own precision."""
     from transformers import AutoConfig, AutoModel
 
     if not (source / "tokenizer.json").is_file():
         raise BadInput(f"{source}: no tokenizer.json")
     config = AutoConfig.from_pretrained(source, local_files_only=True)
-    if layers is not None:
-        config.num_hidden_layers = min(layers, config.num_hidden_layers)
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[: config.num_hidden_layers]
+    cut_layers(config, layers)
     AutoModel.from_pretrained(source, config=config, dtype="auto", local_files_only=True).save_pretrained(folder)
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
-    for pattern in _LICENCE_FILES:
-        for path in source.glob(pattern):
-            shutil.copyfile(path, folder / path.name)
 
 
 def _stated_licence(source: Path) -> str:

@@ -3,7 +3,15 @@
 import pytest
 
 from components.contracts.errors import BadInput
-from pipelines.tables import bench_table, ranking_table, relevance_table, render, run_table
+from pipelines.tables import (
+    bench_table,
+    ranking_table,
+    relevance_table,
+    render,
+    run_table,
+    spaces_table,
+    study_table,
+)
 
 RESULT = {
     "simulated": True,
@@ -36,6 +44,36 @@ def test_tables_hold_the_measured_figures_and_say_where_they_come_from() -> None
     assert "| simulator | events per second: 120,000 | what: target | 2.40 | `make bench` |" in bench_table(
         {"simulator": bench}
     )
+
+
+STUDY = {
+    "simulated": False,
+    "command": "python study.py",
+    "machine": "2 cores",
+    "judged": {"pairs": 21000, "queries": 19000},
+    "relevance": {"mixture": {"pooled": 0.74}, "dense": {"pooled": 0.73}, "tfidf": {"pooled": 0.75}},
+    "deltas": {
+        "dense": {"pooled": {"mixture_minus": 0.0101, "interval": [0.004, 0.016]}},
+        "tfidf": {"pooled": {"mixture_minus": -0.01, "interval": [-0.02, 0.001]}},
+    },
+    "seeds": {"mixture": [0.74, 0.74], "dense": [0.73, 0.73], "tfidf": [0.75, 0.75]},
+    "quality": {"mixture": {"pr_auc": 0.8}, "dense": {"pr_auc": 0.79}, "tfidf": {"pr_auc": 0.81}},
+    "active_parameters": {"mixture": 66e6, "dense": 100e6},
+    "spaces": {
+        "spaces": {
+            "e5": {"width": 384, "mean_cosine": 0.91, "top_share": 0.2, "effective_rank": 120.4, "isoscore": 0.05}
+        }
+    },
+}
+
+
+def test_a_study_shows_gains_and_losses_alike() -> None:
+    lines = study_table(STUDY).splitlines()
+    assert lines[2] == "| tfidf |  | 0.7500 | -1.00 | -2.00 .. +0.10 | 0.8100 |"
+    assert lines[3] == "| mixture | 66 | 0.7400 |  |  | 0.8000 |"
+    assert lines[4] == "| dense | 100 | 0.7300 | +1.01 | +0.40 .. +1.60 | 0.7900 |"
+    assert lines[-1].startswith("21,000 pairs, 19,000 queries, out of fold, 2 seeds. Real judgments;")
+    assert "| e5 | 384 | 0.910 | 0.200 | 120 | 0.050 |" in spaces_table(STUDY)
 
 
 def test_real_judgments_are_never_called_simulated() -> None:

