@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from components.contracts.manifest import read_json, read_manifest
 from pipelines.runner import Run
 
+RELEASED = "mixture"  # the variant whose intervals are shown
 RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 _WIDTH = 120
 
@@ -47,9 +49,11 @@ def collect_reports(run: Run, target: Path) -> dict[str, str]:
 def show(summary: dict[str, Any]) -> None:
     """Print the tables a person reads at the end of a run; none is cut where output is not a wide terminal."""
     console = Console()
-    console.width = max(console.width, _WIDTH)
     world = "simulated data" if summary["simulated"] else "logged data"
-    console.print(_relevance_table(summary, world))
+    relevance = _relevance_table(summary, world)
+    needed = Measurement.get(console, console.options.update(max_width=10_000), relevance).maximum
+    console.width = max(console.width, _WIDTH, needed)
+    console.print(relevance)
     if summary["ranking"]:
         console.print(_ranking_table(summary, world))
     console.print(_run_table(summary))
@@ -60,15 +64,21 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def _relevance_table(summary: dict[str, Any], world: str) -> Table:
-    columns = [*summary["markets"], "macro", "pooled"]
-    table = Table("variant", title=f"Relevance: out-of-fold AUC ({world})", title_justify="left")
-    for column in [*columns, "95 % interval, pooled"]:
-        table.add_column(column, justify="right", no_wrap=True)
+    """Markets by rows, since there may be many of them; variants by columns, the best first, with its interval."""
     best_first = sorted(summary["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
-    for variant, aucs in best_first:
-        interval = (aucs.get("interval") or {}).get("pooled")
-        cells = ["-" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns]
-        table.add_row(variant, *cells, f"{interval[0]:.3f} .. {interval[1]:.3f}" if interval else "-")
+    table = Table("market", title=f"Relevance: out-of-fold AUC ({world})", title_justify="left")
+    for variant, _ in best_first:
+        table.add_column(variant, justify="right")
+        if variant == RELEASED:
+            table.add_column("its 95 % interval", justify="right")
+    for market in (*summary["markets"], "macro", "pooled"):
+        cells = []
+        for variant, aucs in best_first:
+            cells.append("-" if aucs.get(market) is None else f"{aucs[market]:.3f}")
+            if variant == RELEASED:
+                bounds = aucs["interval"][market]
+                cells.append(f"{bounds[0]:.3f} .. {bounds[1]:.3f}" if bounds else "-")
+        table.add_row(market, *cells)
     return table
 
 
