@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from components.contracts.log import configure
 from components.contracts.manifest import read_manifest, write_json
 from components.marketplace.layouts.analyticup import ingest_analyticup
 from components.marketplace.loaders import load_judgments
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep log, encodings and model here")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    configure()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(arguments.judgments, arguments.work or Path(folder), arguments.seeds)
     write_json(RESULTS / f"study-{arguments.name}.json", result)

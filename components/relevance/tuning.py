@@ -1,0 +1,341 @@
+"""Tune one expert on judged pairs: one process, or several under torchrun, by the same code.
+
+    python -m components.relevance.tuning JOB                                    one process
+    torchrun --nproc-per-node 8 -m components.relevance.tuning JOB               DDP or FSDP2, as the job says
+
+A job is a folder with job.json and rows.parquet (text, label, valid). It grows a checkpoint while it runs, which a
+later call takes up, however the last one ended, and `tuned/` when it is done: an expert's folder like any other.
+
+Needs torch, transformers, peft and pyarrow alone. Shapes: B pairs, T tokens.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.nn import functional
+
+from components.contracts.log import configure, get_logger
+from components.contracts.manifest import atomic_directory, file_digest, read_json, write_json
+from components.relevance.encoder import load_tokenizer, pad
+from components.relevance.model.spec import ExpertSpec
+from components.relevance.model.tuned import TuningSpec, merged_trunk, new_tuned_expert
+
+JOB_FILE, ROWS_FILE, CHECKPOINT, TUNED = "job.json", "rows.parquet", "checkpoint.safetensors", "tuned"
+HISTORY_FILE = "tuning.json"
+# Rows whose lengths are sorted together before they are cut into steps: batches waste little and still vary.
+_SORTED_STEPS = 32
+_logger = get_logger("archipelago.relevance")
+
+
+def write_job(
+    job: Path,
+    folder: Path,
+    spec: ExpertSpec,
+    tuning: TuningSpec,
+    texts: Sequence[str],
+    label: np.ndarray,
+    valid: np.ndarray,
+) -> None:
+    """Describe a tuning.
+
+    Args:
+        job: folder to make or to complete; a checkpoint of the same job in it stays.
+        folder: the expert's weights and tokenizer.
+        spec: how the expert reads and pools.
+        tuning: how it is tuned.
+        texts: n input texts, formatted by the expert's template.
+        label: 0/1 (n,).
+        valid: bool (n,), the rows that choose the epoch and are not trained on.
+    """
+    job.mkdir(parents=True, exist_ok=True)
+    rows = pa.table({"text": list(texts), "label": label.astype(np.float32), "valid": valid.astype(bool)})
+    pq.write_table(rows, job / ROWS_FILE)
+    content = {"folder": str(folder.resolve()), "spec": asdict(spec), "tuning": asdict(tuning)}
+    write_json(job / JOB_FILE, content | {"rows": file_digest(job / ROWS_FILE)})
+
+
+def run_job(job: Path) -> Path:
+    """Run or resume a job in this process, or as this process's part under torchrun; the folder of the tuned expert."""
+    if (job / TUNED).is_dir():
+        return job / TUNED
+    with _processes() as world:
+        _Tuning(job, world).run()
+    return job / TUNED
+
+
+@dataclass(frozen=True)
+class _World:
+    """This process among all."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def _processes() -> Iterator[_World]:
+    """The process group that torchrun's environment asks for, or this process alone."""
+    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield _World(0, 1, device)
+        return
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield _World(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+class _Tuning:
+    """One job's run."""
+
+    def __init__(self, job: Path, world: _World) -> None:
+        content = read_json(job / JOB_FILE)
+        self.job, self.world = job, world
+        self.identity = json.dumps(content, sort_keys=True)
+        self.folder = Path(content["folder"])
+        self.spec, self.tuning = ExpertSpec(**content["spec"]), TuningSpec(**content["tuning"])
+        rows = pq.read_table(job / ROWS_FILE)
+        tokenizer = load_tokenizer(self.folder, self.spec)
+        self.ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(rows["text"].to_pylist())]
+        self.label = torch.from_numpy(rows["label"].to_numpy())
+        valid = rows["valid"].to_numpy()
+        self.train, self.valid = np.flatnonzero(~valid), np.flatnonzero(valid)
+        self.steps_an_epoch = max(1, len(self.train) // self.tuning.batch_rows)
+        self.total_steps = self.steps_an_epoch * self.tuning.epochs
+
+        self.model = new_tuned_expert(self.folder, self.spec, self.tuning).to(world.device)
+        self.network = self._distribute()
+        self.optimiser = self._optimiser()
+        self.step, self.history = 0, _History([], [], -1)
+        self.best: dict[str, Tensor] = {}
+
+    def run(self) -> None:
+        """Train to the end and write the tuned expert."""
+        self._resume()
+        while self.step < self.total_steps:
+            epoch = self.step // self.steps_an_epoch
+            self._train_epoch(epoch)
+            self._close_epoch(epoch)
+        if self.world.leads:
+            self._write_tuned()
+        if self.world.size > 1:
+            dist.barrier()
+
+    def _train_epoch(self, epoch: int) -> None:
+        self.network.train()
+        losses = []
+        for rows in self._steps(epoch)[self.step % self.steps_an_epoch :]:
+            self._set_learning_rates()
+            # Dropout depends on the step alone, so that a resumed run repeats what the first would have done.
+            torch.manual_seed((self.tuning.seed * 1_000_003 + self.step) * self.world.size + self.world.rank)
+            logits_B = self._logits(rows[self.world.rank :: self.world.size])
+            labels_B = self.label[torch.from_numpy(rows[self.world.rank :: self.world.size])].to(self.world.device)
+            loss = functional.binary_cross_entropy_with_logits(logits_B, labels_B)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._learning(), self.tuning.clip)
+            self.optimiser.step()
+            losses.append(loss.detach())
+            self.step += 1
+            if self.step % self.tuning.checkpoint_steps == 0 and self.step % self.steps_an_epoch:
+                self._save()
+        if losses:
+            self.history.train.append(float(torch.stack(losses).mean()))
+
+    @torch.no_grad()
+    def _close_epoch(self, epoch: int) -> None:
+        self.network.eval()
+        logits = [self._logits(rows).cpu() for rows in _cut(self.valid, self.tuning.batch_rows)]
+        loss = functional.binary_cross_entropy_with_logits(torch.cat(logits), self.label[torch.from_numpy(self.valid)])
+        self.history.valid.append(float(loss))
+        if self.history.valid[-1] <= min(self.history.valid):
+            self.history.best = epoch
+            self.best = self._learned()
+        self._save()
+        if self.world.leads:
+            _logger.info(
+                "tune %s: epoch %d/%d, valid loss %.4f", self.spec.name, epoch + 1, self.tuning.epochs, float(loss)
+            )
+
+    def _logits(self, rows: np.ndarray) -> Tensor:
+        ids_BT, mask_BT = pad([self.ids[row] for row in rows], self.spec.pad_id)
+        device = self.world.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logits_B: Tensor = self.network(ids_BT.to(device), mask_BT.to(device))
+        return logits_B.float()
+
+    def _steps(self, epoch: int) -> list[np.ndarray]:
+        """Rows of every step of an epoch: shuffled, of similar length within a step, the same for every process."""
+        random = np.random.default_rng([self.tuning.seed, epoch])
+        size = self.tuning.batch_rows
+        order = random.permutation(self.train)[: self.steps_an_epoch * size]
+        lengths = np.array([len(tokens) for tokens in self.ids])
+        steps = []
+        for piece in _cut(order, size * _SORTED_STEPS):
+            steps += list(_cut(piece[np.argsort(lengths[piece], kind="stable")], size))
+        return [steps[place] for place in random.permutation(len(steps))]
+
+    def _distribute(self) -> nn.Module:
+        if self.world.size == 1:
+            return self.model
+        if self.tuning.sharding == "ddp":
+            ids = [self.world.device.index] if self.world.device.type == "cuda" else None
+            return nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(self.world.device.type, (self.world.size,))
+        for block in self.model.blocks():
+            fully_shard(block, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)  # in place
+        return self.model
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        named = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+        adapters = [weight for name, weight in named if "lora_" in name]
+        head = [weight for name, weight in named if "lora_" not in name]
+        return torch.optim.AdamW(
+            [
+                {"params": adapters, "lr": self.tuning.learning_rate, "weight_decay": self.tuning.weight_decay},
+                {"params": head, "lr": self.tuning.head_learning_rate, "weight_decay": 0.0},
+            ]
+        )
+
+    def _set_learning_rates(self) -> None:
+        warm = max(1, round(self.tuning.warmup * self.total_steps))
+        if self.step < warm:
+            share = (self.step + 1) / warm
+        else:
+            share = 0.5 * (1 + math.cos(math.pi * (self.step - warm) / max(1, self.total_steps - warm)))
+        peaks = (self.tuning.learning_rate, self.tuning.head_learning_rate)
+        for group, peak in zip(self.optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak * share
+
+    def _learning(self) -> list[nn.Parameter]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
+
+    def _learned(self) -> dict[str, Tensor]:
+        """Adapters and head, whole and on the CPU; every process takes part, the first one has them."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+        state: Any = get_model_state_dict(self.network, options=options)
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def _save(self) -> None:
+        """Write the checkpoint: what was learned, the best so far, the optimiser's moments; whole or not at all."""
+        learned = self._learned()
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        optimiser: Any = get_optimizer_state_dict(self.network, self.optimiser, options=options)
+        if not self.world.leads:
+            return
+        tensors = {f"now/{name}": value for name, value in learned.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for name, entry in optimiser["state"].items():
+            tensors |= {f"optimiser/{name}/{key}": torch.as_tensor(value) for key, value in entry.items()}
+        facts = {"job": self.identity, "step": str(self.step), "history": json.dumps(asdict(self.history))}
+        staging = self.job / f".{CHECKPOINT}.tmp"
+        save_file({name: value.contiguous() for name, value in tensors.items()}, staging, metadata=facts)
+        staging.rename(self.job / CHECKPOINT)
+
+    def _resume(self) -> None:
+        """Take up the checkpoint, if there is one of this very job."""
+        path = self.job / CHECKPOINT
+        if not path.is_file():
+            return
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+            if facts["job"] != self.identity:
+                _logger.warning("tune %s: the checkpoint is another job's and is not taken up", self.spec.name)
+                return
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        now = {name.removeprefix("now/"): value for name, value in stored.items() if name.startswith("now/")}
+        self.best = {name.removeprefix("best/"): value for name, value in stored.items() if name.startswith("best/")}
+        options = StateDictOptions(full_state_dict=True, strict=False)
+        set_model_state_dict(self.network, now, options=options)
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, value in stored.items():
+            if name.startswith("optimiser/"):
+                parameter, _, key = name.removeprefix("optimiser/").rpartition("/")
+                moments.setdefault(parameter, {})[key] = value
+        groups = get_optimizer_state_dict(self.network, self.optimiser)["param_groups"]
+        state: Any = {"state": moments, "param_groups": groups}
+        set_optimizer_state_dict(self.network, self.optimiser, state, options=StateDictOptions(full_state_dict=True))
+        self.step = int(facts["step"])
+        self.history = _History(**json.loads(facts["history"]))
+        if self.world.leads:
+            _logger.info("tune %s: going on at step %d of %d", self.spec.name, self.step, self.total_steps)
+
+    def _write_tuned(self) -> None:
+        """The best epoch's adapters, multiplied into a fresh trunk on the CPU."""
+        model = new_tuned_expert(self.folder, self.spec, self.tuning)
+        unknown = model.load_state_dict(self.best, strict=False).unexpected_keys
+        assert not unknown, unknown
+        with atomic_directory(self.job / TUNED) as staging:
+            _save_trunk(merged_trunk(model), self.folder, staging)
+            write_json(staging / HISTORY_FILE, {"tuning": asdict(self.tuning), "history": asdict(self.history)})
+
+
+@dataclass
+class _History:
+    """Mean training loss and validation loss an epoch, and the best epoch."""
+
+    train: list[float]
+    valid: list[float]
+    best: int
+
+
+def _save_trunk(trunk: Any, source: Path, folder: Path) -> None:
+    """config.json and model.safetensors of the trunk, and everything else of the expert's own folder (tokenizer,
+    licences). Matrices are stored in float32, tables and norms as they were."""
+    import shutil
+
+    trunk.save_pretrained(folder)
+    stored = {"config.json", "expert.json", *(path.name for path in source.glob("*.safetensors*"))}
+    for path in source.iterdir():
+        if path.name not in stored:
+            shutil.copyfile(path, folder / path.name)
+
+
+def _cut(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    configure()
+    run_job(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

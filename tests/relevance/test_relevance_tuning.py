@@ -1,0 +1,179 @@
+"""Tuning an expert: what may change, what must not, going on after a kill, and several processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.contracts.manifest import read_json
+from components.relevance.config import ExpertConfig
+from components.relevance.encoder import TextEncoder, pad
+from components.relevance.model.spec import ExpertSpec
+from components.relevance.model.tuned import TuningSpec, merged_trunk, new_tuned_expert
+from components.relevance.tiny import FAMILIES
+from components.relevance.tuning import CHECKPOINT, HISTORY_FILE, TUNED, run_job, write_job
+from components.relevance.weights import expert_spec, prepare_expert
+from tests.relevance.relevance_world import judgments
+
+TUNING = TuningSpec(
+    rank=4,
+    alpha=8,
+    dropout=0.1,
+    epochs=3,
+    learning_rate=0.01,
+    head_learning_rate=0.02,
+    batch_rows=16,
+    checkpoint_steps=4,
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHIPELAGO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def tiny(family: str) -> tuple[Path, ExpertSpec]:
+    config = ExpertConfig(name=f"tiny-{family}", family=family, source=f"tiny:{family}", pooling="mean")
+    return prepare_expert(config), expert_spec(config)
+
+
+def job(root: Path, family: str = "qwen3", tuning: TuningSpec = TUNING, rows: int = 160) -> Path:
+    folder, spec = tiny(family)
+    texts = judgments(rows)["query"].tolist()
+    label = np.array(["red" in text or "blue" in text for text in texts])
+    write_job(root, folder, spec, tuning, texts, label, np.arange(rows) % 5 == 0)
+    return root
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fresh_adapters_change_nothing_and_alone_learn(cache: None, family: str) -> None:
+    folder, spec = tiny(family)
+    model = new_tuned_expert(folder, spec, TUNING).eval()
+    ids, mask = pad([[5, 6, 7, 8], [9, 10]], spec.pad_id)
+    plain = TextEncoder(folder, spec).expert(ids, mask)
+    torch.testing.assert_close(model.expert(ids, mask), plain)
+    assert len(model.blocks()) == spec.layer
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert learning == {n for n, _ in model.named_parameters() if "lora_" in n or n.startswith("head.")}
+    adapted = sum("lora_A" in name for name in learning)
+    assert adapted == spec.layer * (6 if family in ("bert", "xlm-roberta") else 7)
+    torch.nn.init.normal_(model.head.weight)
+    model(ids, mask).sum().backward()
+    frozen = [weight for name, weight in model.named_parameters() if name not in learning]
+    assert frozen and all(weight.grad is None for weight in frozen)
+
+
+def test_merged_adapters_answer_as_the_tuned_expert(cache: None) -> None:
+    folder, spec = tiny("gemma3")
+    model = new_tuned_expert(folder, spec, TUNING).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    ids, mask = pad([[5, 6, 7, 8], [9, 10]], spec.pad_id)
+    tuned = model.expert(ids, mask)
+    assert not torch.allclose(tuned, TextEncoder(folder, spec).expert(ids, mask), atol=1e-3)
+    merged = merged_trunk(model)
+    hidden = merged(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(model.expert.pooling(hidden, mask, ids), tuned, atol=1e-5, rtol=1e-5)
+
+
+def test_a_tuned_expert_is_an_expert_that_judges_better(cache: None, tmp_path: Path) -> None:
+    folder, spec = tiny("qwen3")
+    tuned = run_job(job(tmp_path / "job", rows=400))
+    history = read_json(tuned / HISTORY_FILE)["history"]
+    assert len(history["train"]) == len(history["valid"]) == TUNING.epochs
+    assert min(history["valid"]) == history["valid"][history["best"]] < 0.4
+    before, after = load_file(folder / "model.safetensors"), load_file(tuned / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert len(changed) == 7 * spec.layer and all("proj" in name for name in changed)
+    assert (tuned / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert TextEncoder(tuned, spec).encode(["sepatu red"]).shape == (1, spec.dim)
+    config = ExpertConfig(name="again", family="qwen3", source=str(tuned))
+    assert expert_spec(config).parameters == spec.parameters
+
+
+def test_tuning_repeats_and_its_seed_matters(cache: None, tmp_path: Path) -> None:
+    short = replace(TUNING, epochs=1)
+    one, two = (run_job(job(tmp_path / name, tuning=short)) for name in ("one", "two"))
+    other = run_job(job(tmp_path / "other", tuning=replace(short, seed=1)))
+    files = [(path / "model.safetensors").read_bytes() for path in (one, two, other)]
+    assert files[0] == files[1] != files[2]
+
+
+RUN_SLOWLY = """
+import sys, time
+from pathlib import Path
+from components.relevance import tuning
+save = tuning._Tuning._save
+def slowly(self):
+    save(self)
+    time.sleep(0.5)
+tuning._Tuning._save = slowly
+tuning.run_job(Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_tuning_goes_on_to_the_same_expert(cache: None, tmp_path: Path) -> None:
+    whole = run_job(job(tmp_path / "whole"))
+    killed = job(tmp_path / "killed")
+    child = subprocess.Popen([sys.executable, "-c", RUN_SLOWLY, killed])
+    deadline = time.monotonic() + 120
+    while not (killed / CHECKPOINT).is_file():
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.8)  # past the first epoch's end, in the middle of the second
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (killed / TUNED).exists()
+    assert (run_job(killed) / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    histories = [read_json(path / HISTORY_FILE)["history"]["valid"] for path in (whole, killed / TUNED)]
+    assert histories[0] == histories[1]
+
+
+def test_another_jobs_checkpoint_is_not_taken_up(cache: None, tmp_path: Path) -> None:
+    first = job(tmp_path / "job", tuning=replace(TUNING, epochs=1))
+    stranger = run_job(first)
+    expected = run_job(job(tmp_path / "fresh", tuning=replace(TUNING, epochs=1, seed=7)))
+    stranger.rename(tmp_path / "aside")
+    again = run_job(job(tmp_path / "job", tuning=replace(TUNING, epochs=1, seed=7)))
+    assert (again / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+
+
+def torchrun(folder: Path, processes: int) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "-m", "components.relevance.tuning", str(folder)],
+        env=environment,
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, sharding: str) -> None:
+    """Without dropout and with rows of one length a, the step's gradient is the same mean however rows are dealt."""
+    tuning = replace(TUNING, dropout=0.0, epochs=2, sharding=sharding)
+    alone = run_job(job(tmp_path / "alone", tuning=tuning))
+    torchrun(job(tmp_path / "two", tuning=tuning), 2)
+    one, two = (load_file(path / "model.safetensors") for path in (alone, tmp_path / "two" / TUNED))
+    for name, values in one.items():
+        torch.testing.assert_close(values, two[name], atol=2e-4, rtol=1e-3)
+    first, second = (read_json(path / HISTORY_FILE)["history"]["valid"] for path in (alone, tmp_path / "two" / TUNED))
+    assert first == pytest.approx(second, abs=1e-4)
+    assert (tmp_path / "two" / CHECKPOINT).is_file()
