@@ -141,7 +141,7 @@ class RelevanceConfig(StageConfig):
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding.
         seed: of folds, initial weights and batches.
-        seeds: cross-validations, each with folds and initial weights of its own; figures are their means.
+        seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
     """
 
     experts: tuple[ExpertConfig, ...] = (GEMMA3_270M, E5_SMALL, MINILM_L6)

@@ -27,7 +27,7 @@ class CrossFit:
     Attributes:
         logits: variant -> out-of-fold logits float64 (S, n).
         masks: routed variant -> what its router gave each expert of a row, float32 (S, n, N).
-        fold: fold of each row, int64 (S, n).
+        fold: fold of each row, int64 (n,).
         best_single: the expert that validation chose, a fold and seed each.
         histories: of the mixture, a fold and seed each.
         networks: routed variant -> what the first seed's first fold trained.
@@ -53,7 +53,7 @@ def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> Cross
     found = CrossFit(
         logits={name: np.empty(shape) for name in names},
         masks={v.name: np.empty((*shape, len(spec.experts)), dtype=np.float32) for v in config.variants},
-        fold=np.stack([query_folds(data.frame["query"], config.folds, first_seed(config, s)) for s in range(shape[0])]),
+        fold=query_folds(data.frame["query"], config.folds, config.seed),
         best_single=[],
         histories=[],
         networks={},
@@ -64,18 +64,13 @@ def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> Cross
     return found
 
 
-def first_seed(config: RelevanceConfig, number: int) -> int:
-    """The seed of a cross-validation's first fold; later folds count on from it."""
-    return config.seed + number * 10_000
-
-
 def _one_fold(
     data: Judged, spec: MixtureSpec, config: RelevanceConfig, found: CrossFit, number: int, fold: int
 ) -> None:
     """Fill the rows of one fold in `found`."""
-    seed = first_seed(config, number) + fold
-    test = np.flatnonzero(found.fold[number] == fold)
-    train, valid = split_valid(data.frame["query"], np.flatnonzero(found.fold[number] != fold), config, seed)
+    seed = config.seed + number * 10_000 + fold
+    test = np.flatnonzero(found.fold == fold)
+    train, valid = split_valid(data.frame["query"], np.flatnonzero(found.fold != fold), config, config.seed + fold)
     label = data.label.numpy()
 
     singles = fit_singles(data, spec, train, valid, config, seed)

@@ -54,7 +54,7 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
     note = (
         f"{kind}: {len(data)} pairs of {data.frame['query'].nunique()} queries, {int(data.label.sum())} relevant, "
         f"{len(data.markets)} markets. Every AUC is out of fold, folds grouped by query text; intervals are 95 %, from "
-        f"resampling queries. {_rounds(len(figures.crossed.fold))}"
+        f"resampling queries. {_rounds(len(next(iter(figures.crossed.logits.values()))))}"
     )
     sections = [
         Section("AUC a market", "Variants by rows.", [auc_table(figures.metrics, data.markets)]),

@@ -25,7 +25,7 @@ def compare_spaces(data: Judged, crossed: CrossFit, spec: MixtureSpec, config: R
             by name (logit averages have no common vector).
         pairs: [{"left", "right", "cka", "procrustes"}] for every two experts, as pooled.
     """
-    test = np.flatnonzero(crossed.fold[0] == 0)
+    test = np.flatnonzero(crossed.fold == 0)
     rows = torch.from_numpy(test[sample_rows(len(test), config.seed)])
     vectors = tuple(vectors_nD[rows] for vectors_nD in data.vectors)
     raw = {name: vectors_nD.numpy() for name, vectors_nD in zip(spec.experts, vectors, strict=True)}

@@ -120,7 +120,7 @@ def _counts(data: Judged, crossed: CrossFit) -> dict[str, Any]:
         "pairs": len(data),
         "queries": int(data.frame["query"].nunique()),
         "positives": int(data.label.sum()),
-        "fold_rows": np.bincount(crossed.fold[0]).tolist(),
+        "fold_rows": np.bincount(crossed.fold).tolist(),
     }
 
 

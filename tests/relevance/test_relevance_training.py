@@ -126,7 +126,7 @@ def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None
     data = load_judged(trained.log, trained.encodings, specs, config)
     spec = mixture_spec(data, specs, config)
     crossed = cross_fit(data, spec, config)
-    test = crossed.fold[0] == 0
+    test = crossed.fold == 0
     data.label[torch.from_numpy(test)] = 1 - data.label[torch.from_numpy(test)]
     turned = cross_fit(data, spec, config)
     for variant in VARIANTS:

@@ -167,7 +167,7 @@ def torchrun(folder: Path, processes: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, sharding: str) -> None:
-    """Without dropout and with rows of one length a, the step's gradient is the same mean however rows are dealt."""
+    """Without dropout a step's gradient is the same mean, however its rows are dealt to processes."""
     tuning = replace(TUNING, dropout=0.0, epochs=2, sharding=sharding)
     alone = run_job(job(tmp_path / "alone", tuning=tuning))
     torchrun(job(tmp_path / "two", tuning=tuning), 2)
