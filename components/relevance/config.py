@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from components.contracts.config import StageConfig
+from components.relevance.model.spec import TuningSpec
 
 BEST_SINGLE, TFIDF = "best_single", "tfidf"  # rows of every comparison
 RESERVED = (BEST_SINGLE, TFIDF)
@@ -32,6 +33,7 @@ class ExpertConfig(WeightsConfig):
     """One expert of the mixture: a language model, and how a pair of texts becomes one vector.
 
     Attributes:
+        tuning: low-rank adapters that are tuned on the judgments (model.tuned says how); None keeps the model frozen.
         family: architecture family, for people ("gemma3", "bert", ...).
         pooling: what of the token vectors makes the pair's vector (model.expert says how).
         template: input text, with {market}, {query} and {item}.
@@ -44,6 +46,7 @@ class ExpertConfig(WeightsConfig):
     pooling: Literal["mean", "last", "segments"] = "mean"
     template: str = PAIR_TEMPLATE
     separator: str | None = None
+    tuning: TuningSpec | None = None
 
     @model_validator(mode="after")
     def _template_names_its_fields(self) -> Self:
@@ -140,6 +143,7 @@ class RelevanceConfig(StageConfig):
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding.
+        tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
     """
@@ -170,6 +174,7 @@ class RelevanceConfig(StageConfig):
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     bootstrap: int = Field(default=200, ge=20)
     encode_tokens: int = Field(default=1024, ge=64)
+    tune_processes: int = Field(default=1, ge=1)
     seed: int = 0
     seeds: int = Field(default=1, ge=1)
 

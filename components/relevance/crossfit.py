@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 
 from components.contracts.log import track
@@ -12,7 +11,7 @@ from components.relevance.auc import auc
 from components.relevance.baseline import TfidfBaseline
 from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
 from components.relevance.fitting import History, choose, fit, predict
-from components.relevance.judged import Judged, query_folds
+from components.relevance.judged import Judged, query_folds, training_rows
 from components.relevance.model.routed import Alone, Routed
 from components.relevance.model.router import QueryRouter, RuleRouter
 from components.relevance.model.spec import MixtureSpec
@@ -70,8 +69,9 @@ def _one_fold(
     """Fill the rows of one fold in `found`."""
     seed = config.seed + number * 10_000 + fold
     test = np.flatnonzero(found.fold == fold)
-    train, valid = split_valid(data.frame["query"], np.flatnonzero(found.fold != fold), config, config.seed + fold)
+    train, valid = training_rows(data.frame["query"], config, fold)
     label = data.label.numpy()
+    data = data.of_fold(fold)
 
     singles = fit_singles(data, spec, train, valid, config, seed)
     for name, single in singles.items():
@@ -142,12 +142,3 @@ def market_preference(data: Judged, valid: np.ndarray, singles: Mapping[str, Alo
             own = auc(label[market == code], logits[market == code])
             table[code, place] = overall if own is None else own
     return torch.from_numpy(table)
-
-
-def split_valid(
-    queries: pd.Series, rows: np.ndarray, config: RelevanceConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows by query into training rows and about `valid_fraction` validation rows."""
-    parts = max(2, round(1 / config.valid_fraction))
-    is_valid = query_folds(queries.iloc[rows], parts, seed + 1_000_003) == 0
-    return rows[~is_valid], rows[is_valid]

@@ -1,4 +1,4 @@
-"""Texts to vectors with one expert: tokenise, batch by length, run the trunk in float32.
+"""Texts to vectors with one expert: tokenise, batch by length, run the trunk in float32, on a GPU if there is one.
 
 float32 and not bfloat16, so that stored scores equal what the server computes to 1e-4.
 """
@@ -37,7 +37,8 @@ class TextEncoder:
         self.spec = spec
         self.batch_tokens = batch_tokens
         self.tokenizer = load_tokenizer(folder, spec)
-        self.expert: Expert = read_expert(folder, spec)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.expert: Expert = read_expert(folder, spec).to(self.device)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
         """Vectors float32 (n, dim) of n texts; progress is shown under `description`."""
@@ -52,17 +53,18 @@ class TextEncoder:
     def _run(self, ids: list[list[int]], batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(rows, vectors) of each batch.
 
-        Many batches run side by side, each on one core: that needs no barrier between cores inside an operator, so a
-        core that is lent elsewhere delays one batch only.
+        On a CPU, many batches run side by side, each on one core: that needs no barrier between cores inside an
+        operator, so a core that is lent elsewhere delays one batch only.
         """
 
         @torch.inference_mode()
         def run(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            pooled = self.expert(*pad([ids[row] for row in rows], self.spec.pad_id))
-            return rows, np.asarray(pooled.numpy())
+            tokens = pad([ids[row] for row in rows], self.spec.pad_id)
+            pooled = self.expert(*(tensor.to(self.device) for tensor in tokens))
+            return rows, np.asarray(pooled.cpu().numpy())
 
         cores = torch.get_num_threads()
-        if cores == 1 or len(batches) < 2 * cores:
+        if self.device.type == "cuda" or cores == 1 or len(batches) < 2 * cores:
             yield from map(run, batches)
             return
         with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:

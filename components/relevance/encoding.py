@@ -17,9 +17,11 @@ from components.contracts.text import format_pair
 from components.relevance.cache import EmbeddingCache
 from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsConfig
 from components.relevance.encoder import TextEncoder
+from components.relevance.judged import fold_vectors, judged_labels
 from components.relevance.model.spec import ExpertSpec
-from components.relevance.pairs import distinct_pairs, distinct_titles
-from components.relevance.weights import expert_spec, export_experts, prepare_expert
+from components.relevance.pairs import KEY, distinct_pairs, distinct_titles
+from components.relevance.tuned_experts import tune
+from components.relevance.weights import expert_spec, prepare_expert, write_experts
 
 _logger = get_logger("archipelago.relevance")
 
@@ -29,8 +31,9 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
 
     encodings holds pairs.parquet (market, query, item_id, title, text_digest), `<expert>.npy` float32 (pairs, dim) in
     the same order, title_vectors.parquet and query_vectors.parquet (unit norm). Vectors come from the embedding cache
-    where it has them. A dense baseline is encoded like an expert, but is none of the experts that are handed on; the
-    manifest of the encodings says what it is.
+    where it has them. An expert that is to be tuned is tuned first, on all judged pairs and once outside each fold:
+    `fold_vectors` are what judged pairs are evaluated with. A dense baseline is treated like an expert, but is none of
+    the experts that are handed on; the manifest of the encodings says what it is.
 
     Raises:
         BadInput: no judgments, an item without a title, or an expert whose weights cannot be had.
@@ -39,18 +42,20 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     titles = distinct_titles(log)
     queries = pairs[["market", "query"]].drop_duplicates(ignore_index=True)
     _logger.info("encoding %d pairs, %d titles, %d queries", len(pairs), len(titles), len(queries))
-    with stage_directory(experts) as root:
-        specs = export_experts(config.experts, root)
-        write_manifest(root, "experts", config.model_dump(mode="json"), {}, packages=["torch", "transformers"])
+    judged = judged_labels(log, config).merge(pairs, on=KEY, how="left", validate="one_to_one")
     with stage_directory(encodings) as root:
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
-        folders = {spec: experts / spec.name for spec in specs}
-        dense = expert_spec(config.dense) if config.dense else None
-        if config.dense and dense:
-            folders[dense] = prepare_expert(config.dense)
-        for spec, folder in folders.items():
+        prepared = {}
+        for expert in (*config.experts, *([config.dense] if config.dense else [])):
+            folder, spec = _prepared(expert, judged, config, root)
             texts = pair_texts(spec, pairs["market"], pairs["query"], pairs["title"])
             np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts))
+            prepared[spec] = folder
+        dense = list(prepared)[-1] if config.dense else None
+        with stage_directory(experts) as handed_on:
+            write_experts({spec: folder for spec, folder in prepared.items() if spec is not dense}, handed_on)
+            packages = ["torch", "transformers", "peft"]
+            write_manifest(handed_on, "experts", config.model_dump(mode="json"), {}, packages=packages)
         _write_text_vectors(root, config, titles, queries)
         inputs = {"log": input_digest(log), "experts": input_digest(experts)}
         counts = {"pairs": len(pairs), "titles": len(titles), "queries": len(queries)}
@@ -63,6 +68,22 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
             packages=["torch"],
             dense=asdict(dense) if dense else None,
         )
+
+
+def _prepared(
+    expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, root: Path
+) -> tuple[Path, ExpertSpec]:
+    """Folder and spec of an expert; if it is to be tuned, of the one tuned on all judged pairs, and the vectors of
+    those that were tuned outside each fold go into `root`."""
+    spec = expert_spec(expert)
+    if expert.tuning is None:
+        return prepare_expert(expert), spec
+    texts = pair_texts(spec, judged["market"], judged["query"], judged["title"])
+    for fold in range(config.folds):
+        folder, tuned = tune(expert, judged, texts, config, fold)
+        encoder = TextEncoder(folder, tuned, config.encode_tokens)
+        np.save(fold_vectors(root, spec.name, fold), encoder.encode(texts, f"encode with {spec.name}, fold {fold}"))
+    return tune(expert, judged, texts, config, None)
 
 
 def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str], titles: Iterable[str]) -> list[str]:

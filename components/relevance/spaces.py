@@ -25,6 +25,7 @@ def compare_spaces(data: Judged, crossed: CrossFit, spec: MixtureSpec, config: R
             by name (logit averages have no common vector).
         pairs: [{"left", "right", "cka", "procrustes"}] for every two experts, as pooled.
     """
+    data = data.of_fold(0)
     test = np.flatnonzero(crossed.fold == 0)
     rows = torch.from_numpy(test[sample_rows(len(test), config.seed)])
     vectors = tuple(vectors_nD[rows] for vectors_nD in data.vectors)

@@ -10,10 +10,10 @@ from components.contracts.log import get_logger
 from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
 from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.config import RelevanceConfig
-from components.relevance.crossfit import CrossFit, cross_fit, fit_singles, fit_variant, split_valid
+from components.relevance.crossfit import CrossFit, cross_fit, fit_singles, fit_variant
 from components.relevance.evaluation import active_parameters, evaluate, routing_balance, routing_shares
 from components.relevance.fitting import History
-from components.relevance.judged import Judged, load_judged
+from components.relevance.judged import Judged, load_judged, training_rows
 from components.relevance.model.fusion import ConcatFusion
 from components.relevance.model.mixture import Mixture
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
@@ -94,7 +94,7 @@ def fit_final(
     data: Judged, spec: MixtureSpec, config: RelevanceConfig, platt: tuple[float, float]
 ) -> tuple[Mixture, History]:
     """The released mixture: fitted on all judged pairs but the validation queries that stop it."""
-    rows, valid = split_valid(data.frame["query"], np.arange(len(data)), config, config.seed + config.folds)
+    rows, valid = training_rows(data.frame["query"], config, None)
     released, seed = config.variants[0], config.seed + config.folds
     singles = fit_singles(data, spec, rows, valid, config, seed) if released.router == "rule" else {}
     network, history = fit_variant(released, data, spec, rows, valid, config, seed, singles)

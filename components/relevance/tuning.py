@@ -12,6 +12,7 @@ Needs torch, transformers, peft and pyarrow alone. Shapes: B pairs, T tokens.
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,8 @@ from torch.nn import functional
 from components.contracts.log import configure, get_logger
 from components.contracts.manifest import atomic_directory, file_digest, read_json, write_json
 from components.relevance.encoder import load_tokenizer, pad
-from components.relevance.model.spec import ExpertSpec
-from components.relevance.model.tuned import TuningSpec, merged_trunk, new_tuned_expert
+from components.relevance.model.spec import ExpertSpec, TuningSpec
+from components.relevance.model.tuned import merged_trunk, new_tuned_expert
 
 JOB_FILE, ROWS_FILE, CHECKPOINT, TUNED = "job.json", "rows.parquet", "checkpoint.safetensors", "tuned"
 HISTORY_FILE = "tuning.json"
@@ -303,6 +304,8 @@ class _Tuning:
         with atomic_directory(self.job / TUNED) as staging:
             _save_trunk(merged_trunk(model), self.folder, staging)
             write_json(staging / HISTORY_FILE, {"tuning": asdict(self.tuning), "history": asdict(self.history)})
+            for path in staging.iterdir():
+                path.chmod(0o444)  # run directories link to these files
 
 
 @dataclass
@@ -315,10 +318,7 @@ class _History:
 
 
 def _save_trunk(trunk: Any, source: Path, folder: Path) -> None:
-    """config.json and model.safetensors of the trunk, and everything else of the expert's own folder (tokenizer,
-    licences). Matrices are stored in float32, tables and norms as they were."""
-    import shutil
-
+    """config.json and model.safetensors (float32) of the trunk, and the tokenizer and licences of the expert's own."""
     trunk.save_pretrained(folder)
     stored = {"config.json", "expert.json", *(path.name for path in source.glob("*.safetensors*"))}
     for path in source.iterdir():

@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,21 @@ _logger = get_logger("archipelago.relevance")
 
 
 def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[ExpertSpec, ...]:
-    """Fill an `experts` directory: one folder an expert (weights linked from the cache, else copied), experts.json.
+    """`write_experts` of frozen experts. Raises BadInput where an expert's source cannot be had."""
+    specs = tuple(expert_spec(config) for config in configs)
+    write_experts({spec: prepare_expert(config) for spec, config in zip(specs, configs, strict=True)}, directory)
+    return specs
 
-    Every licence is logged. Raises BadInput where an expert's source cannot be had.
+
+def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:
+    """Fill an `experts` directory: one folder an expert (weights linked from its folder, else copied), experts.json.
+
+    Every licence is logged.
     """
-    specs = []
-    for config in configs:
-        spec = expert_spec(config)
-        _link_tree(prepare_expert(config), directory / config.name)
-        specs.append(spec)
+    for spec, folder in folders.items():
+        _link_tree(folder, directory / spec.name)
         _logger.info("expert %s: %s, %d layers; licence: %s", spec.name, spec.source, spec.layer, spec.licence)
-    save_experts(directory, specs)
-    return tuple(specs)
+    save_experts(directory, list(folders))
 
 
 def expert_spec(config: ExpertConfig) -> ExpertSpec:

@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 from components.relevance.auc import Resamples, auc, interval, market_aucs, resampled_aucs, weighted_aucs
 from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.config import RelevanceConfig
-from components.relevance.crossfit import split_valid
 from components.relevance.evaluation import routing_shares
-from components.relevance.judged import query_folds
+from components.relevance.judged import query_folds, split_valid
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(-3, 3), st.integers(1, 4)), min_size=2, max_size=40)
 

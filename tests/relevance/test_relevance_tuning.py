@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,12 +17,16 @@ from safetensors.torch import load_file
 from components.contracts.manifest import read_json
 from components.relevance.config import ExpertConfig
 from components.relevance.encoder import TextEncoder, pad
-from components.relevance.model.spec import ExpertSpec
-from components.relevance.model.tuned import TuningSpec, merged_trunk, new_tuned_expert
+from components.relevance.encoding import encode
+from components.relevance.judged import judged_labels, load_judged, query_folds
+from components.relevance.model.spec import ExpertSpec, TuningSpec, load_experts
+from components.relevance.model.tuned import merged_trunk, new_tuned_expert
+from components.relevance.scoring import RelevanceScorer, score_pairs
 from components.relevance.tiny import FAMILIES
+from components.relevance.training import train
 from components.relevance.tuning import CHECKPOINT, HISTORY_FILE, TUNED, run_job, write_job
 from components.relevance.weights import expert_spec, prepare_expert
-from tests.relevance.relevance_world import judgments
+from tests.relevance.relevance_world import judgments, tiny_config, write_judgments
 
 TUNING = TuningSpec(
     rank=4,
@@ -177,3 +182,43 @@ def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, 
     first, second = (read_json(path / HISTORY_FILE)["history"]["valid"] for path in (alone, tmp_path / "two" / TUNED))
     assert first == pytest.approx(second, abs=1e-4)
     assert (tmp_path / "two" / CHECKPOINT).is_file()
+
+
+def test_a_tuned_expert_is_evaluated_out_of_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From log to model: vectors of a fold come from an expert that never saw its queries, the released one saw all."""
+    monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))
+    tuned = ExpertConfig(name="tuned", family="qwen3", source="tiny:qwen3", tuning=replace(TUNING, epochs=1))
+    frozen = ExpertConfig(name="frozen", family="bert", source="tiny:bert")
+    dense = tuned.model_copy(update={"name": "dense", "source": "tiny:qwen2"})
+    config = tiny_config(experts=(tuned, frozen), dense=dense, epochs=1)
+    log = write_judgments(tmp_path / "log", judgments())
+    encode(log, config, tmp_path / "encodings", tmp_path / "experts")
+    jobs = tmp_path / "cache" / "tuning"
+    assert len(list(jobs.iterdir())) == 2 * (config.folds + 1)
+
+    specs = load_experts(tmp_path / "experts")
+    assert specs[0].source == "tiny:qwen3, tuned on the judgments" and specs[1].source == "tiny:bert"
+    data = load_judged(log, tmp_path / "encodings", specs, config)
+    inside = [data.of_fold(fold).vectors for fold in range(config.folds)]
+    assert not torch.equal(inside[0][0], inside[1][0]) and not torch.equal(inside[0][0], data.vectors[0])
+    assert torch.equal(inside[0][1], data.vectors[1]), "a frozen expert is the same in every fold"
+    assert data.dense is not None and not torch.equal(data.of_fold(0).dense, data.dense)
+
+    turned, labels = judgments(), judged_labels(log, config)
+    of_fold_0 = set(labels["item_id"][query_folds(labels["query"], config.folds, config.seed) == 0])
+    rows = turned["item_id"].isin(of_fold_0)
+    turned.loc[rows, "grade"] = 1 - turned.loc[rows, "grade"]
+    other = write_judgments(tmp_path / "turned", turned)
+    encode(other, config, tmp_path / "other", tmp_path / "other-experts")
+    again = load_judged(other, tmp_path / "other", load_experts(tmp_path / "other-experts"), config)
+    torch.testing.assert_close(again.of_fold(0).vectors[0], inside[0][0])
+    assert not torch.allclose(again.of_fold(1).vectors[0], inside[1][0])
+    assert len(list(jobs.iterdir())) == 4 * (config.folds + 1) - 2, "what was tuned outside fold 0 is taken up again"
+
+    train(log, tmp_path / "encodings", tmp_path / "experts", config, tmp_path / "model")
+    score_pairs(tmp_path / "encodings", tmp_path / "model", tmp_path / "scores")
+    scorer = RelevanceScorer.load(tmp_path / "model", tmp_path / "experts")
+    stored = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    titles = pd.read_parquet(tmp_path / "encodings" / "pairs.parquet")["title"]
+    found, _ = scorer.score(stored["market"].tolist(), stored["query"].tolist(), titles.tolist())
+    np.testing.assert_allclose(found, stored["relevance"], atol=1e-5)

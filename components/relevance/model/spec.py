@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 EXPERTS_FILE = "experts.json"
 MODEL_FILE = "model.json"
@@ -45,6 +45,38 @@ class ExpertSpec:
     pad_id: int
     licence: str
     digest: str
+
+
+@dataclass(frozen=True)
+class TuningSpec:
+    """How an expert is tuned.
+
+    Attributes:
+        rank, alpha, dropout: of the adapters; their product is scaled by alpha / rank.
+        epochs: passes over the training rows; the one with the lowest validation loss is kept.
+        learning_rate, head_learning_rate: peaks, of adapters and head; a linear warm-up, then a cosine to zero.
+        warmup: share of the steps that warm up.
+        weight_decay: AdamW's, of the adapters.
+        clip: largest norm of the gradient.
+        batch_rows: pairs a step, over all processes.
+        checkpoint_steps: steps between checkpoints.
+        seed: of adapters, head, batches and dropout.
+        sharding: "ddp" (every process holds the trunk) or "fsdp" (each holds a part of it); one process needs neither.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    epochs: int = 2
+    learning_rate: float = 2e-4
+    head_learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    batch_rows: int = 64
+    checkpoint_steps: int = 100
+    seed: int = 0
+    sharding: Literal["ddp", "fsdp"] = "ddp"
 
 
 @dataclass(frozen=True)

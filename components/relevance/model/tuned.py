@@ -4,7 +4,6 @@ Stage 1 of paper 1's training by our reading: tune each expert alone on all mark
 on the tuned experts' frozen vectors. Rank, scale, dropout and which matrices are adapted are our choices.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from components.relevance.model.expert import Expert, read_expert
-from components.relevance.model.spec import ExpertSpec
+from components.relevance.model.spec import ExpertSpec, TuningSpec
 
 # Attention and feed-forward matrices by the names of decoders (Gemma, Qwen) and of encoders (BERT, XLM-R).
 _ADAPTED = r".*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|query|key|value|dense)"
-
-
-@dataclass(frozen=True)
-class TuningSpec:
-    """How an expert is tuned.
-
-    Attributes:
-        rank, alpha, dropout: of the adapters; their product is scaled by alpha / rank.
-        epochs: passes over the training rows; the one with the lowest validation loss is kept.
-        learning_rate, head_learning_rate: peaks, of adapters and head; a linear warm-up, then a cosine to zero.
-        warmup: share of the steps that warm up.
-        weight_decay: AdamW's, of the adapters.
-        clip: largest norm of the gradient.
-        batch_rows: pairs a step, over all processes.
-        checkpoint_steps: steps between checkpoints.
-        seed: of adapters, head, batches and dropout.
-        sharding: "ddp" (every process holds the trunk) or "fsdp" (each holds a part of it); one process needs neither.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
-    epochs: int = 2
-    learning_rate: float = 2e-4
-    head_learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    batch_rows: int = 64
-    checkpoint_steps: int = 100
-    seed: int = 0
-    sharding: str = "ddp"
 
 
 class TunedExpert(nn.Module):
