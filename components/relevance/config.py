@@ -189,6 +189,16 @@ class RelevanceConfig(StageConfig):
         return self
 
     @model_validator(mode="after")
+    def _steps_divide_among_processes(self) -> Self:
+        for expert in (*self.experts, *([self.dense] if self.dense else [])):
+            if expert.tuning and expert.tuning.batch_rows % self.tune_processes:
+                raise ValueError(
+                    f"expert {expert.name}: {expert.tuning.batch_rows} batch_rows do not divide among "
+                    f"{self.tune_processes} tune_processes"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> Self:
         rows = [*(variant.name for variant in self.variants), *(expert.name for expert in self.experts), *RESERVED]
         rows += [self.dense.name] if self.dense else []

@@ -25,20 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.nn import functional
 
 from components.contracts.log import configure, get_logger
 from components.contracts.manifest import atomic_directory, file_digest, read_json, write_json
+from components.relevance.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
 from components.relevance.encoder import load_tokenizer, pad
 from components.relevance.model.spec import ExpertSpec, TuningSpec
 from components.relevance.model.tuned import merged_trunk, new_tuned_expert
@@ -129,7 +121,7 @@ class _Tuning:
         rows = pq.read_table(job / ROWS_FILE)
         tokenizer = load_tokenizer(self.folder, self.spec)
         self.ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(rows["text"].to_pylist())]
-        self.label = torch.from_numpy(rows["label"].to_numpy())
+        self.label = torch.tensor(rows["label"].to_numpy())
         valid = rows["valid"].to_numpy()
         self.train, self.valid = np.flatnonzero(~valid), np.flatnonzero(valid)
         self.steps_an_epoch = max(1, len(self.train) // self.tuning.batch_rows)
@@ -182,7 +174,7 @@ class _Tuning:
         self.history.valid.append(float(loss))
         if self.history.valid[-1] <= min(self.history.valid):
             self.history.best = epoch
-            self.best = self._learned()
+            self.best = learned_state(self.network)
         self._save()
         if self.world.leads:
             _logger.info(
@@ -246,53 +238,22 @@ class _Tuning:
     def _learning(self) -> list[nn.Parameter]:
         return [weight for weight in self.model.parameters() if weight.requires_grad]
 
-    def _learned(self) -> dict[str, Tensor]:
-        """Adapters and head, whole and on the CPU; every process takes part, the first one has them."""
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-        state: Any = get_model_state_dict(self.network, options=options)
-        return {name: value.detach().clone() for name, value in state.items()}
-
     def _save(self) -> None:
-        """Write the checkpoint: what was learned, the best so far, the optimiser's moments; whole or not at all."""
-        learned = self._learned()
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        optimiser: Any = get_optimizer_state_dict(self.network, self.optimiser, options=options)
-        if not self.world.leads:
-            return
-        tensors = {f"now/{name}": value for name, value in learned.items()}
-        tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        for name, entry in optimiser["state"].items():
-            tensors |= {f"optimiser/{name}/{key}": torch.as_tensor(value) for key, value in entry.items()}
         facts = {"job": self.identity, "step": str(self.step), "history": json.dumps(asdict(self.history))}
-        staging = self.job / f".{CHECKPOINT}.tmp"
-        save_file({name: value.contiguous() for name, value in tensors.items()}, staging, metadata=facts)
-        staging.rename(self.job / CHECKPOINT)
+        save_checkpoint(self.job / CHECKPOINT, self.network, self.optimiser, self.best, facts, self.world.leads)
 
     def _resume(self) -> None:
         """Take up the checkpoint, if there is one of this very job."""
         path = self.job / CHECKPOINT
         if not path.is_file():
             return
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
-            if facts["job"] != self.identity:
-                _logger.warning("tune %s: the checkpoint is another job's and is not taken up", self.spec.name)
-                return
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        now = {name.removeprefix("now/"): value for name, value in stored.items() if name.startswith("now/")}
-        self.best = {name.removeprefix("best/"): value for name, value in stored.items() if name.startswith("best/")}
-        options = StateDictOptions(full_state_dict=True, strict=False)
-        set_model_state_dict(self.network, now, options=options)
-        moments: dict[str, dict[str, Tensor]] = {}
-        for name, value in stored.items():
-            if name.startswith("optimiser/"):
-                parameter, _, key = name.removeprefix("optimiser/").rpartition("/")
-                moments.setdefault(parameter, {})[key] = value
-        groups = get_optimizer_state_dict(self.network, self.optimiser)["param_groups"]
-        state: Any = {"state": moments, "param_groups": groups}
-        set_optimizer_state_dict(self.network, self.optimiser, state, options=StateDictOptions(full_state_dict=True))
-        self.step = int(facts["step"])
-        self.history = _History(**json.loads(facts["history"]))
+        if read_facts(path)["job"] != self.identity:
+            _logger.warning("tune %s: the checkpoint is another job's and is not taken up", self.spec.name)
+            return
+        checkpoint = load_checkpoint(path, self.network, self.optimiser)
+        self.best = checkpoint.best
+        self.step = int(checkpoint.facts["step"])
+        self.history = _History(**json.loads(checkpoint.facts["history"]))
         if self.world.leads:
             _logger.info("tune %s: going on at step %d of %d", self.spec.name, self.step, self.total_steps)
 

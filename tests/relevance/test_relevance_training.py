@@ -20,7 +20,7 @@ from components.relevance.crossfit import cross_fit
 from components.relevance.encoding import encode
 from components.relevance.judged import load_judged
 from components.relevance.model.mixture import load_mixture
-from components.relevance.model.spec import load_experts
+from components.relevance.model.spec import TuningSpec, load_experts
 from components.relevance.networks import build_routed, build_single
 from components.relevance.pseudo_labels import pseudo_labels
 from components.relevance.scoring import RelevanceScorer, score_pairs
@@ -211,6 +211,12 @@ def test_pseudo_labels_name_the_expert_that_judges_a_query_best(trained: Trained
     spec = mixture_spec(data, specs, config)
     found = pseudo_labels(data, spec, np.arange(len(data)), config, seed=0)
     assert (found == 1).mean() > 0.95
+
+
+def test_steps_must_divide_among_processes() -> None:
+    tuned = ExpertConfig(name="tuned", family="bert", source="tiny:bert", tuning=TuningSpec(batch_rows=9))
+    with pytest.raises(ValueError, match="9 batch_rows do not divide among 2 tune_processes"):
+        tiny_config(experts=(tuned, DENSE), tune_processes=2)
 
 
 @pytest.mark.parametrize(
