@@ -51,13 +51,14 @@ def read_table(path: Path, schema: TableSchema, limits: Limits | None = None) ->
 
 
 def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> Iterator[pa.Table]:
-    """The same file, `rows` rows at a time and never whole in memory; keys are checked within a shard only.
+    """The same file, `rows` rows at a time and never whole in memory; keys are checked within a shard only, and columns
+    of a CSV file that the schema does not declare are text.
 
     Raises:
         BadInput: as `read_table`; the message names the shard's first row where a rule is broken.
     """
     start = 0
-    for batch in _sized(_read_batches(path, schema), rows):
+    for batch in _sized(_read_batches(path), rows):
         where = str(path) if start == 0 else f"{path} (from row {start})"
         yield validate(batch, schema, where, limits)
         start += batch.num_rows
@@ -127,18 +128,21 @@ def _read(path: Path, schema: TableSchema) -> pa.Table:
             table = pq.read_table(path, partitioning=None)
             table.validate(full=True)
         else:
-            table = pa_csv.read_csv(path, **_csv_options(schema))
+            table = pa_csv.read_csv(path, **_csv_options(schema.columns))
     _refuse_repeated(table, path)
     return table
 
 
-def _read_batches(path: Path, schema: TableSchema) -> Iterator[pa.Table]:
+def _read_batches(path: Path) -> Iterator[pa.Table]:
     """The file as tables of whatever size it is stored in."""
     with _readable(path):
         if path.suffix == ".parquet":
             batches: Iterable[pa.RecordBatch] = pq.ParquetFile(path).iter_batches()
         else:
-            batches = pa_csv.open_csv(path, **_csv_options(schema))
+            # A stream's types are those of its first block: columns that nobody declared are read as text too.
+            with pa_csv.open_csv(path, **_csv_options(())) as first:
+                names = first.schema.names
+            batches = pa_csv.open_csv(path, **_csv_options(names))
         for batch in batches:
             table = pa.Table.from_batches([batch])
             table.validate(full=True)
@@ -158,9 +162,9 @@ def _sized(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield held
 
 
-def _csv_options(schema: TableSchema) -> dict[str, Any]:
-    """Declared columns are read as text and cast later: an id "00123" and a query "nan" stay what they are."""
-    text = dict.fromkeys(schema.columns, pa.string())
+def _csv_options(columns: Iterable[str]) -> dict[str, Any]:
+    """Read these columns as text; they are cast later: an id "00123" and a query "nan" stay what they are."""
+    text = dict.fromkeys(columns, pa.string())
     return {
         "convert_options": pa_csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""]),
         "parse_options": pa_csv.ParseOptions(newlines_in_values=True),

@@ -21,11 +21,12 @@ def model_card(
     parts = [
         "# Model card",
         f"Scores the {what} in the markets {', '.join(log['markets'])}. Trained on {_world(log)} up to {log['as_of']}.",
-        "## Relevance: a mixture of frozen language models",
+        "## Relevance: a mixture of language models",
         "A router picks the experts of a query, their vectors are concatenated, a small head gives a probability. "
         f"AUC on judgments, out of fold where the stage says so ({_world(log)}):",
         _relevance_table(relevance["metrics"]["relevance"], log["markets"]),
-        "Experts, frozen; their licence texts are in `licenses/` and bind whoever uses this release:",
+        "Experts, frozen unless their source says that they were tuned; their licence texts are in `licenses/` and "
+        "bind whoever uses this release:",
         _table(
             ["expert", "family", "source", "blocks", "active parameters", "width", "licence", "digest"],
             [

@@ -116,8 +116,8 @@ def score_file(release: Path, source: Path, out: Path, shard_rows: int = SHARD_R
 
     Args:
         release: a release folder.
-        source: market, query, title (.parquet, .csv, .csv.gz); further columns are kept. Checked whole before anything
-            is scored.
+        source: market, query, title (.parquet, .csv, .csv.gz); further columns are kept (a CSV file's as text). Checked
+            whole before anything is scored.
         out: target Parquet file; finished shards wait in a folder beside it, which a later call for the same release
             and file takes up again, and which is gone in the end.
         shard_rows: rows that are read, scored and written at a time.
@@ -129,11 +129,11 @@ def score_file(release: Path, source: Path, out: Path, shard_rows: int = SHARD_R
     sizes = [shard.num_rows for shard in read_shards(source, PAIRS, limits, shard_rows)]
     parts = out.parent / f".{out.name}.{_work_key(release, source, shard_rows)}"
     parts.mkdir(parents=True, exist_ok=True)
-    left = [number for number in range(len(sizes)) if not _part(parts, number).is_file()]
+    left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
     if len(left) < len(sizes):
         logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
     scorer = ReleaseScorer(release)
-    shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in set(left))
+    shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
     for number, shard in track(shards, "score pairs", len(left)):
         write_table(_scored(scorer, shard), _part(parts, number))
     _join([_part(parts, number) for number in range(len(sizes))], out)

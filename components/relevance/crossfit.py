@@ -57,16 +57,16 @@ def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> Cross
         histories=[],
         networks={},
     )
-    rounds = [(seed, number) for seed in range(config.seeds) for number in range(config.folds)]
-    for seed, number in track(rounds, "cross-validate relevance", len(rounds)):
-        _one_fold(data, spec, config, found, seed, number)
+    rounds = [(number, fold) for number in range(config.seeds) for fold in range(config.folds)]
+    for number, fold in track(rounds, "cross-validate relevance", len(rounds)):
+        _one_fold(data, spec, config, found, number, fold)
     return found
 
 
 def _one_fold(
     data: Judged, spec: MixtureSpec, config: RelevanceConfig, found: CrossFit, number: int, fold: int
 ) -> None:
-    """Fill the rows of one fold in `found`."""
+    """Fill the rows of one fold of the cross-validation of that number in `found`."""
     seed = config.seed + number * 10_000 + fold
     test = np.flatnonzero(found.fold == fold)
     train, valid = training_rows(data.frame["query"], config, fold)
@@ -140,5 +140,6 @@ def market_preference(data: Judged, valid: np.ndarray, singles: Mapping[str, Alo
         overall = auc(label, logits) or 0.0
         for code in range(len(data.markets)):
             own = auc(label[market == code], logits[market == code])
-            table[code, place] = overall if own is None else own
+            # Earlier slots win ties: engines may order equal preferences as they like.
+            table[code, place] = (overall if own is None else own) - place * 1e-6
     return torch.from_numpy(table)

@@ -36,7 +36,8 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     the experts that are handed on; the manifest of the encodings says what it is.
 
     Raises:
-        BadInput: no judgments, an item without a title, or an expert whose weights cannot be had.
+        BadInput: no judgments, judgments of one class or of too few queries, an item without a title, or an expert
+            whose weights cannot be had.
     """
     pairs = distinct_pairs(log)
     titles = distinct_titles(log)
@@ -81,8 +82,10 @@ def _prepared(
     texts = pair_texts(spec, judged["market"], judged["query"], judged["title"])
     for fold in range(config.folds):
         folder, tuned = tune(expert, judged, texts, config, fold)
-        encoder = TextEncoder(folder, tuned, config.encode_tokens)
-        np.save(fold_vectors(root, spec.name, fold), encoder.encode(texts, f"encode with {spec.name}, fold {fold}"))
+        what = f"encode with {spec.name}, fold {fold}"
+        np.save(
+            fold_vectors(root, spec.name, fold), TextEncoder(folder, tuned, config.encode_tokens).encode(texts, what)
+        )
     return tune(expert, judged, texts, config, None)
 
 

@@ -115,8 +115,17 @@ def routing_shares(experts_NK: np.ndarray, market: np.ndarray, markets: tuple[st
     return shares
 
 
+def folds_balance(mask_SnN: np.ndarray, fold: np.ndarray) -> dict[str, Any]:
+    """`routing_balance` over the routers of all folds and seeds: their mean entropy, and whether any has collapsed."""
+    each = [routing_balance(mask_nN[fold == number]) for mask_nN in mask_SnN for number in np.unique(fold)]
+    return {
+        "entropy": float(np.mean([balance["entropy"] for balance in each])),
+        "collapsed": any(balance["collapsed"] for balance in each),
+    }
+
+
 def routing_balance(mask_nN: np.ndarray) -> dict[str, Any]:
-    """How evenly rows are spread over experts: {"entropy": 0 (one expert has all) .. 1 (even), "collapsed": bool}."""
+    """How evenly one router spreads rows over experts: {"entropy": 0 (one has all) .. 1 (even), "collapsed": bool}."""
     share_N = mask_nN.mean(axis=0) / mask_nN.mean(axis=0).sum()
     used_N = share_N[share_N > 0]
     entropy = float(-(used_N * np.log(used_N)).sum() / np.log(len(share_N))) if len(share_N) > 1 else 1.0

@@ -27,7 +27,7 @@ def cut_layers(config: Any, layers: int | None) -> None:
 def convert_gguf(file: Path, folder: Path, layers: int | None) -> None:
     """Write config.json, model.safetensors and tokenizer.json of the base model, its first `layers` blocks kept.
 
-    Dequantised weights are kept in bfloat16: their blocks hold no more precision than that.
+    Quantised weights are kept in bfloat16, whose rounding is finer than that of eight bits; others in float32.
 
     Raises:
         BadInput: not a GGUF file, or of an architecture that transformers does not read.
@@ -48,9 +48,19 @@ def convert_gguf(file: Path, folder: Path, layers: int | None) -> None:
         tokenizer = AutoTokenizer.from_pretrained(**source)
     except (ValueError, KeyError, OSError, NotImplementedError) as error:
         raise BadInput(f"{file}: not a GGUF file that transformers reads ({str(error).splitlines()[0]})") from error
-    model.to(torch.bfloat16).save_pretrained(folder)
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise BadInput(f"{file}: transformers makes no fast tokenizer of it")
+    model.to(torch.bfloat16 if _is_quantised(file) else torch.float32).save_pretrained(folder)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     _drop_quantisation(folder / "config.json")
+
+
+def _is_quantised(file: Path) -> bool:
+    """Whether any matrix is stored in blocks of few bits."""
+    from gguf import GGMLQuantizationType, GGUFReader
+
+    plain = {GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16}
+    return any(tensor.tensor_type not in plain for tensor in GGUFReader(file).tensors)
 
 
 def _drop_quantisation(path: Path) -> None:

@@ -1,8 +1,10 @@
 """Judged pairs as arrays: embeddings, router inputs, labels, and folds that never split a query."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +84,7 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
     """Join a log's judgments with their encodings.
 
     Raises:
-        BadInput: as `judged_labels`, or a pair was not encoded.
+        BadInput: as `judged_labels`; a pair was not encoded; or experts were tuned outside other folds than these.
     """
     markets = tuple(read_manifest(log)["markets"])
     frame = judged_labels(log, config)
@@ -104,6 +106,8 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
         for name in (*slots, *([config.dense.name] if config.dense else []))
         if fold_vectors(encodings, name, 0).is_file()
     }
+    if tuned:
+        _check_folds(read_manifest(encodings)["config"], config, encodings)
     return Judged(
         frame=frame,
         markets=markets,
@@ -161,6 +165,15 @@ def training_rows(queries: pd.Series, config: RelevanceConfig, fold: int | None)
         return split_valid(queries, everything, config, config.seed + config.folds)
     outside = everything[query_folds(queries, config.folds, config.seed) != fold]
     return split_valid(queries, outside, config, config.seed + fold)
+
+
+def _check_folds(encoded: Mapping[str, Any], config: RelevanceConfig, encodings: Path) -> None:
+    """Experts were tuned outside the folds of the encodings' configuration: other folds would leak."""
+    for name in ("seed", "folds", "valid_fraction", "grade_threshold"):
+        if encoded[name] != getattr(config, name):
+            raise BadInput(
+                f"{encodings}: experts were tuned with {name} {encoded[name]}, not {getattr(config, name)}: encode anew"
+            )
 
 
 def _check(label: np.ndarray, queries: int, where: str, config: RelevanceConfig) -> None:

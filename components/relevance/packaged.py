@@ -1,7 +1,7 @@
 """Pretrained weights that ship in Python packages, converted once to Hugging Face folders.
 
 Each converter writes config.json, model.safetensors, tokenizer.json and the licence texts it found in its package.
-Dequantised weights are kept in bfloat16 (their blocks hold no more precision than that) and computed with in float32.
+Dequantised weights are kept in bfloat16, whose rounding is finer than their blocks', and computed with in float32.
 """
 
 import importlib

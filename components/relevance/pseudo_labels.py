@@ -1,7 +1,8 @@
 """Pseudo-label routing: a router that learns which expert alone would have judged a query best.
 
 The target of a query is the expert of the lowest mean cross-entropy on its training rows (argmin_i, our choice). Heads
-judge rows that they were not fitted on: an expert that overfits would look best on its own training rows.
+judge rows that they were not fitted on, nor stopped by: an expert that overfits would look best on its own training
+rows. A tuned expert's vectors have seen these rows' labels all the same, which favours it.
 
 Shapes: n rows, N experts.
 """
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from components.relevance.config import RelevanceConfig
 from components.relevance.fitting import fit, predict
-from components.relevance.judged import Judged, query_folds
+from components.relevance.judged import Judged, query_folds, split_valid
 from components.relevance.model.router import QueryRouter
 from components.relevance.model.spec import MixtureSpec
 from components.relevance.networks import build_single
@@ -70,10 +71,11 @@ def pseudo_labels(
     half = query_folds(queries, _HALVES, seed)
     loss_nN = np.empty((len(train), len(spec.experts)))
     for number in range(_HALVES):
-        fitted, judged = train[half != number], train[half == number]
+        judged = train[half == number]
+        fitted, stopping = split_valid(data.frame["query"], train[half != number], config, seed + number)
         for slot in range(len(spec.experts)):
             network = build_single(spec, slot, seed + number)
-            fit(network, data, fitted, judged, config, seed + number)
+            fit(network, data, fitted, stopping, config, seed + number)
             logits = torch.from_numpy(predict(network, data, judged))
             losses = functional.binary_cross_entropy_with_logits(
                 logits, data.label[torch.from_numpy(judged)].double(), reduction="none"

@@ -136,6 +136,7 @@ def quality_table(metrics: dict[str, Any]) -> pd.DataFrame:
             | ({"auc, seed by seed": " ".join(f"{value:.4f}" for value in seeds)} if len(seeds) > 1 else {})
             | {name: "n/a" if value is None else f"{value:.4f}" for name, value in quality.items()}
             | {"active parameters (M)": "n/a" if active is None else f"{active / 1e6:.1f}"}
+            | {"head parameters": metrics["head_parameters"].get(variant, "n/a")}
         )
     return pd.DataFrame(rows)
 

@@ -11,13 +11,13 @@ from components.contracts.manifest import input_digest, read_manifest, stage_dir
 from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.config import RelevanceConfig
 from components.relevance.crossfit import CrossFit, cross_fit, fit_singles, fit_variant
-from components.relevance.evaluation import active_parameters, evaluate, routing_balance, routing_shares
+from components.relevance.evaluation import active_parameters, evaluate, folds_balance, routing_balance, routing_shares
 from components.relevance.fitting import History
 from components.relevance.judged import Judged, load_judged, training_rows
-from components.relevance.model.fusion import ConcatFusion
+from components.relevance.model.fusion import ConcatFusion, fused_parameters
 from components.relevance.model.mixture import Mixture
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
-from components.relevance.networks import variant_spec
+from components.relevance.networks import build_single, variant_spec
 from components.relevance.report import RelevanceFigures, write_relevance_report
 from components.relevance.scoring import THRESHOLDS
 from components.relevance.spaces import compare_spaces
@@ -46,7 +46,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
     relevance = calibrate(logits, platt)
     theta = thresholds(market, label, relevance, data.markets)
     mixture, history = fit_final(data, spec, config, platt)
-    shares = _shares(mixture, data)
+    shares, released_mask = _routes(mixture, data)
     metrics |= {
         "thresholds": theta,
         "calibration_error": calibration_error(label, relevance),
@@ -55,7 +55,9 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
             name: dict(zip(spec.experts, row.tolist(), strict=True))
             for name, row in zip(data.markets, shares, strict=True)
         },
-        "balance": {name: routing_balance(mask_SnN.mean(axis=0)) for name, mask_SnN in crossed.masks.items()},
+        "balance": {name: folds_balance(mask_SnN, crossed.fold) for name, mask_SnN in crossed.masks.items()}
+        | {"released": routing_balance(released_mask)},
+        "head_parameters": _head_parameters(spec, crossed),
         "active_parameters": active_parameters(crossed, _parameters(encodings, specs), config),
         "spaces": compare_spaces(data, crossed, spec, config),
         "judged": _counts(data, crossed),
@@ -65,7 +67,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
     _log_table(metrics, data.markets)
     for name, balance in metrics["balance"].items():
         if balance["collapsed"]:
-            _logger.warning("router of %s has collapsed: an expert is asked by almost no query", name)
+            _logger.warning("a router of %s has collapsed: it asks an expert for almost no pair", name)
     with stage_directory(out) as root:
         mixture.save(root)
         write_json(root / THRESHOLDS, theta)
@@ -104,9 +106,18 @@ def fit_final(
 
 
 @torch.inference_mode()
-def _shares(mixture: Mixture, data: Judged) -> np.ndarray:
-    experts_NK, _ = mixture.router(data.ngrams, data.market)
-    return routing_shares(experts_NK.numpy(), data.frame["market"].to_numpy(), data.markets, len(mixture.spec.experts))
+def _routes(mixture: Mixture, data: Judged) -> tuple[np.ndarray, np.ndarray]:
+    """Shares (markets, experts) and masks (n, experts) of the judged pairs."""
+    experts_nK, mask_nN = mixture.router(data.ngrams, data.market)
+    market = data.frame["market"].to_numpy()
+    return routing_shares(experts_nK.numpy(), market, data.markets, len(mixture.spec.experts)), mask_nN.numpy()
+
+
+def _head_parameters(spec: MixtureSpec, crossed: CrossFit) -> dict[str, int]:
+    """What each variant's head has to learn with, and each expert's alone: equal by construction, and counted."""
+    alone = {name: build_single(spec, slot, 0).fusion for slot, name in enumerate(spec.experts)}
+    routed = {name: network.fusion for name, network in crossed.networks.items()}
+    return {name: fused_parameters(fusion) for name, fusion in (routed | alone).items()}
 
 
 def _parameters(encodings: Path, specs: tuple[ExpertSpec, ...]) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """Tuned experts of a log: one tuned on all judged pairs, to be released, and one a fold that never saw its queries."""
 
+import fcntl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +54,8 @@ def tune(
     chosen = [texts[row] for row in rows]
     job = _job(prepare_expert(expert), spec, expert.tuning, chosen, label, np.isin(rows, valid))
     _logger.info("tune %s %s: %d pairs", spec.name, "on all" if fold is None else f"outside fold {fold}", len(train))
-    _run(job, config.tune_processes)
+    with _alone(job):
+        _run(job, config.tune_processes)
     source = f"{expert.source}, tuned on the judgments"
     return job / TUNED, replace(spec, source=source, digest=tree_digest(job / TUNED))
 
@@ -67,9 +70,20 @@ def _job(
         staging = Path(scratch) / "job"
         write_job(staging, folder, spec, tuning, texts, label, valid)
         job = root / file_digest(staging / JOB_FILE)[:24]
-        if not job.exists():
+        try:
             staging.rename(job)
+        except OSError:  # the same job is there
+            if not (job / JOB_FILE).is_file():
+                raise
     return job
+
+
+@contextmanager
+def _alone(job: Path) -> Iterator[None]:
+    """Wait until no other run on this machine works on the job: it may be done by then."""
+    with (job / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _run(job: Path, processes: int) -> None:

@@ -6,7 +6,7 @@
 A job is a folder with job.json and rows.parquet (text, label, valid). It grows a checkpoint while it runs, which a
 later call takes up, however the last one ended, and `tuned/` when it is done: an expert's folder like any other.
 
-Needs torch, transformers, peft and pyarrow alone. Shapes: B pairs, T tokens.
+Needs torch, transformers (tokenizers, safetensors), peft and pyarrow alone. Shapes: B pairs, T tokens.
 """
 
 import json
@@ -28,8 +28,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.contracts.errors import ArchipelagoError, BadInput
 from components.contracts.log import configure, get_logger
-from components.contracts.manifest import atomic_directory, file_digest, read_json, write_json
+from components.contracts.manifest import atomic_directory, file_digest, package_versions, read_json, write_json
 from components.relevance.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
 from components.relevance.encoder import load_tokenizer, pad
 from components.relevance.model.spec import ExpertSpec, TuningSpec
@@ -37,6 +38,8 @@ from components.relevance.model.tuned import merged_trunk, new_tuned_expert
 
 JOB_FILE, ROWS_FILE, CHECKPOINT, TUNED = "job.json", "rows.parquet", "checkpoint.safetensors", "tuned"
 HISTORY_FILE = "tuning.json"
+# Part of a job's identity: raise it when tuning changes.
+_VERSION = 1
 # Rows whose lengths are sorted together before they are cut into steps: batches waste little and still vary.
 _SORTED_STEPS = 32
 _logger = get_logger("archipelago.relevance")
@@ -61,12 +64,27 @@ def write_job(
         texts: n input texts, formatted by the expert's template.
         label: 0/1 (n,).
         valid: bool (n,), the rows that choose the epoch and are not trained on.
+
+    Raises:
+        BadInput: fewer rows to train on than a step takes, or none to choose the epoch by.
     """
+    count = int((~valid).sum())
+    if count < tuning.batch_rows:
+        raise BadInput(f"expert {spec.name}: {count} pairs to tune on are fewer than the {tuning.batch_rows} of a step")
+    if not valid.any():
+        raise BadInput(f"expert {spec.name}: no validation pairs to choose the epoch by")
     job.mkdir(parents=True, exist_ok=True)
     rows = pa.table({"text": list(texts), "label": label.astype(np.float32), "valid": valid.astype(bool)})
     pq.write_table(rows, job / ROWS_FILE)
-    content = {"folder": str(folder.resolve()), "spec": asdict(spec), "tuning": asdict(tuning)}
-    write_json(job / JOB_FILE, content | {"rows": file_digest(job / ROWS_FILE)})
+    content = {
+        "version": _VERSION,
+        "packages": package_versions(["torch", "transformers", "peft"]),
+        "folder": str(folder.resolve()),
+        "spec": asdict(spec),
+        "tuning": asdict(tuning),
+        "rows": file_digest(job / ROWS_FILE),
+    }
+    write_json(job / JOB_FILE, content)
 
 
 def run_job(job: Path) -> Path:
@@ -76,6 +94,10 @@ def run_job(job: Path) -> Path:
     with _processes() as world:
         _Tuning(job, world).run()
     return job / TUNED
+
+
+class TuningDiverged(ArchipelagoError):
+    """The loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +153,17 @@ class _Tuning:
         self.network = self._distribute()
         self.optimiser = self._optimiser()
         self.step, self.history = 0, _History([], [], -1)
+        self.losses: list[Tensor] = []  # of this epoch's steps so far
         self.best: dict[str, Tensor] = {}
 
     def run(self) -> None:
         """Train to the end and write the tuned expert."""
         self._resume()
-        while self.step < self.total_steps:
-            epoch = self.step // self.steps_an_epoch
-            self._train_epoch(epoch)
-            self._close_epoch(epoch)
+        with torch.random.fork_rng():
+            while self.step < self.total_steps:
+                epoch = self.step // self.steps_an_epoch
+                self._train_epoch(epoch)
+                self._close_epoch(epoch)
         if self.world.leads:
             self._write_tuned()
         if self.world.size > 1:
@@ -147,7 +171,6 @@ class _Tuning:
 
     def _train_epoch(self, epoch: int) -> None:
         self.network.train()
-        losses = []
         for rows in self._steps(epoch)[self.step % self.steps_an_epoch :]:
             self._set_learning_rates()
             # Dropout depends on the step alone, so that a resumed run repeats what the first would have done.
@@ -159,27 +182,39 @@ class _Tuning:
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self._learning(), self.tuning.clip)
             self.optimiser.step()
-            losses.append(loss.detach())
+            self.losses.append(loss.detach().cpu())
             self.step += 1
             if self.step % self.tuning.checkpoint_steps == 0 and self.step % self.steps_an_epoch:
                 self._save()
-        if losses:
-            self.history.train.append(float(torch.stack(losses).mean()))
 
     @torch.no_grad()
     def _close_epoch(self, epoch: int) -> None:
         self.network.eval()
         logits = [self._logits(rows).cpu() for rows in _cut(self.valid, self.tuning.batch_rows)]
-        loss = functional.binary_cross_entropy_with_logits(torch.cat(logits), self.label[torch.from_numpy(self.valid)])
-        self.history.valid.append(float(loss))
-        if self.history.valid[-1] <= min(self.history.valid):
+        own = functional.binary_cross_entropy_with_logits(torch.cat(logits), self.label[torch.from_numpy(self.valid)])
+        loss = self._agreed(own, mean=False)
+        if not math.isfinite(loss):
+            raise TuningDiverged(f"tune {self.spec.name}: validation loss is {loss}; lower tuning.learning_rate")
+        self.history.train.append(self._agreed(torch.stack(self.losses).mean(), mean=True))
+        self.history.valid.append(loss)
+        self.losses = []
+        if loss <= min(self.history.valid):
             self.history.best = epoch
             self.best = learned_state(self.network)
         self._save()
         if self.world.leads:
-            _logger.info(
-                "tune %s: epoch %d/%d, valid loss %.4f", self.spec.name, epoch + 1, self.tuning.epochs, float(loss)
-            )
+            _logger.info("tune %s: epoch %d/%d, valid loss %.4f", self.spec.name, epoch + 1, self.tuning.epochs, loss)
+
+    def _agreed(self, own: Tensor, mean: bool) -> float:
+        """One number for all processes: their mean, or the first one's (rounding may differ, decisions may not)."""
+        if self.world.size > 1:
+            own = own.to(self.world.device)
+            if mean:
+                dist.all_reduce(own)
+                own /= self.world.size
+            else:
+                dist.broadcast(own, 0)
+        return float(own)
 
     def _logits(self, rows: np.ndarray) -> Tensor:
         ids_BT, mask_BT = pad([self.ids[row] for row in rows], self.spec.pad_id)
@@ -239,7 +274,12 @@ class _Tuning:
         return [weight for weight in self.model.parameters() if weight.requires_grad]
 
     def _save(self) -> None:
-        facts = {"job": self.identity, "step": str(self.step), "history": json.dumps(asdict(self.history))}
+        facts = {
+            "job": self.identity,
+            "step": str(self.step),
+            "history": json.dumps(asdict(self.history)),
+            "losses": json.dumps([float(loss) for loss in self.losses]),
+        }
         save_checkpoint(self.job / CHECKPOINT, self.network, self.optimiser, self.best, facts, self.world.leads)
 
     def _resume(self) -> None:
@@ -254,6 +294,7 @@ class _Tuning:
         self.best = checkpoint.best
         self.step = int(checkpoint.facts["step"])
         self.history = _History(**json.loads(checkpoint.facts["history"]))
+        self.losses = [torch.tensor(loss) for loss in json.loads(checkpoint.facts["losses"])]
         if self.world.leads:
             _logger.info("tune %s: going on at step %d of %d", self.spec.name, self.step, self.total_steps)
 
@@ -271,7 +312,7 @@ class _Tuning:
 
 @dataclass
 class _History:
-    """Mean training loss and validation loss an epoch, and the best epoch."""
+    """Mean training loss and validation loss an epoch, and the best epoch (-1 before the first has ended)."""
 
     train: list[float]
     valid: list[float]

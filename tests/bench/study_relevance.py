@@ -38,7 +38,7 @@ VARIANTS = (
 )
 
 
-def measure(judgments: Path, work: Path, seeds: int) -> dict[str, object]:
+def measure(judgments: Path, name: str, work: Path, seeds: int) -> dict[str, object]:
     """Ingest, encode, cross-validate; the figures of the model's manifest."""
     started = time.perf_counter()
     if not (work / "log").exists():
@@ -49,14 +49,15 @@ def measure(judgments: Path, work: Path, seeds: int) -> dict[str, object]:
     encode(work / "log", config, work / "encodings", work / "experts")
     train(work / "log", work / "encodings", work / "experts", config, work / "model")
     manifest = read_manifest(work / "model")
-    kept = ("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "spaces", "routing", "judged")
+    kept = ("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "head_parameters", "spaces")
+    kept += ("routing", "judged")
     return {
-        "command": "python tests/bench/study_relevance.py --judgments PATH",
+        "command": f"python tests/bench/study_relevance.py --judgments PATH --name {name} --seeds {seeds}",
         "machine": machine(),
         "simulated": manifest["simulated"],
         "seconds": round(time.perf_counter() - started),
         "markets": read_manifest(work / "log")["markets"],
-        **{name: manifest["metrics"][name] for name in kept},
+        **{key: manifest["metrics"][key] for key in kept},
     }
 
 
@@ -70,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     configure()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(arguments.judgments, arguments.work or Path(folder), arguments.seeds)
+        result = measure(arguments.judgments, arguments.name, arguments.work or Path(folder), arguments.seeds)
     write_json(RESULTS / f"study-{arguments.name}.json", result)
     print(json.dumps({name: result[name] for name in ("deltas", "quality", "active_parameters")}, indent=2))
 

@@ -57,6 +57,15 @@ def test_a_csv_file_has_the_same_scores(tiny: Tiny, pairs: Path, tmp_path: Path)
     np.testing.assert_allclose(pq.read_table(tmp_path / "scores.parquet")["relevance"], expected, atol=1e-5)
 
 
+def test_columns_of_a_csv_file_that_nobody_declared_stay_what_they_say(tiny: Tiny, tmp_path: Path) -> None:
+    """A stream's types come from its first block: a code that looks like a number there may not be one later."""
+    notes = [f"{number:05d}" for number in range(70_000)] + ["n/a"]
+    rows = "".join(f"ID,sepatu,tas,{note}\n" for note in notes)
+    (tmp_path / "pairs.csv").write_text(f"market,query,title,note\n{rows}")
+    score_file(tiny.search, tmp_path / "pairs.csv", tmp_path / "scores.parquet")
+    assert pq.read_table(tmp_path / "scores.parquet")["note"].to_pylist() == notes
+
+
 def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
     run = scoring._OnnxExpert.run

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from components.relevance.anisotropy import anisotropy, linear_cka, procrustes_error, sample_rows
-from components.relevance.evaluation import mean_ndcg, routing_balance
+from components.relevance.evaluation import folds_balance, mean_ndcg, routing_balance
 
 RANDOM = np.random.default_rng(0)
 ROUND = RANDOM.normal(size=(2000, 16))
@@ -61,6 +61,15 @@ def test_balance_tells_even_routing_from_a_collapsed_router() -> None:
     assert routing_balance(np.eye(3)[np.zeros(300, dtype=int)]) == {"entropy": pytest.approx(0), "collapsed": True}
     lopsided = np.eye(3)[np.where(np.arange(300) < 3, 1, np.arange(300) % 2 * 2)]
     assert routing_balance(lopsided)["collapsed"], "one expert is asked by one query in a hundred"
+
+
+def test_routers_that_collapse_in_different_ways_do_not_look_even_together() -> None:
+    fold = np.arange(300) % 3
+    each_its_own = np.eye(3)[fold][None]
+    assert routing_balance(each_its_own[0])["entropy"] == pytest.approx(1)
+    assert folds_balance(each_its_own, fold) == {"entropy": pytest.approx(0), "collapsed": True}
+    even = np.eye(3)[np.arange(300) // 100][None]
+    assert folds_balance(even, fold)["collapsed"] is False
 
 
 def test_ndcg_is_over_queries_that_have_something_to_order() -> None:

@@ -165,7 +165,10 @@ def test_every_variant_has_figures_over_all_seeds(compared: Trained) -> None:
         assert len(seeds) == 2
         assert metrics["relevance"][name]["pooled"] == pytest.approx(np.mean(seeds))
     assert metrics["seeds"]["mixture"][0] != metrics["seeds"]["mixture"][1]
-    assert set(metrics["balance"]) == variants
+    assert set(metrics["balance"]) == variants | {"released"}
+    heads = metrics["head_parameters"]
+    assert set(heads) == variants | {"tiny-gemma", "tiny-bert", "tiny-qwen"}
+    assert max(heads.values()) < 1.1 * min(heads.values()), "tiny heads match less closely than real ones"
     assert {"tiny-gemma", "tiny-gemma (normed)", "mixture", "mean", "gated", "soft"} <= set(metrics["spaces"]["spaces"])
     assert "logits" not in metrics["spaces"]["spaces"] and len(metrics["spaces"]["pairs"]) == 3
     page = (compared.model / "reports" / "relevance.html").read_text()

@@ -14,7 +14,7 @@ MODEL_FILE = "model.json"
 
 @dataclass(frozen=True)
 class ExpertSpec:
-    """One frozen expert as the `experts` directory holds it; its weights lie in the folder `name`.
+    """One expert as the `experts` directory holds it; its weights lie in the folder `name`.
 
     Attributes:
         name, family, source: as configured.
@@ -77,6 +77,17 @@ class TuningSpec:
     checkpoint_steps: int = 100
     seed: int = 0
     sharding: Literal["ddp", "fsdp"] = "ddp"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a number makes no sense."""
+        counts = ("rank", "alpha", "epochs", "batch_rows", "checkpoint_steps")
+        rates = ("learning_rate", "head_learning_rate", "clip")
+        for name in (*counts, *rates):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be above 0")
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be 0 or more and below 1")
 
 
 @dataclass(frozen=True)
