@@ -152,7 +152,10 @@ def test_parity_is_refused_where_answers_differ(tmp_path: Path) -> None:
 
 
 def test_python_models_need_nothing_but_what_triton_has(tiny: Tiny) -> None:
-    """mixture.py, text.py and blend.py import numpy and tokenizers alone: the project is not on their path."""
+    """mixture.py, text.py and blend.py import numpy and tokenizers alone: the project is not on their path.
+
+    -B, because bytecode beside them would change the release that other tests read.
+    """
     code = "import sys; sys.path[:0] = sys.argv[1:]; import mixture, text, blend; print(blend.__file__)"
     folders = [str(tiny.search / "triton" / model / "1") for model in ("relevance", "search")]
-    subprocess.run([sys.executable, "-I", "-c", code, *folders], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-I", "-B", "-c", code, *folders], check=True, capture_output=True)
