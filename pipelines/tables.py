@@ -86,7 +86,8 @@ def study_table(result: dict[str, Any]) -> str:
             f"{low} .. {high}" if low else "",
         ]
         lines.append(_row([variant, *cells, f"{result['quality'][variant]['pr_auc']:.4f}"]))
-    note = f"{result['judged']['pairs']:,} pairs, {result['judged']['queries']:,} queries, out of fold, {seeds} seeds."
+    judged, rounds = result["judged"], f"{seeds} seed{'s' * (seeds > 1)}"
+    note = f"{judged['pairs']:,} pairs, {judged['queries']:,} queries, out of fold, {rounds}."
     return "\n".join([*lines, "", f"{note} {_source(result)}"])
 
 
