@@ -9,9 +9,10 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from components.contracts.manifest import read_json, read_manifest
+from components.relevance.config import MIXTURE
 from pipelines.runner import Run
 
-RELEASED = "mixture"  # the variant whose intervals are shown
+RELEASED = MIXTURE.name  # the variant whose intervals are shown
 RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 _WIDTH = 120
 

@@ -146,7 +146,7 @@ class _Tuning:
         self.label = torch.tensor(rows["label"].to_numpy())
         valid = rows["valid"].to_numpy()
         self.train, self.valid = np.flatnonzero(~valid), np.flatnonzero(valid)
-        self.steps_an_epoch = max(1, len(self.train) // self.tuning.batch_rows)
+        self.steps_an_epoch = len(self.train) // self.tuning.batch_rows
         self.total_steps = self.steps_an_epoch * self.tuning.epochs
 
         self.model = new_tuned_expert(self.folder, self.spec, self.tuning).to(world.device)

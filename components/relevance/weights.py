@@ -28,13 +28,6 @@ _LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 _logger = get_logger("archipelago.relevance")
 
 
-def export_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[ExpertSpec, ...]:
-    """`write_experts` of frozen experts. Raises BadInput where an expert's source cannot be had."""
-    specs = tuple(expert_spec(config) for config in configs)
-    write_experts({spec: prepare_expert(config) for spec, config in zip(specs, configs, strict=True)}, directory)
-    return specs
-
-
 def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:
     """Fill an `experts` directory: one folder an expert (weights linked from its folder, else copied), experts.json.
 

@@ -29,7 +29,7 @@ from components.release.config import ReleaseConfig
 from components.relevance.config import ExpertConfig
 from components.relevance.model.mixture import new_mixture
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
-from components.relevance.weights import export_experts
+from tests.relevance.relevance_world import frozen_experts
 
 MARKETS = ("ID", "TH")
 PRIOR = {"ID": 0.3, "TH": 0.4}
@@ -115,7 +115,7 @@ def write_verdict(directory: Path, passed: bool) -> None:
 
 def _write_relevance(paths: dict[str, Path]) -> None:
     paths["experts"].mkdir()
-    specs = export_experts(EXPERTS, paths["experts"])
+    specs = frozen_experts(EXPERTS, paths["experts"])
     write_manifest(paths["experts"], "experts", {}, {})
 
     with torch.random.fork_rng(devices=[]):

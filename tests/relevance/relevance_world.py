@@ -10,6 +10,8 @@ import pyarrow as pa
 from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
+from components.relevance.model.spec import ExpertSpec
+from components.relevance.weights import expert_spec, prepare_expert, write_experts
 
 MARKETS = ("ID", "TH", "VN")
 WORDS = {
@@ -40,6 +42,13 @@ def tiny_config(**changes: object) -> RelevanceConfig:
         "batch_size": 64,
     }
     return RelevanceConfig.model_validate(settings | changes)
+
+
+def frozen_experts(configs: tuple[ExpertConfig, ...], directory: Path) -> tuple[ExpertSpec, ...]:
+    """An `experts` directory of these, as encoding a log leaves it."""
+    folders = {expert_spec(config): prepare_expert(config) for config in configs}
+    write_experts(folders, directory)
+    return tuple(folders)
 
 
 def write_judgments(log: Path, frame: pd.DataFrame, markets: tuple[str, ...] = MARKETS) -> Path:

