@@ -1,4 +1,4 @@
-"""Offline batch scoring of a file of pairs with a release's own experts, through ONNX Runtime and without a server.
+"""Offline batch scoring of a file of pairs, with a release's own experts through ONNX Runtime and without a server.
 
 The file is read, scored and written a shard at a time: memory does not grow with it. Finished shards are kept beside
 the target until all are there, so that a run that was interrupted goes on where it stopped.
@@ -9,11 +9,13 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -29,6 +31,7 @@ from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
 from components.relevance.batch import BatchScorer
+from components.relevance.encoder import length_batches, pad
 
 logger = get_logger(__name__)
 
@@ -44,10 +47,36 @@ PAIRS = TableSchema(
 )
 
 
+class Scorer(Protocol):
+    """What scores pairs: a release's own files, or a trained model's on a GPU."""
+
+    @property
+    def markets(self) -> Sequence[str]:
+        """That it knows."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of all that its scores depend on."""
+        ...
+
+    def score(
+        self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
+        ...
+
+
 class ReleaseScorer:
-    """The release's `relevance` model in this process: its own code, text functions, tokenizers and ONNX files."""
+    """The release's `relevance` model in this process: its own code, text functions, tokenizers and ONNX files.
+
+    Raises:
+        BadInput: not a release.
+    """
 
     def __init__(self, release: Path) -> None:
+        self.markets: Sequence[str] = read_manifest(release)["markets"]
+        self.digest = input_digest(release)
         self._repository = release / "triton"
         folder = self._repository / "relevance" / VERSION
         mixture, self._text = _load(folder / "mixture.py"), _load(folder / "text.py")
@@ -59,8 +88,6 @@ class ReleaseScorer:
                 _OnnxExpert(expert, self._text, partial(self._session, expert.model)) for expert in served.experts
             ],
             fuse=self._fuse,
-            batch_tokens=_BATCH_TOKENS,
-            workers=len(os.sched_getaffinity(0)),
         )
 
     def score(
@@ -83,56 +110,74 @@ class ReleaseScorer:
     def _run(self, model: str, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(self._session(model).run(outputs, feeds))
 
-    def _fuse(self, vectors: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
-        slots = {f"pooled_{place}": vectors_nD for place, vectors_nD in enumerate(vectors)}
+    def _fuse(self, rooms: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
+        slots = {f"pooled_{place}": room_nD for place, room_nD in enumerate(rooms)}
         return self._run("fusion", {**slots, "mask": mask_nN}, ["relevance"])[0]
 
 
+@dataclass(frozen=True)
+class _PaddedBatch:
+    """Rows of a piece, and their tokens, padded: ids and mask int64 (B, T)."""
+
+    rows: np.ndarray
+    ids_BT: np.ndarray
+    mask_BT: np.ndarray
+
+
 class _OnnxExpert:
-    """An expert of the release behind the interface of batch scoring."""
+    """An expert of the release on this machine's cores, behind the interface of batch scoring."""
 
     def __init__(self, expert: Any, text: ModuleType, session: partial[onnxruntime.InferenceSession]) -> None:
         self._expert = expert
         self._text = text
         self._session = session
-        self.dim: int = expert.dim
-        self.pad_id: int = expert.pad_id
 
     def open(self) -> None:
         self._session()
 
-    def tokenise(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[list[int]]:
+    def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[_PaddedBatch]:
         template = self._expert.template
         texts = [self._text.format_pair(template, *pair) for pair in zip(markets, queries, titles, strict=True)]
-        return [encoding.ids for encoding in self._expert.tokenizer.encode_batch_fast(texts)]
+        ids = [encoding.ids for encoding in self._expert.tokenizer.encode_batch_fast(texts)]
+        return [
+            _PaddedBatch(batch, *(tensor.numpy() for tensor in pad([ids[row] for row in batch], self._expert.pad_id)))
+            for batch in length_batches([len(tokens) for tokens in ids], _BATCH_TOKENS)
+        ]
 
-    def run(self, ids_BT: np.ndarray, mask_BT: np.ndarray) -> np.ndarray:
-        feeds = {"input_ids": ids_BT, "attention_mask": mask_BT}
+    def room(self, pairs: int) -> np.ndarray:
+        return np.zeros((pairs, self._expert.dim), dtype=np.float32)
+
+    def run(self, batches: list[_PaddedBatch], rows: np.ndarray, room: np.ndarray) -> None:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for batch, pooled_BD in zip(batches, pool.map(self._pooled, batches), strict=True):
+                room[rows[batch.rows]] = pooled_BD
+
+    def _pooled(self, batch: _PaddedBatch) -> np.ndarray:
+        feeds = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT}
         return np.asarray(self._session().run(["pooled"], feeds)[0])
 
 
-def score_file(release: Path, source: Path, out: Path, shard_rows: int = SHARD_ROWS) -> int:
+def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_ROWS) -> int:
     """Score the pairs of a file and write its columns with `relevance` and `experts` appended; the number of rows.
 
     Args:
-        release: a release folder.
+        scorer: what scores.
         source: market, query, title (.parquet, .csv, .csv.gz); further columns are kept (a CSV file's as text). Checked
             whole before anything is scored.
-        out: target Parquet file; finished shards wait in a folder beside it, which a later call for the same release
+        out: target Parquet file; finished shards wait in a folder beside it, which a later call for the same scorer
             and file takes up again, and which is gone in the end.
         shard_rows: rows that are read, scored and written at a time.
 
     Raises:
-        BadInput: not a release, or the file breaks the schema.
+        BadInput: the file breaks the schema.
     """
-    limits = Limits(read_manifest(release)["markets"])
+    limits = Limits(scorer.markets)
     sizes = [shard.num_rows for shard in read_shards(source, PAIRS, limits, shard_rows)]
-    parts = out.parent / f".{out.name}.{_work_key(release, source, shard_rows)}"
+    parts = out.parent / f".{out.name}.{_work_key(scorer, source, shard_rows)}"
     parts.mkdir(parents=True, exist_ok=True)
     left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
     if len(left) < len(sizes):
         logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
-    scorer = ReleaseScorer(release)
     shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
     for number, shard in track(shards, "score pairs", len(left)):
         write_table(_scored(scorer, shard), _part(parts, number))
@@ -141,16 +186,16 @@ def score_file(release: Path, source: Path, out: Path, shard_rows: int = SHARD_R
     return sum(sizes)
 
 
-def _scored(scorer: ReleaseScorer, shard: pa.Table) -> pa.Table:
+def _scored(scorer: Scorer, shard: pa.Table) -> pa.Table:
     relevance, experts = scorer.score(*(shard[name].to_pylist() for name in PAIRS.columns))
     kept = shard.select([name for name in shard.column_names if name not in ("relevance", "experts")])
     lists = pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64()))
     return kept.append_column("relevance", pa.array(relevance)).append_column("experts", lists)
 
 
-def _work_key(release: Path, source: Path, shard_rows: int) -> str:
-    """Names the unfinished work: shards of another release, file or size are not its own."""
-    parts = (input_digest(release), file_digest(source), str(shard_rows))
+def _work_key(scorer: Scorer, source: Path, shard_rows: int) -> str:
+    """Names the unfinished work: shards of another scorer, file or size are not its own."""
+    parts = (scorer.digest, file_digest(source), str(shard_rows))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -142,7 +142,9 @@ class RelevanceConfig(StageConfig):
         folds: out-of-fold predictions come from this many groups of queries.
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
-        encode_tokens: padded tokens a batch while encoding.
+        encode_tokens: padded tokens a batch while encoding in float32.
+        precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4; the others pack pairs
+            without padding, and are what a GPU is fast with.
         tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
@@ -174,6 +176,7 @@ class RelevanceConfig(StageConfig):
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     bootstrap: int = Field(default=200, ge=20)
     encode_tokens: int = Field(default=1024, ge=64)
+    precision: Literal["float32", "bfloat16", "float8"] = "float32"
     tune_processes: int = Field(default=1, ge=1)
     seed: int = 0
     seeds: int = Field(default=1, ge=1)

@@ -19,6 +19,7 @@ from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsCo
 from components.relevance.encoder import TextEncoder
 from components.relevance.judged import fold_vectors, judged_labels
 from components.relevance.model.spec import ExpertSpec
+from components.relevance.packed_encoder import PackedTextEncoder
 from components.relevance.pairs import KEY, distinct_pairs, distinct_titles
 from components.relevance.tuned_experts import tune
 from components.relevance.weights import expert_spec, prepare_expert, write_experts
@@ -83,9 +84,7 @@ def _prepared(
     for fold in range(config.folds):
         folder, tuned = tune(expert, judged, texts, config, fold)
         what = f"encode with {spec.name}, fold {fold}"
-        np.save(
-            fold_vectors(root, spec.name, fold), TextEncoder(folder, tuned, config.encode_tokens).encode(texts, what)
-        )
+        np.save(fold_vectors(root, spec.name, fold), _encoder(folder, tuned, config).encode(texts, what))
     return tune(expert, judged, texts, config, None)
 
 
@@ -100,15 +99,22 @@ def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str],
 def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list[str]) -> np.ndarray:
     """float32 (n, dim), from the embedding cache; the expert is loaded for the texts that are not stored."""
 
-    encoder: TextEncoder | None = None
+    encoder: TextEncoder | PackedTextEncoder | None = None
 
     def compute(missing: list[str]) -> np.ndarray:
         nonlocal encoder
-        encoder = encoder or TextEncoder(folder, spec, config.encode_tokens)
+        encoder = encoder or _encoder(folder, spec, config)
         return encoder.encode(missing, f"encode {len(missing)} texts with {spec.name}")
 
-    identity = (spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens))
+    identity = [spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens)]
+    identity += [] if config.precision == "float32" else [config.precision]
     return EmbeddingCache(cache_folder() / "embeddings", identity, spec.dim).lookup(texts, compute)
+
+
+def _encoder(folder: Path, spec: ExpertSpec, config: RelevanceConfig) -> TextEncoder | PackedTextEncoder:
+    if config.precision == "float32":
+        return TextEncoder(folder, spec, config.encode_tokens)
+    return PackedTextEncoder(folder, spec, config.precision)
 
 
 def _write_text_vectors(root: Path, config: RelevanceConfig, titles: pd.DataFrame, queries: pd.DataFrame) -> None:

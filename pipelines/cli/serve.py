@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -81,14 +81,30 @@ def query(
 
 
 def score(
-    release: Annotated[Path, typer.Option(help="a release folder")],
     source: Annotated[Path, typer.Option("--in", help="pairs: market, query, title (.parquet, .csv, .csv.gz)")],
     out: Annotated[Path, typer.Option("--out", help="target Parquet file")],
+    release: Annotated[
+        Path | None, typer.Option(help="a release folder: its ONNX experts, on this machine's CPU")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="instead: a trained relevance model's folder, for a GPU")] = None,
+    experts: Annotated[Path | None, typer.Option(help="and the folder of the experts it was trained with")] = None,
+    precision: Annotated[
+        Literal["bfloat16", "float8"], typer.Option(help="of the GPU's matrix products: bfloat16 or float8")
+    ] = "bfloat16",
 ) -> None:
-    """Score the relevance of many (market, query, title) pairs offline, with a release's own experts."""
-    from components.release.scoring import score_file
+    """Score the relevance of many (market, query, title) pairs offline: a release on a CPU, or a model on a GPU."""
+    from components.release.scoring import ReleaseScorer, Scorer, score_file
 
-    rows = score_file(release, source, out)
+    scorer: Scorer
+    if release and not (model or experts):
+        scorer = ReleaseScorer(release)
+    elif model and experts and not release:
+        from components.relevance.packed_scoring import PackedScorer
+
+        scorer = PackedScorer(model, experts, precision)
+    else:
+        raise BadInput("name either --release, or --model and --experts")
+    rows = score_file(scorer, source, out)
     typer.echo(f"wrote {rows} scores to {out}")
 
 

@@ -17,7 +17,7 @@ import pytest
 from components.contracts.errors import BadInput
 from components.release import scoring
 from components.release.build import release_digest
-from components.release.scoring import score_file
+from components.release.scoring import ReleaseScorer, score_file
 from tests.release.tiny_release import Tiny
 
 
@@ -42,7 +42,7 @@ def check(scores: Path, rows: int) -> None:
 @pytest.mark.parametrize("shard_rows", [5, 16_384])
 def test_scores_equal_the_golden_ones_in_any_shard(tiny: Tiny, pairs: Path, tmp_path: Path, shard_rows: int) -> None:
     rows = pq.read_metadata(pairs).num_rows
-    assert score_file(tiny.search, pairs, tmp_path / "scores.parquet", shard_rows) == rows
+    assert score_file(ReleaseScorer(tiny.search), pairs, tmp_path / "scores.parquet", shard_rows) == rows
     check(tmp_path / "scores.parquet", rows)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
     assert release_digest(tiny.search)[:12] == tiny.search.name  # reading a release adds nothing to it
@@ -52,7 +52,7 @@ def test_a_csv_file_has_the_same_scores(tiny: Tiny, pairs: Path, tmp_path: Path)
     plain = pq.read_table(pairs, columns=["market", "query", "title"])
     with pa.CompressedOutputStream(tmp_path / "pairs.csv.gz", "gzip") as file:
         pa_csv.write_csv(plain, file)
-    score_file(tiny.search, tmp_path / "pairs.csv.gz", tmp_path / "scores.parquet", 9)
+    score_file(ReleaseScorer(tiny.search), tmp_path / "pairs.csv.gz", tmp_path / "scores.parquet", 9)
     expected = pq.read_table(pairs)["expected"].to_numpy()
     np.testing.assert_allclose(pq.read_table(tmp_path / "scores.parquet")["relevance"], expected, atol=1e-5)
 
@@ -62,7 +62,7 @@ def test_columns_of_a_csv_file_that_nobody_declared_stay_what_they_say(tiny: Tin
     notes = [f"{number:05d}" for number in range(70_000)] + ["n/a"]
     rows = "".join(f"ID,sepatu,tas,{note}\n" for note in notes)
     (tmp_path / "pairs.csv").write_text(f"market,query,title,note\n{rows}")
-    score_file(tiny.search, tmp_path / "pairs.csv", tmp_path / "scores.parquet")
+    score_file(ReleaseScorer(tiny.search), tmp_path / "pairs.csv", tmp_path / "scores.parquet")
     assert pq.read_table(tmp_path / "scores.parquet")["note"].to_pylist() == notes
 
 
@@ -70,12 +70,12 @@ def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypa
     ran: list[int] = []
     run = scoring._OnnxExpert.run
 
-    def counted(self, ids_BT, mask_BT):
-        ran.append(len(ids_BT))
-        return run(self, ids_BT, mask_BT)
+    def counted(self, batches, rows, room):
+        ran.append(len(rows))
+        run(self, batches, rows, room)
 
     monkeypatch.setattr(scoring._OnnxExpert, "run", counted)
-    score_file(tiny.search, pairs, tmp_path / "scores.parquet")
+    score_file(ReleaseScorer(tiny.search), pairs, tmp_path / "scores.parquet")
     golden = pq.read_metadata(tiny.search / "golden" / "relevance.parquet").num_rows
     assert sum(ran) == 2 * golden, "two experts a pair, each distinct pair once"
 
@@ -93,14 +93,14 @@ def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypa
 def test_bad_pairs_are_refused_and_nothing_is_left(tiny: Tiny, tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(BadInput, match=says):
-        score_file(tiny.search, tmp_path / "pairs.csv", tmp_path / "out" / "scores.parquet", 2)
+        score_file(ReleaseScorer(tiny.search), tmp_path / "pairs.csv", tmp_path / "out" / "scores.parquet", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
 
 
 def test_a_truncated_file_is_refused(tiny: Tiny, pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(pairs.read_bytes()[:-200])
     with pytest.raises(BadInput, match=r"cut\.parquet: not a readable Parquet file"):
-        score_file(tiny.search, tmp_path / "cut.parquet", tmp_path / "scores.parquet")
+        score_file(ReleaseScorer(tiny.search), tmp_path / "cut.parquet", tmp_path / "scores.parquet")
 
 
 SLOW_SCORING = """
@@ -112,7 +112,7 @@ def slowly(*arguments):
     time.sleep(0.3)
     return scored(*arguments)
 scoring._scored = slowly
-scoring.score_file(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), 5)
+scoring.score_file(scoring.ReleaseScorer(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]), 5)
 """
 
 
@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     calls: list[int] = []
     scored = scoring._scored
     monkeypatch.setattr(scoring, "_scored", lambda *a: (calls.append(1), scored(*a))[1])
-    assert score_file(tiny.search, pairs, out, 5) == rows
+    assert score_file(ReleaseScorer(tiny.search), pairs, out, 5) == rows
     assert len(calls) == shards - kept
     check(out, rows)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]

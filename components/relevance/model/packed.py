@@ -1,0 +1,277 @@
+"""Language models on packs: the same weights and answers as the Hugging Face trunk they are made from, no padding.
+
+Queries, keys and values are one product, and so are the two inputs of a gated feed-forward; norms, rotation and
+attention of a pair are one kernel. Products are in bfloat16, or in 8-bit floats (e4m3, a scale an output channel and a
+scale a token; our choice); norms and pooling compute in float32.
+
+Shapes: T tokens of a pack, P attention tiles, R pairs, S parts of a pair, D the trunk's width, F the feed-forward's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.contracts.errors import BadInput
+from components.relevance.model.attention import AttentionShape, packed_attention
+from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling
+
+_FLOAT8_MAX = 448.0  # of e4m3
+
+
+class Product(nn.Module):
+    """A linear map of concatenated Hugging Face layers' weights, in the type asked for."""
+
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_joined([layer.weight for layer in layers]).to(dtype))
+        self.bias = _bias(layers, dtype)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """(T, outputs)."""
+        return functional.linear(x_TD, self.weight, self.bias)
+
+
+class Float8Product(nn.Module):
+    """The same in 8-bit floats: every token and every output channel is scaled to the format's range."""
+
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = _joined([layer.weight for layer in layers]).float()
+        scale_O1 = _scale(weight)
+        self.weight = nn.Buffer((weight / scale_O1).to(torch.float8_e4m3fn))
+        self.scale_1O = nn.Buffer(scale_O1.t().contiguous())
+        self.bias = _bias(layers, dtype)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """(T, outputs)."""
+        x = x_TD.float()
+        scale_T1 = _scale(x)
+        eight_TD = (x / scale_T1).to(torch.float8_e4m3fn)
+        y_TO: Tensor = torch._scaled_mm(
+            eight_TD, self.weight.t(), scale_T1, self.scale_1O, out_dtype=x_TD.dtype, use_fast_accum=True
+        )
+        return y_TO if self.bias is None else y_TO + self.bias
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(tensors))
+
+
+def _bias(layers: Sequence[nn.Linear], dtype: torch.dtype) -> nn.Parameter | None:
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    return nn.Parameter(_joined(biases).to(dtype)) if biases else None
+
+
+def _scale(x: Tensor) -> Tensor:
+    return x.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / _FLOAT8_MAX
+
+
+class RmsNorm(nn.Module):
+    """x over its root mean square, times a gain; computed in float32."""
+
+    def __init__(self, gain_D: Tensor, eps: float) -> None:
+        super().__init__()
+        self.gain_D = nn.Parameter(gain_D.float())
+        self.eps = eps
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """(T, D)."""
+        x = x_TD.float()
+        return (x * torch.rsqrt(x.pow(2).mean(dim=1, keepdim=True) + self.eps) * self.gain_D).to(x_TD.dtype)
+
+
+class DecoderBlock(nn.Module):
+    """One block of Qwen 2, Qwen 3 or Gemma 3."""
+
+    def __init__(self, layer: Any, config: Any, product: Callable[..., nn.Module], dtype: torch.dtype) -> None:
+        super().__init__()
+        attention, ff = layer.self_attn, layer.mlp
+        gemma = config.model_type == "gemma3_text"
+
+        def norm(of: Any) -> RmsNorm:
+            return RmsNorm(of.weight + 1 if gemma else of.weight, config.rms_norm_eps)
+
+        self.before_attention = norm(layer.input_layernorm)
+        self.before_ff = norm(layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm)
+        # Gemma norms what a sublayer adds, too.
+        self.after_attention = norm(layer.post_attention_layernorm) if gemma else nn.Identity()
+        self.after_ff = norm(layer.post_feedforward_layernorm) if gemma else nn.Identity()
+        self.qkv = product([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
+        self.out = product([attention.o_proj], dtype)
+        self.gate_up = product([ff.gate_proj, ff.up_proj], dtype)
+        self.down = product([ff.down_proj], dtype)
+        self.activation = ff.act_fn
+        with_norm = hasattr(attention, "q_norm")
+        self.q_gain_H = nn.Parameter(norm(attention.q_norm).gain_D) if with_norm else None
+        self.k_gain_H = nn.Parameter(norm(attention.k_norm).gain_D) if with_norm else None
+        self.shape = AttentionShape(
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            width=attention.head_dim,
+            scale=float(attention.scaling),
+            causal=True,
+            window=getattr(attention, "sliding_window", None) or 0,
+            eps=config.rms_norm_eps,
+        )
+
+    def forward(self, x_TD: Tensor, added_TD: Tensor, tiles_P3: Tensor, rotary_LH: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual stream and what is to be added to it, (T, D) twice.
+
+        The sum is left to the next norm, which then reads and writes once what two kernels would.
+        """
+        x_TD = _sum(x_TD, added_TD)
+        qkv_TE = self.qkv(self.before_attention(x_TD))
+        seen_TD = packed_attention(qkv_TE, tiles_P3, self.q_gain_H, self.k_gain_H, rotary_LH, self.shape)
+        x_TD = _sum(x_TD, self.after_attention(self.out(seen_TD)))
+        gate_TF, up_TF = self.gate_up(self.before_ff(x_TD)).chunk(2, dim=1)
+        return x_TD, self.after_ff(self.down(self.activation(gate_TF) * up_TF))
+
+
+def _sum(x_TD: Tensor, added_TD: Tensor) -> Tensor:
+    """In float32, so that the sum joins a norm's kernel: as an accumulating product it would cost a copy of x."""
+    return (x_TD.float() + added_TD.float()).to(x_TD.dtype)
+
+
+class PackedDecoder(nn.Module):
+    """Qwen 2, Qwen 3, Gemma 3: token ids to hidden states, as the trunk's `last_hidden_state`."""
+
+    def __init__(self, trunk: Any, product: Callable[..., nn.Module], dtype: torch.dtype, positions: int) -> None:
+        super().__init__()
+        config = trunk.config
+        gemma = config.model_type == "gemma3_text"
+        if gemma and config.use_bidirectional_attention:
+            raise BadInput("packed inference does not know Gemma's bidirectional attention; use precision float32")
+        embedding = trunk.embed_tokens
+        self.embedding_VD = nn.Parameter(embedding.weight.to(dtype))
+        # Rounded as the trunk does it, for the same answers.
+        self.embedding_scale = float(torch.tensor(embedding.scalar_embed_scale).to(dtype)) if gemma else 1.0
+        self.blocks = nn.ModuleList(DecoderBlock(layer, config, product, dtype) for layer in trunk.layers)
+        gain_D = trunk.norm.weight + 1 if gemma else trunk.norm.weight
+        self.norm = RmsNorm(gain_D, config.rms_norm_eps)
+        self.kinds = list(config.layer_types) if gemma else ["full_attention"] * len(self.blocks)
+        places_1L = torch.arange(positions, device=embedding.weight.device)[None]
+        for kind in sorted(set(self.kinds)):
+            extra = (kind,) if gemma else ()
+            cosine, sine = trunk.rotary_emb(torch.zeros(1, device=places_1L.device), places_1L, *extra)
+            half = cosine.shape[2] // 2
+            table_LH = torch.cat([cosine[0, :, :half], sine[0, :, :half]], dim=1)
+            self.register_buffer(f"rotary_{kind}", table_LH.float())
+
+    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor) -> Tensor:  # noqa: ARG002 - one signature
+        """(T, D); places are the tiles' concern."""
+        x_TD = functional.embedding(ids_T, self.embedding_VD) * self.embedding_scale
+        added_TD = torch.zeros_like(x_TD)
+        for kind, block in zip(self.kinds, self.blocks, strict=True):
+            x_TD, added_TD = block(x_TD, added_TD, tiles_P3, getattr(self, f"rotary_{kind}"))
+        hidden_TD: Tensor = self.norm(_sum(x_TD, added_TD))
+        return hidden_TD
+
+
+class EncoderBlock(nn.Module):
+    """One block of BERT or XLM-R: tokens see all of their pair, and norms come after what is added."""
+
+    def __init__(self, layer: Any, config: Any, product: Callable[..., nn.Module], dtype: torch.dtype) -> None:
+        super().__init__()
+        own = layer.attention.self
+        self.qkv = product([own.query, own.key, own.value], dtype)
+        self.out = product([layer.attention.output.dense], dtype)
+        self.up = product([layer.intermediate.dense], dtype)
+        self.down = product([layer.output.dense], dtype)
+        self.activation = layer.intermediate.intermediate_act_fn
+        self.after_attention = layer.attention.output.LayerNorm.float()
+        self.after_ff = layer.output.LayerNorm.float()
+        width = config.hidden_size // config.num_attention_heads
+        heads = config.num_attention_heads
+        self.shape = AttentionShape(heads, heads, width, width**-0.5, causal=False)
+
+    def forward(self, x_TD: Tensor, tiles_P3: Tensor) -> Tensor:
+        """(T, D)."""
+        seen_TD = packed_attention(self.qkv(x_TD), tiles_P3, None, None, None, self.shape)
+        x_TD = self.after_attention((x_TD + self.out(seen_TD)).float()).to(x_TD.dtype)
+        added_TD = self.down(self.activation(self.up(x_TD)))
+        normed_TD: Tensor = self.after_ff((x_TD + added_TD).float())
+        return normed_TD.to(x_TD.dtype)
+
+
+class PackedEncoder(nn.Module):
+    """BERT, XLM-R (RoBERTa): token ids to hidden states, as the trunk's `last_hidden_state`."""
+
+    def __init__(self, trunk: Any, product: Callable[..., nn.Module], dtype: torch.dtype, positions: int) -> None:
+        super().__init__()
+        config, embeddings = trunk.config, trunk.embeddings
+        self.embedding_VD = nn.Parameter(embeddings.word_embeddings.weight.to(dtype))
+        # RoBERTa counts places from behind its padding id.
+        first = config.pad_token_id + 1 if config.model_type != "bert" else 0
+        places_LD = embeddings.position_embeddings.weight[first : first + positions]
+        self.places_LD = nn.Parameter((places_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
+        self.norm = embeddings.LayerNorm.float()
+        self.blocks = nn.ModuleList(EncoderBlock(layer, config, product, dtype) for layer in trunk.encoder.layer)
+
+    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor) -> Tensor:
+        """(T, D)."""
+        embedded_TD = functional.embedding(ids_T, self.embedding_VD).float() + self.places_LD[places_T].float()
+        x_TD: Tensor = self.norm(embedded_TD).to(self.embedding_VD.dtype)
+        for block in self.blocks:
+            x_TD = block(x_TD, tiles_P3)
+        return x_TD
+
+
+_PACKED: dict[str, type[PackedDecoder] | type[PackedEncoder]] = {
+    "bert": PackedEncoder,
+    "roberta": PackedEncoder,
+    "xlm-roberta": PackedEncoder,
+    "gemma3_text": PackedDecoder,
+    "qwen2": PackedDecoder,
+    "qwen3": PackedDecoder,
+}
+
+
+class PackedExpert(nn.Module):
+    """An expert on packs: one pooled vector a pair.
+
+    Args:
+        expert: what it is made from; both give the same vectors, up to rounding. Its weights are copied or shared.
+        positions: tokens a pair has at most.
+        dtype: of products and of what stands between them.
+        float8: products in 8-bit floats; needs a GPU of compute capability 8.9 or more.
+
+    Raises:
+        BadInput: an architecture that packed inference does not know.
+    """
+
+    def __init__(
+        self, expert: Expert, positions: int, dtype: torch.dtype = torch.bfloat16, float8: bool = False
+    ) -> None:
+        super().__init__()
+        trunk: Any = expert.trunk
+        kind = str(trunk.config.model_type)
+        if kind not in _PACKED:
+            known = ", ".join(sorted(_PACKED))
+            raise BadInput(f"packed inference does not know {kind}, only {known}; use precision float32")
+        product = Float8Product if float8 else Product
+        self.trunk = _PACKED[kind](trunk, product, dtype, positions)
+        self.last = isinstance(expert.pooling, LastTokenPooling)
+        self.segments = isinstance(expert.pooling, SegmentPooling)
+        self.requires_grad_(False)
+
+    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor, parts_RS: Tensor) -> Tensor:
+        """float32 (R, pooled width) of a `packing.Pack`; pairs without tokens get some vector."""
+        hidden_TD: Tensor = self.trunk(ids_T, places_T, tiles_P3)
+        if self.last:
+            return hidden_TD[(parts_RS.sum(dim=1).cumsum(0) - 1).clamp(min=0)].float()
+        count_R = parts_RS.flatten()
+        sum_RD: Tensor = torch.segment_reduce(hidden_TD.float(), "sum", lengths=count_R, axis=0, unsafe=True)
+        mean_RD = sum_RD / count_R.clamp(min=1)[:, None]
+        if not self.segments:
+            return mean_RD
+        query_RD, item_RD = mean_RD.view(len(parts_RS), 2, -1).unbind(dim=1)
+        return torch.cat([query_RD, item_RD, (query_RD - item_RD).abs()], dim=1)
+
+    def compile_blocks(self) -> None:
+        """Compile one block for all of them: their code and shapes are the same, and a whole trunk takes minutes."""
+        for block in self.trunk.blocks.children():
+            # Several kernels a norm, of which the first run keeps the fastest: wide rows want another than short ones.
+            block.compile(dynamic=True, fullgraph=True, options={"triton.multi_kernel": 1})

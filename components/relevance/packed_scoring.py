@@ -1,0 +1,97 @@
+"""Batch scoring with a trained relevance model and its experts on packs: on a GPU, what `archipelago score` runs there.
+
+Vectors stay where the experts run until they are fused.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from components.contracts.errors import BadInput
+from components.contracts.manifest import input_digest
+from components.contracts.markets import market_codes
+from components.contracts.text import format_pair, normalise_query, normalise_title, query_ngrams
+from components.relevance.batch import BatchScorer
+from components.relevance.model.mixture import load_mixture
+from components.relevance.model.spec import ExpertSpec, load_experts
+from components.relevance.packed_encoder import PackedTextEncoder, Precision
+from components.relevance.packing import Pack
+
+
+class PackedScorer:
+    """A relevance model and the `experts` directory it was trained with.
+
+    Raises:
+        BadInput: the experts are not the model's.
+    """
+
+    def __init__(self, model: Path, experts: Path, precision: Precision) -> None:
+        self.mixture = load_mixture(model)
+        specs = {spec.name: spec for spec in load_experts(experts)}
+        missing = [name for name in self.mixture.spec.experts if name not in specs]
+        if missing:
+            raise BadInput(f"{experts}: lacks the model's expert {', '.join(missing)}")
+        self.markets: Sequence[str] = self.mixture.spec.markets
+        self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.mixture.fusion.to(self.device)
+        self.experts = [
+            PackedPairs(experts / name, specs[name], precision, self.device) for name in self.mixture.spec.experts
+        ]
+        self._batch = BatchScorer(self.route, self.experts, self.fuse)
+
+    def score(
+        self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
+        normal = {
+            "market": list(markets),
+            "query": [normalise_query(query) for query in queries],
+            "title": [normalise_title(title) for title in titles],
+        }
+        return self._batch.score(pd.DataFrame(normal))
+
+    @torch.inference_mode()
+    def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Chosen experts int64 (n, k) and mask float32 (n, N) of n normalised queries."""
+        sizes, codes = self.mixture.spec.router, market_codes(self.markets)
+        ngrams_nG = torch.from_numpy(query_ngrams(list(queries), sizes.ngram_buckets, sizes.max_ngrams))
+        experts_nK, mask_nN = self.mixture.router(ngrams_nG, torch.tensor([codes[market] for market in markets]))
+        return experts_nK.numpy(), mask_nN.numpy()
+
+    @torch.inference_mode()
+    def fuse(self, rooms: Sequence[Tensor], mask_nN: np.ndarray) -> np.ndarray:
+        """Relevance float32 (n,) of every expert's vectors (n, D_i)."""
+        relevance_n: Tensor = self.mixture.fusion(*rooms, torch.from_numpy(mask_nN).to(self.device))
+        return np.asarray(relevance_n.cpu().numpy())
+
+
+class PackedPairs:
+    """An expert behind the interface of batch scoring."""
+
+    def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        # Small beside what they work on, and slow to warm up: opened here, not when they are asked.
+        self.encoder = PackedTextEncoder(folder, spec, precision)
+
+    def open(self) -> None:
+        """Nothing: it is open."""
+
+    def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[Pack]:
+        """Packs of normalised pairs."""
+        template = self.spec.template
+        pairs = zip(markets, queries, titles, strict=True)
+        return self.encoder.prepare([format_pair(template, *pair) for pair in pairs])
+
+    def room(self, pairs: int) -> Tensor:
+        """Zeros float32 (pairs, D) on the device."""
+        return torch.zeros(pairs, self.spec.dim, device=self.device)
+
+    def run(self, batches: Sequence[Pack], rows: np.ndarray, room: Tensor) -> None:
+        """Write their vectors, without waiting."""
+        self.encoder.run(batches, rows, room)

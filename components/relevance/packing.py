@@ -1,0 +1,90 @@
+"""Token ids of many pairs in packs: pairs stand one after another and none is padded; only a pack's tail is unused.
+
+Shapes: T tokens a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.relevance.model.attention import TILE
+
+# The shortest pairs a pack of full size has room for: a template alone has as many tokens.
+_SHORTEST = 8
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pairs that run together.
+
+    Attributes:
+        rows: which pairs, in the order they stand in.
+        ids_T: token ids int64; unused ones are 0.
+        places_T: each token's place in its own pair, int64.
+        tiles_P3: of attention (`attention.packed_attention`), int32; unused ones are 0.
+        parts_RS: tokens of each part of each pair, int64; a pair beyond `rows` has none.
+        tokens: that are used.
+    """
+
+    rows: np.ndarray
+    ids_T: np.ndarray
+    places_T: np.ndarray
+    tiles_P3: np.ndarray
+    parts_RS: np.ndarray
+    tokens: int
+
+
+def room(tokens: int) -> tuple[int, int]:
+    """(pairs, tiles) that a pack of that many tokens holds at most."""
+    pairs = tokens // _SHORTEST
+    return pairs, pairs + tokens // TILE
+
+
+def packs(ids: Sequence[Sequence[int]], sizes: Sequence[int], separator_id: int | None) -> Iterator[Pack]:
+    """The pairs in packs, in their own order.
+
+    Args:
+        ids: token ids of each pair, each at most the largest size.
+        sizes: tokens that a pack may hold, ascending; most packs are of the last. Few sizes mean few shapes to warm up.
+        separator_id: the token that begins a pair's second part, S = 2; None: a pair is one part.
+    """
+    lengths = np.fromiter((len(tokens) for tokens in ids), dtype=np.int64, count=len(ids))
+    ends = np.concatenate([[0], lengths.cumsum()])
+    start = 0
+    while start < len(ids):
+        left = ends[-1] - ends[start]
+        # The rest goes into ever smaller packs, so that little is left empty.
+        size = max((size for size in sizes if size <= left), default=sizes[0])
+        size = max(size, next(size for size in sizes if lengths[start] <= size))
+        stop = int(np.searchsorted(ends, ends[start] + size, side="right")) - 1
+        stop = min(stop, start + room(size)[0])
+        yield _pack(np.arange(start, stop), ids[start:stop], lengths[start:stop], size, separator_id)
+        start = stop
+
+
+def _pack(
+    rows: np.ndarray, ids: Sequence[Sequence[int]], lengths: np.ndarray, size: int, separator_id: int | None
+) -> Pack:
+    pairs, tiles = room(size)
+    tokens = int(lengths.sum())
+    begins = lengths.cumsum() - lengths
+    ids_T = np.zeros(size, dtype=np.int64)
+    ids_T[:tokens] = np.concatenate([np.asarray(own, dtype=np.int64) for own in ids])
+    places_T = np.zeros(size, dtype=np.int64)
+    places_T[:tokens] = np.arange(tokens) - np.repeat(begins, lengths)
+
+    a_pair = -(-lengths // TILE)
+    tile = np.repeat(np.arange(len(rows)), a_pair)
+    offset = (np.arange(len(tile)) - np.repeat(a_pair.cumsum() - a_pair, a_pair)) * TILE
+    tiles_P3 = np.zeros((tiles, 3), dtype=np.int32)
+    tiles_P3[: len(tile)] = np.stack([begins[tile], lengths[tile], offset], axis=1)
+
+    parts_RS = np.zeros((pairs, 1 if separator_id is None else 2), dtype=np.int64)
+    parts_RS[: len(rows), 0] = lengths
+    if separator_id is not None:
+        # Tokens before the first separator; all of them, where a cut took the separator away.
+        first = np.where(ids_T[:tokens] == separator_id, places_T[:tokens], np.iinfo(np.int64).max)
+        query = np.minimum(np.minimum.reduceat(first, begins), lengths)
+        parts_RS[: len(rows)] = np.stack([query, lengths - query], axis=1)
+    return Pack(rows, ids_T, places_T, tiles_P3, parts_RS, tokens)

@@ -1,0 +1,235 @@
+"""Experts on packs: the same vectors as the padded Hugging Face trunk, for every architecture, pooling and length."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from components.contracts.errors import BadInput
+from components.relevance.ahead import prepared_ahead
+from components.relevance.encoder import TextEncoder, pad
+from components.relevance.model.attention import TILE, AttentionShape, packed_attention, reference_attention
+from components.relevance.model.expert import Expert, read_expert
+from components.relevance.model.packed import PackedExpert
+from components.relevance.model.spec import load_experts
+from components.relevance.packed_encoder import PackedTextEncoder
+from components.relevance.packed_runner import PackedRunner
+from components.relevance.packed_scoring import PackedScorer
+from components.relevance.packing import packs, room
+from components.relevance.scoring import RelevanceScorer
+from components.relevance.tiny import FAMILIES, write_tiny_expert
+from pipelines.cli.main import app
+from tests.relevance.relevance_world import Trained
+
+SEPARATOR = 7
+
+
+def pairs(lengths: list[int], seed: int = 0) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    ids = [random.integers(8, 300, length).tolist() for length in lengths]
+    for own in ids:
+        own[len(own) // 3] = SEPARATOR
+    return ids
+
+
+def expert(family: str, folder: Path, pooling: str) -> Expert:
+    from transformers import AutoModel
+
+    write_tiny_expert(family, folder)
+    bare = {"add_pooling_layer": False} if family in ("bert", "xlm-roberta") else {}
+    trunk = AutoModel.from_pretrained(folder, dtype=torch.float32, **bare).eval()
+    return Expert(trunk, pooling, SEPARATOR).requires_grad_(False)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pooling", ["mean", "last", "segments"])
+def test_a_packed_expert_gives_the_padded_ones_vectors(family: str, pooling: str, tmp_path: Path) -> None:
+    padded = expert(family, tmp_path, pooling)
+    ids = pairs([3, TILE, TILE + 1, 38, 150, 1, 90, 12] * 4)
+    expected = padded(*pad(ids, 0))
+    runner = PackedRunner(PackedExpert(padded, 160, torch.float32), 2 if pooling == "segments" else 1, (256, 512))
+    found = torch.empty_like(expected)
+    for pack in packs(ids, runner.sizes, SEPARATOR if pooling == "segments" else None):
+        found[torch.from_numpy(pack.rows)] = runner.run(pack)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize(("window", "causal"), [(0, True), (0, False), (20, True)])
+def test_attention_stays_inside_a_pair_and_its_window(window: int, causal: bool) -> None:
+    """By gradients: what a token reads is what its output depends on."""
+    pack = next(packs(pairs([50, 70]), (128,), None))
+    qkv_TE = torch.randn(128, 3 * 8, requires_grad=True)
+    shape = AttentionShape(1, 1, 8, 8**-0.5, causal, window)
+    out_TD = reference_attention(qkv_TE, torch.from_numpy(pack.tiles_P3), None, None, None, shape)
+    token = 50 + 40
+    out_TD[token].sum().backward()
+    assert qkv_TE.grad is not None
+    read = np.flatnonzero(qkv_TE.grad[:, 8:].abs().sum(dim=1)).tolist()
+    first = token - window + 1 if window else 50
+    assert read == list(range(first, token + 1 if causal else 120))
+
+
+def test_the_operator_is_the_reference_on_a_cpu() -> None:
+    pack = next(packs(pairs([40, 9]), (64,), None))
+    qkv_TE, gain_H = torch.randn(64, 4 * 8), torch.rand(8) + 0.5
+    angle = torch.rand(64, 4)
+    rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1)
+    shape = AttentionShape(2, 1, 8, 0.3, causal=True)
+    arguments = (qkv_TE, torch.from_numpy(pack.tiles_P3), gain_H, gain_H, rotary_LH, shape)
+    torch.testing.assert_close(packed_attention(*arguments), reference_attention(*arguments))
+    tensors = (*arguments[:-1], 2, 1, 8, 0.3, True, 0, 1e-6)
+    torch.library.opcheck(
+        torch.ops.archipelago.packed_attention, tensors, test_utils=("test_schema", "test_faketensor")
+    )
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.sampled_from([(64,), (64, 256), (64, 128, 512)]))
+@settings(deadline=None, max_examples=60)
+def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], sizes: tuple[int, ...]) -> None:
+    ids = pairs(lengths)
+    made = list(packs(ids, sizes, SEPARATOR))
+    assert np.concatenate([pack.rows for pack in made]).tolist() == list(range(len(ids)))
+    for pack in made:
+        own = [ids[row] for row in pack.rows]
+        size = len(pack.ids_T)
+        assert size in sizes and pack.tokens <= size and len(own) <= room(size)[0]
+        assert pack.ids_T[: pack.tokens].tolist() == [token for tokens in own for token in tokens]
+        assert pack.places_T[: pack.tokens].tolist() == [place for tokens in own for place in range(len(tokens))]
+        assert pack.parts_RS.sum(axis=1).tolist() == [len(t) for t in own] + [0] * (room(size)[0] - len(own))
+        assert pack.parts_RS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
+        used = pack.tiles_P3[pack.tiles_P3[:, 1] > 0]
+        covered = [
+            at for start, length, offset in used for at in range(start + offset, start + min(offset + TILE, length))
+        ]
+        assert covered == list(range(pack.tokens))
+        assert (pack.tiles_P3[len(used) :] == 0).all()  # unused ones stand at the end: the kernel stops there
+
+
+def test_little_of_a_pack_is_left_empty() -> None:
+    random = np.random.default_rng(0)
+    ids = pairs(np.clip(random.lognormal(np.log(38), 0.45, 3000), 12, 160).astype(int).tolist())
+    made = list(packs(ids, (2048, 4096, 8192, 16384), None))
+    assert sum(pack.tokens for pack in made) / sum(len(pack.ids_T) for pack in made) > 0.98
+
+
+def test_a_pair_without_a_separator_is_all_query(tmp_path: Path) -> None:
+    ids = [[9, 10, 11], [9, SEPARATOR, 11]]
+    pack = next(packs(ids, (64,), SEPARATOR))
+    assert pack.parts_RS[:2].tolist() == [[3, 0], [1, 2]]
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    trunk = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20))
+    with pytest.raises(BadInput, match=r"does not know gpt2, only bert, .*; use precision float32"):
+        PackedExpert(Expert(trunk, "mean"), 16)
+
+
+def test_texts_get_the_vectors_of_the_padded_encoder(trained: Trained) -> None:
+    texts = [f"market: ID query: sepatu {number}\nitem: tas merah {number % 7}" for number in range(50)]
+    for spec in load_experts(trained.experts):
+        expected = TextEncoder(trained.experts / spec.name, spec).encode(texts)
+        found = PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode(texts, "encode")
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert 0 < error < 0.02, (spec.name, error)
+        assert PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode([]).shape == (0, spec.dim)
+
+
+def test_eight_bit_floats_need_a_gpu(trained: Trained) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    spec = load_experts(trained.experts)[0]
+    with pytest.raises(BadInput, match="float8 needs a GPU of compute capability"):
+        PackedTextEncoder(trained.experts / spec.name, spec, "float8")
+
+
+def test_encoding_in_bfloat16_goes_through_packs(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.relevance.encoding import encode
+
+    monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))
+    config = trained.config.model_copy(update={"precision": "bfloat16"})
+    encode(trained.log, config, tmp_path / "encodings", tmp_path / "experts")
+    for spec in load_experts(trained.experts):
+        exact, found = (np.load(root / f"{spec.name}.npy") for root in (trained.encodings, tmp_path / "encodings"))
+        assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < 0.02
+
+
+def test_batch_scores_are_the_references(trained: Trained, tmp_path: Path) -> None:
+    """Repeats and order change nothing; bfloat16 changes little."""
+    log = pq.read_table(trained.log / "judgments.parquet", columns=["market", "query", "title"]).to_pandas()
+    many = pd.concat([log, log.sample(60, random_state=0)]).sample(frac=1, random_state=1)
+    columns = [many[name].tolist() for name in ("market", "query", "title")]
+    expected, chosen = RelevanceScorer.load(trained.model, trained.experts).score(*columns)
+    found, experts = PackedScorer(trained.model, trained.experts, "bfloat16").score(*columns)
+    np.testing.assert_array_equal(experts, chosen)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+    log.to_csv(tmp_path / "pairs.csv", index=False)
+    command = ["score", "--in", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "scores.parquet")]
+    from_model = ["--model", str(trained.model), "--experts", str(trained.experts)]
+    result = CliRunner().invoke(app, [*command, *from_model])
+    assert result.exit_code == 0, result.output
+    scores = pq.read_table(tmp_path / "scores.parquet").to_pandas().merge(log.assign(place=range(len(log))))
+    assert len(scores) == len(log)
+    again, _ = PackedScorer(trained.model, trained.experts, "bfloat16").score(*(log[name].tolist() for name in log))
+    np.testing.assert_allclose(scores.sort_values("place")["relevance"], again, atol=1e-6)
+
+
+def test_score_takes_a_release_or_a_model(tmp_path: Path) -> None:
+    files = ["--in", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "scores.parquet")]
+    result = CliRunner().invoke(app, ["score", *files, "--model", str(tmp_path)])
+    assert isinstance(result.exception, BadInput)
+    assert "either --release, or --model and --experts" in str(result.exception)
+
+
+def test_a_mixture_needs_its_own_experts(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "experts.json").write_text("[]")
+    with pytest.raises(BadInput, match="lacks the model's expert tiny-gemma, tiny-bert, tiny-qwen"):
+        PackedScorer(trained.model, tmp_path, "bfloat16")
+
+
+def test_the_next_piece_is_prepared_while_this_one_is_used() -> None:
+    started = [threading.Event() for _ in range(3)]
+
+    def prepare(piece: int) -> int:
+        started[piece].set()
+        return piece * piece
+
+    for piece, ready in prepared_ahead(prepare, range(3)):
+        assert ready == piece * piece
+        assert piece == 2 or started[piece + 1].wait(timeout=5)
+    with pytest.raises(ZeroDivisionError):
+        list(prepared_ahead(lambda piece: 1 // piece, [0]))
+
+
+def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:
+    spec = load_experts(trained.experts)[0]
+    assert spec.pooling == "segments"
+    PackedExpert(read_expert(trained.experts / spec.name, spec), spec.max_tokens)
+
+
+def test_the_gpu_kernel_is_the_reference() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    random = np.random.default_rng(0)
+    pack = next(packs(pairs(random.integers(1, 160, 40).tolist()), (4096,), None))
+    tiles_P3 = torch.from_numpy(pack.tiles_P3).cuda()
+    for heads, kv_heads, width, causal, window in ((4, 2, 128, True, 0), (4, 1, 256, True, 64), (4, 4, 32, False, 0)):
+        qkv_TE = torch.randn(4096, (heads + 2 * kv_heads) * width, device="cuda", dtype=torch.bfloat16)
+        gain_H = torch.rand(width, device="cuda") + 0.5 if causal else None
+        angle = torch.rand(160, width // 2, device="cuda")
+        rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1) if causal else None
+        shape = AttentionShape(heads, kv_heads, width, width**-0.5, causal, window)
+        expected = reference_attention(qkv_TE.float(), tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens]
+        found = packed_attention(qkv_TE, tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens].float()
+        assert (found - expected).norm() / expected.norm() < 5e-3
