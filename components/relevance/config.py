@@ -143,6 +143,8 @@ class RelevanceConfig(StageConfig):
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding.
+        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation; results are the same
+            up to the rounding of fewer threads each.
         tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
@@ -174,6 +176,7 @@ class RelevanceConfig(StageConfig):
     valid_fraction: float = Field(default=0.15, gt=0, lt=1)
     bootstrap: int = Field(default=200, ge=20)
     encode_tokens: int = Field(default=1024, ge=64)
+    fit_processes: int = Field(default=1, ge=1)
     tune_processes: int = Field(default=1, ge=1)
     seed: int = 0
     seeds: int = Field(default=1, ge=1)
