@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from components.contracts.log import configure
-
 
 def worker_pool(processes: int, start: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
     """Fresh processes, each with its share of the cores, that run `start(*arguments)` first.
@@ -24,5 +22,4 @@ def worker_pool(processes: int, start: Callable[..., None], *arguments: Any) -> 
 
 def _start(threads: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(threads)
-    configure()
     start(*arguments)
