@@ -145,6 +145,9 @@ class RelevanceConfig(StageConfig):
         encode_tokens: padded tokens a batch while encoding in float32.
         precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4; the others pack pairs
             without padding, and are what a GPU is fast with.
+        encode_tokens: padded tokens a batch while encoding.
+        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation; results are the same
+            up to the rounding of fewer threads each.
         tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
@@ -177,6 +180,7 @@ class RelevanceConfig(StageConfig):
     bootstrap: int = Field(default=200, ge=20)
     encode_tokens: int = Field(default=1024, ge=64)
     precision: Literal["float32", "bfloat16", "float8"] = "float32"
+    fit_processes: int = Field(default=1, ge=1)
     tune_processes: int = Field(default=1, ge=1)
     seed: int = 0
     seeds: int = Field(default=1, ge=1)

@@ -1,7 +1,9 @@
 """Out-of-fold predictions of every variant: each row is scored by models that never saw its query."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from components.contracts.log import track
 from components.relevance.auc import auc
 from components.relevance.baseline import TfidfBaseline
 from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
+from components.relevance.device import compute_device
 from components.relevance.fitting import History, choose, fit, predict
 from components.relevance.judged import Judged, query_folds, training_rows
 from components.relevance.model.routed import Alone, Routed
@@ -17,6 +20,7 @@ from components.relevance.model.router import QueryRouter, RuleRouter
 from components.relevance.model.spec import MixtureSpec
 from components.relevance.networks import build_routed, build_single
 from components.relevance.pseudo_labels import fit_pseudo_labels
+from components.relevance.workers import worker_pool
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,19 @@ class CrossFit:
     networks: dict[str, Routed]
 
 
-def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> CrossFit:
+def cross_fit(
+    data: Judged, spec: MixtureSpec, config: RelevanceConfig, load: Callable[[], Judged] | None = None
+) -> CrossFit:
     """Train every variant on each fold's other queries and predict the fold, once a seed.
 
     Early stopping, the TF-IDF baseline's strength, the rule router's table and the choice of the best single expert use
     validation queries taken from the training part.
+
+    Args:
+        data: n judged pairs.
+        spec: the mixture's shape.
+        config: variants, folds and seeds; its `fit_processes` share the rounds.
+        load: gives a worker process the same data, which is too large to be sent there; needed for several processes.
     """
     shape = (config.seeds, len(data))
     names = [*(variant.name for variant in config.variants), *spec.experts, BEST_SINGLE, TFIDF]
@@ -58,45 +70,92 @@ def cross_fit(data: Judged, spec: MixtureSpec, config: RelevanceConfig) -> Cross
         networks={},
     )
     rounds = [(number, fold) for number in range(config.seeds) for fold in range(config.folds)]
-    for number, fold in track(rounds, "cross-validate relevance", len(rounds)):
-        _one_fold(data, spec, config, found, number, fold)
+    processes = min(config.fit_processes, len(rounds)) if load else 1
+    with worker_pool(processes, _start, load, spec, config) if processes > 1 else nullcontext() as pool:
+        done = pool.map(_round_there, rounds) if pool else (_one_round(data, spec, config, *each) for each in rounds)
+        both = zip(rounds, done, strict=True)
+        for (number, fold), part in track(both, "cross-validate relevance", len(rounds)):
+            test = found.fold == fold
+            for name, logits in part.logits.items():
+                found.logits[name][number, test] = logits
+            for name, mask_tN in part.masks.items():
+                found.masks[name][number, test] = mask_tN
+            found.best_single.append(part.best_single)
+            found.histories.append(part.history)
+            if (number, fold) == rounds[0]:
+                found.networks.update(_networks(part, spec, config))
     return found
 
 
-def _one_fold(
-    data: Judged, spec: MixtureSpec, config: RelevanceConfig, found: CrossFit, number: int, fold: int
-) -> None:
-    """Fill the rows of one fold of the cross-validation of that number in `found`."""
+@dataclass(frozen=True)
+class _Round:
+    """What one fold of one seed found, on the fold's t rows, in arrays that travel between processes.
+
+    Attributes:
+        logits: variant -> float64 (t,).
+        masks: routed variant -> float32 (t, N).
+        best_single, history: as `CrossFit` has them.
+        states: routed variant -> its network's parameters and buffers.
+    """
+
+    logits: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+    best_single: str
+    history: History
+    states: dict[str, dict[str, np.ndarray]]
+
+
+_WORKER: dict[str, Any] = {}  # what `_start` gives a worker process
+
+
+def _start(load: Callable[[], Judged], spec: MixtureSpec, config: RelevanceConfig) -> None:
+    _WORKER.update(data=load(), spec=spec, config=config)
+
+
+def _round_there(place: tuple[int, int]) -> _Round:
+    return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *place)
+
+
+def _one_round(data: Judged, spec: MixtureSpec, config: RelevanceConfig, number: int, fold: int) -> _Round:
+    """Train on the other folds and predict one, in the cross-validation of that number."""
     seed = config.seed + number * 10_000 + fold
-    test = np.flatnonzero(found.fold == fold)
+    test = np.flatnonzero(query_folds(data.frame["query"], config.folds, config.seed) == fold)
     train, valid = training_rows(data.frame["query"], config, fold)
     label = data.label.numpy()
-    data = data.of_fold(fold)
+    data = data.of_fold(fold).to(compute_device())
 
     singles = fit_singles(data, spec, train, valid, config, seed)
-    for name, single in singles.items():
-        found.logits[name][number, test] = predict(single, data, test)
+    logits = {name: predict(single, data, test) for name, single in singles.items()}
     quality = {name: auc(label[valid], predict(single, data, valid)) or 0.0 for name, single in singles.items()}
     chosen = max(quality, key=lambda name: quality[name])
-    found.best_single.append(chosen)
-    found.logits[BEST_SINGLE][number, test] = found.logits[chosen][number, test]
+    logits[BEST_SINGLE] = logits[chosen]
 
+    masks, states, histories = {}, {}, []
     for variant in config.variants:
         network, history = fit_variant(variant, data, spec, train, valid, config, seed, singles)
-        found.logits[variant.name][number, test] = predict(network, data, test)
-        found.masks[variant.name][number, test] = choose(network, data, test)
-        found.networks.setdefault(variant.name, network)
-        if variant is config.variants[0]:
-            found.histories.append(history)
+        logits[variant.name] = predict(network, data, test)
+        masks[variant.name] = choose(network, data, test)
+        states[variant.name] = {name: value.cpu().numpy() for name, value in network.state_dict().items()}
+        histories.append(history)
 
     if config.dense is not None:
         assert data.dense is not None
         world = replace(data, vectors=(data.dense,))
         dense = build_single(spec, 0, seed, data.dense.shape[1])
         fit(dense, world, train, valid, config, seed)
-        found.logits[config.dense.name][number, test] = predict(dense, world, test)
+        logits[config.dense.name] = predict(dense, world, test)
     baseline = TfidfBaseline.fit(data.frame, label, train, valid)
-    found.logits[TFIDF][number, test] = baseline.predict(data.frame.iloc[test])
+    logits[TFIDF] = baseline.predict(data.frame.iloc[test])
+    return _Round(logits, masks, chosen, histories[0], states)
+
+
+def _networks(part: _Round, spec: MixtureSpec, config: RelevanceConfig) -> dict[str, Routed]:
+    """The networks that a round trained, on the CPU, as `fit` leaves them."""
+    networks = {variant.name: build_routed(variant, spec, config.seed) for variant in config.variants}
+    for name, network in networks.items():
+        network.load_state_dict({key: torch.from_numpy(value) for key, value in part.states[name].items()})
+        network.eval()
+    return networks
 
 
 def fit_singles(
@@ -133,7 +192,7 @@ def market_preference(data: Judged, valid: np.ndarray, singles: Mapping[str, Alo
 
     A market whose validation rows are of one class takes the AUC of all markets together.
     """
-    label, market = data.label.numpy()[valid], data.market.numpy()[valid]
+    label, market = data.label.cpu().numpy()[valid], data.market.cpu().numpy()[valid]
     table = np.empty((len(data.markets), len(singles)), dtype=np.float32)
     for place, single in enumerate(singles.values()):
         logits = predict(single, data, valid)

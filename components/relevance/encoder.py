@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from components.contracts.log import track
+from components.relevance.device import compute_device
 from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import ExpertSpec
 
@@ -37,7 +38,7 @@ class TextEncoder:
         self.spec = spec
         self.batch_tokens = batch_tokens
         self.tokenizer = load_tokenizer(folder, spec)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self.expert: Expert = read_expert(folder, spec).to(self.device)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:

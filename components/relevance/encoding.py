@@ -44,7 +44,7 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     titles = distinct_titles(log)
     queries = pairs[["market", "query"]].drop_duplicates(ignore_index=True)
     _logger.info("encoding %d pairs, %d titles, %d queries", len(pairs), len(titles), len(queries))
-    judged = judged_labels(log, config).merge(pairs, on=KEY, how="left", validate="one_to_one")
+    judged = _with_titles(judged_labels(log, config), pairs)
     with stage_directory(encodings) as root:
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
         prepared = {}
@@ -70,6 +70,15 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
             packages=["torch"],
             dense=asdict(dense) if dense else None,
         )
+
+
+def judged_pairs(log: Path, config: RelevanceConfig) -> pd.DataFrame:
+    """What experts are tuned on: `judged_labels` with each pair's title."""
+    return _with_titles(judged_labels(log, config), distinct_pairs(log))
+
+
+def _with_titles(judged: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    return judged.merge(pairs, on=KEY, how="left", validate="one_to_one")
 
 
 def _prepared(

@@ -29,12 +29,14 @@ def fit(
 ) -> History:
     """Train in place on the rows `train`; keep the weights of the epoch with the lowest loss on the rows `valid`.
 
-    The head's slot statistics are taken from the training rows first. The router's temperature falls geometrically
-    over the epochs.
+    The network moves to where the data is. The head's slot statistics are taken from the training rows first. The
+    router's temperature falls geometrically over the epochs.
     """
-    rows = torch.from_numpy(train)
+    device = data.label.device
+    network.to(device)
+    rows = torch.from_numpy(train).to(device)
     network.fusion.fit_norms(tuple(vectors[rows] for vectors in data.vectors))
-    optimiser = torch.optim.AdamW(_groups(network, config))
+    optimiser = torch.optim.AdamW(_groups(network, config), fused=True if device.type == "cuda" else None)
     batches = max(1, round(len(train) / config.batch_size))
     epochs = max(1, min(config.epochs, config.max_steps // batches))
     generator = torch.Generator().manual_seed(seed)
@@ -49,15 +51,16 @@ def fit(
             temperature = config.temperature_start * (config.temperature_end / config.temperature_start) ** share
             network.train()
             losses = []
-            for batch in torch.tensor_split(rows[torch.randperm(len(rows), generator=generator)], batches):
+            order = torch.randperm(len(rows), generator=generator).to(device)
+            for batch in torch.tensor_split(rows[order], batches):
                 logits_B, balance = network(*_inputs(data, batch), temperature)
                 loss = functional.binary_cross_entropy_with_logits(logits_B, data.label[batch])
                 optimiser.zero_grad(set_to_none=True)
                 (loss + config.load_balance * balance).backward()
                 optimiser.step()
                 schedule.step()
-                losses.append(loss.item())
-            history.train.append(float(np.mean(losses)))
+                losses.append(loss.detach())
+            history.train.append(float(np.mean(torch.stack(losses).tolist())))
             history.valid.append(_loss(network, data, valid))
             if history.valid[-1] < best_loss:
                 best_loss, best_state, best = history.valid[-1], _copy(network), epoch
@@ -72,21 +75,21 @@ def fit(
 def predict(network: Network, data: Judged, rows: np.ndarray) -> np.ndarray:
     """Uncalibrated logits float64 (len(rows),)."""
     network.eval()
-    chunks = torch.split(torch.from_numpy(rows), 4096)
-    return np.concatenate([network(*_inputs(data, chunk), 1.0)[0].double().numpy() for chunk in chunks])
+    chunks = torch.split(torch.from_numpy(rows).to(data.label.device), 4096)
+    return np.concatenate([network(*_inputs(data, chunk), 1.0)[0].double().cpu().numpy() for chunk in chunks])
 
 
 @torch.inference_mode()
 def choose(network: Routed, data: Judged, rows: np.ndarray) -> np.ndarray:
     """What the router gives each expert, float32 (len(rows), N): 1 and 0, or a soft router's weights."""
     network.eval()
-    chosen = torch.from_numpy(rows)
-    return np.asarray(network.router(data.ngrams[chosen], data.market[chosen])[1].numpy())
+    chosen = torch.from_numpy(rows).to(data.label.device)
+    return np.asarray(network.router(data.ngrams[chosen], data.market[chosen])[1].cpu().numpy())
 
 
 def _loss(network: Network, data: Judged, rows: np.ndarray) -> float:
-    logits = torch.from_numpy(predict(network, data, rows))
-    return float(functional.binary_cross_entropy_with_logits(logits, data.label[torch.from_numpy(rows)].double()))
+    logits, label = torch.from_numpy(predict(network, data, rows)), data.label.cpu()[torch.from_numpy(rows)]
+    return float(functional.binary_cross_entropy_with_logits(logits, label.double()))
 
 
 def _inputs(data: Judged, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:

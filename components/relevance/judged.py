@@ -49,6 +49,17 @@ class Judged:
     def __len__(self) -> int:
         return len(self.label)
 
+    def to(self, device: torch.device) -> "Judged":
+        """The same pairs, their tensors on a device."""
+        return replace(
+            self,
+            label=self.label.to(device),
+            market=self.market.to(device),
+            ngrams=self.ngrams.to(device),
+            vectors=tuple(kept.to(device) for kept in self.vectors),
+            dense=None if self.dense is None else self.dense.to(device),
+        )
+
     def of_fold(self, fold: int) -> "Judged":
         """The same pairs as experts see them that never saw the fold's queries."""
 

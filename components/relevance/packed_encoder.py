@@ -11,6 +11,7 @@ from torch import Tensor
 from components.contracts.errors import BadInput
 from components.contracts.log import track
 from components.relevance.ahead import prepared_ahead
+from components.relevance.device import compute_device
 from components.relevance.encoder import load_tokenizer
 from components.relevance.model.expert import read_expert
 from components.relevance.model.packed import PackedExpert
@@ -39,7 +40,7 @@ class PackedTextEncoder:
 
     def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision) -> None:
         self.spec = spec
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         if precision == "float8" and not _multiplies_float8():
             raise BadInput("precision float8 needs a GPU of compute capability 8.9 or more; use bfloat16")
         self.tokenizer = load_tokenizer(folder, spec)

@@ -16,6 +16,7 @@ from components.contracts.manifest import input_digest
 from components.contracts.markets import market_codes
 from components.contracts.text import format_pair, normalise_query, normalise_title, query_ngrams
 from components.relevance.batch import BatchScorer
+from components.relevance.device import compute_device
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
 from components.relevance.packed_encoder import PackedTextEncoder, Precision
@@ -37,7 +38,7 @@ class PackedScorer:
             raise BadInput(f"{experts}: lacks the model's expert {', '.join(missing)}")
         self.markets: Sequence[str] = self.mixture.spec.markets
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = compute_device()
         self.mixture.fusion.to(self.device)
         self.experts = [
             PackedPairs(experts / name, specs[name], precision, self.device) for name in self.mixture.spec.experts

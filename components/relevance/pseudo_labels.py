@@ -33,15 +33,19 @@ def fit_pseudo_labels(
     """Train the router in place on the rows `train`; it stops where the loss on held-out queries is lowest."""
     target = pseudo_labels(data, spec, train, config, seed)
     held_out = query_folds(data.frame["query"].iloc[train], _HALVES * 3, seed) == 0
+    device = data.label.device
+    router.to(device)
     optimiser = torch.optim.AdamW(router.parameters(), lr=config.router_learning_rate, weight_decay=0.0)
     router.requires_grad_(True)
     best_loss, best_state = float("inf"), _copy(router)
     generator = torch.Generator().manual_seed(seed)
     learning = torch.from_numpy(np.flatnonzero(~held_out))
-    labels = torch.from_numpy(target)
-    rows = torch.from_numpy(train)
+    kept = torch.from_numpy(np.flatnonzero(held_out)).to(device)
+    labels = torch.from_numpy(target).to(device)
+    rows = torch.from_numpy(train).to(device)
     for _ in range(config.epochs):
-        for batch in torch.split(learning[torch.randperm(len(learning), generator=generator)], config.batch_size):
+        order = learning[torch.randperm(len(learning), generator=generator)].to(device)
+        for batch in torch.split(order, config.batch_size):
             loss = functional.cross_entropy(
                 router.logits(data.ngrams[rows[batch]], data.market[rows[batch]]), labels[batch]
             )
@@ -49,9 +53,8 @@ def fit_pseudo_labels(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.inference_mode():
-            kept = rows[torch.from_numpy(held_out)]
-            logits = router.logits(data.ngrams[kept], data.market[kept])
-            held_loss = float(functional.cross_entropy(logits, labels[torch.from_numpy(held_out)]))
+            logits = router.logits(data.ngrams[rows[kept]], data.market[rows[kept]])
+            held_loss = float(functional.cross_entropy(logits, labels[kept]))
         if held_loss >= best_loss:
             break
         best_loss, best_state = held_loss, _copy(router)
@@ -78,7 +81,7 @@ def pseudo_labels(
             fit(network, data, fitted, stopping, config, seed + number)
             logits = torch.from_numpy(predict(network, data, judged))
             losses = functional.binary_cross_entropy_with_logits(
-                logits, data.label[torch.from_numpy(judged)].double(), reduction="none"
+                logits, data.label.cpu()[torch.from_numpy(judged)].double(), reduction="none"
             )
             loss_nN[half == number, slot] = losses.numpy()
     keys = [queries.to_numpy(), data.frame["market"].iloc[train].to_numpy()]

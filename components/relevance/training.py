@@ -1,5 +1,6 @@
 """Train and evaluate the relevance model on a log's judgments."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from components.contracts.manifest import input_digest, read_manifest, stage_dir
 from components.relevance.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.config import RelevanceConfig
 from components.relevance.crossfit import CrossFit, cross_fit, fit_singles, fit_variant
+from components.relevance.device import compute_device
 from components.relevance.evaluation import active_parameters, evaluate, folds_balance, routing_balance, routing_shares
 from components.relevance.fitting import History
 from components.relevance.judged import Judged, load_judged, training_rows
@@ -35,9 +37,10 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
         BadInput: the judgments have one class only, or too few queries.
     """
     specs = load_experts(experts)
-    data = load_judged(log, encodings, specs, config)
+    load = partial(load_judged, log, encodings, specs, config)
+    data = load()
     spec = mixture_spec(data, specs, config)
-    crossed = cross_fit(data, spec, config)
+    crossed = cross_fit(data, spec, config, load)
     metrics = evaluate(data, crossed, config)
     market, label = data.frame["market"].to_numpy(), data.label.numpy()
     # The first seed's logits: what one model gives, as the released one will.
@@ -98,8 +101,10 @@ def fit_final(
     """The released mixture: fitted on all judged pairs but the validation queries that stop it."""
     rows, valid = training_rows(data.frame["query"], config, None)
     released, seed = config.variants[0], config.seed + config.folds
+    data = data.to(compute_device())
     singles = fit_singles(data, spec, rows, valid, config, seed) if released.router == "rule" else {}
     network, history = fit_variant(released, data, spec, rows, valid, config, seed, singles)
+    network.cpu()
     assert isinstance(network.fusion, ConcatFusion)
     network.fusion.calibration.copy_(torch.tensor(platt))
     return Mixture(network.router, network.fusion, variant_spec(released, spec)), history

@@ -151,9 +151,10 @@ class _Tuning:
 
         self.model = new_tuned_expert(self.folder, self.spec, self.tuning).to(world.device)
         self.network = self._distribute()
+        self.learning = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimiser = self._optimiser()
         self.step, self.history = 0, _History([], [], -1)
-        self.losses: list[Tensor] = []  # of this epoch's steps so far
+        self.losses: list[Tensor] = []  # of this epoch's steps so far; read once an epoch, so that no step waits
         self.best: dict[str, Tensor] = {}
 
     def run(self) -> None:
@@ -180,9 +181,9 @@ class _Tuning:
             loss = functional.binary_cross_entropy_with_logits(logits_B, labels_B)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self._learning(), self.tuning.clip)
+            nn.utils.clip_grad_norm_(self.learning, self.tuning.clip)
             self.optimiser.step()
-            self.losses.append(loss.detach().cpu())
+            self.losses.append(loss.detach())
             self.step += 1
             if self.step % self.tuning.checkpoint_steps == 0 and self.step % self.steps_an_epoch:
                 self._save()
@@ -257,7 +258,8 @@ class _Tuning:
             [
                 {"params": adapters, "lr": self.tuning.learning_rate, "weight_decay": self.tuning.weight_decay},
                 {"params": head, "lr": self.tuning.head_learning_rate, "weight_decay": 0.0},
-            ]
+            ],
+            fused=True if self.world.device.type == "cuda" else None,
         )
 
     def _set_learning_rates(self) -> None:
@@ -270,15 +272,12 @@ class _Tuning:
         for group, peak in zip(self.optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * share
 
-    def _learning(self) -> list[nn.Parameter]:
-        return [weight for weight in self.model.parameters() if weight.requires_grad]
-
     def _save(self) -> None:
         facts = {
             "job": self.identity,
             "step": str(self.step),
             "history": json.dumps(asdict(self.history)),
-            "losses": json.dumps([float(loss) for loss in self.losses]),
+            "losses": json.dumps(torch.stack(self.losses).tolist() if self.losses else []),
         }
         save_checkpoint(self.job / CHECKPOINT, self.network, self.optimiser, self.best, facts, self.world.leads)
 
@@ -294,7 +293,7 @@ class _Tuning:
         self.best = checkpoint.best
         self.step = int(checkpoint.facts["step"])
         self.history = _History(**json.loads(checkpoint.facts["history"]))
-        self.losses = [torch.tensor(loss) for loss in json.loads(checkpoint.facts["losses"])]
+        self.losses = [torch.tensor(loss, device=self.world.device) for loss in json.loads(checkpoint.facts["losses"])]
         if self.world.leads:
             _logger.info("tune %s: going on at step %d of %d", self.spec.name, self.step, self.total_steps)
 

@@ -1,30 +1,58 @@
 """Every way of routing and fusing, on real judgments: what the mixture gains, and over what.
 
     python tests/bench/study_relevance.py --judgments PATH --name NAME [--work DIR] [--seeds 3]
+    python tests/bench/study_relevance.py --log DIR --name NAME --tuned [--tune-workers 8] [--fit-processes 16]
 
-PATH is an AnalytiCup query-category file or its folder. Experts are the laptop profile's, frozen; the dense baseline is
-the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to. Encoding is the long
-part (three quarters of an hour on two cores) and is kept in the cache. Writes tests/bench/results/study-NAME.json;
-the full report is WORK/model/reports/relevance.html.
+PATH is an AnalytiCup query-category file or its folder, DIR a log that was made of one before. Experts are the laptop
+profile's, frozen, or with --tuned deeper ones that are tuned on the judgments, once outside each fold; the dense
+baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to. Encoding
+frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU.
+Writes tests/bench/results/study-NAME.json; the full report is WORK/model/reports/relevance.html.
 """
 
 import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from components.contracts.log import configure
-from components.contracts.manifest import read_manifest, write_json
-from components.marketplace.layouts.analyticup import ingest_analyticup
-from components.marketplace.loaders import load_judgments
-from components.relevance.config import GEMMA3_270M, MIXTURE, WEIGHTED_AVERAGE, RelevanceConfig, VariantConfig
-from components.relevance.encoding import encode
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from torch.nn import functional
+
+from components.contracts.log import configure, get_logger
+from components.contracts.manifest import read_json, read_manifest, write_json
+from components.relevance.auc import Scores, market_aucs
+from components.relevance.config import (
+    E5_SMALL,
+    E5_TEXTS,
+    GEMMA3_270M,
+    MINILM_L6,
+    MIXTURE,
+    WEIGHTED_AVERAGE,
+    ExpertConfig,
+    RelevanceConfig,
+    VariantConfig,
+)
+from components.relevance.encoding import encode, judged_pairs, pair_texts
+from components.relevance.judged import fold_vectors, judged_labels, query_folds
+from components.relevance.model.spec import TuningSpec
 from components.relevance.training import train
-from pipelines.profile import load_profile
+from components.relevance.tuned_experts import tune
+from components.relevance.tuning import CHECKPOINT, HISTORY_FILE
+from components.relevance.weights import expert_spec
+from components.relevance.workers import worker_pool
 from pipelines.tables import RESULTS, machine
 
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
+FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
+# Tuning makes use of deeper layers than frozen models' vectors are best taken from.
+TUNED_LAYERS = {GEMMA3_270M.name: 12, E5_SMALL.name: 12, MINILM_L6.name: 6}
 VARIANTS = (
     MIXTURE,
     WEIGHTED_AVERAGE,
@@ -36,44 +64,197 @@ VARIANTS = (
     VariantConfig(name="k=1", top_k=1),
     VariantConfig(name="k=3", top_k=3),
 )
+# A tuning of the study is short: were it interrupted, it would go on from its last whole epoch.
+CHECKPOINT_STEPS = 100_000
+_logger = get_logger("archipelago.study")
 
 
-def measure(judgments: Path, name: str, work: Path, seeds: int) -> dict[str, object]:
-    """Ingest, encode, cross-validate; the figures of the model's manifest."""
-    started = time.perf_counter()
-    if not (work / "log").exists():
-        ingest_analyticup(judgments, work / "judgments")
-        profile = load_profile(str(work / "judgments" / "profile.yaml"))
-        load_judgments(work / "judgments", profile.markets, work / "log")
-    config = RelevanceConfig(variants=VARIANTS, dense=DENSE, seeds=seeds, bootstrap=1000)
-    encode(work / "log", config, work / "encodings", work / "experts")
-    train(work / "log", work / "encodings", work / "experts", config, work / "model")
+def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
+    """Experts, variants and processes that the command line asks for."""
+    tuning = TuningSpec(
+        epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
+        batch_rows=arguments.batch_rows,
+        checkpoint_steps=CHECKPOINT_STEPS,
+    )
+
+    def source(package: str) -> str:
+        return str(arguments.weights / package.removeprefix("package:")) if arguments.weights else package
+
+    def expert(frozen: ExpertConfig) -> ExpertConfig:
+        changes: dict[str, object] = {"source": source(frozen.source)}
+        if arguments.tuned:
+            changes |= {"layer": TUNED_LAYERS.get(frozen.name), "tuning": tuning}
+        return frozen.model_copy(update=changes)
+
+    return RelevanceConfig(
+        experts=tuple(expert(frozen) for frozen in FROZEN),
+        dense=expert(DENSE),
+        texts=E5_TEXTS.model_copy(update={"source": source(E5_TEXTS.source)}),
+        variants=VARIANTS,
+        folds=arguments.folds,
+        seeds=arguments.seeds,
+        bootstrap=1000,
+        encode_tokens=arguments.encode_tokens,
+        precision=arguments.precision,
+        fusion_hidden=tuple(arguments.hidden),
+        fit_processes=arguments.fit_processes,
+    )
+
+
+def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
+    """Ingest, tune, encode, cross-validate; the figures of the model's manifest, and what each phase took."""
+    seconds: dict[str, float] = {}
+    log = arguments.log or work / "log"
+    config = study_config(arguments)
+    found: dict[str, object] = {}
+    if arguments.judgments and not log.exists():
+        with timed("ingestion", seconds):
+            ingest(arguments.judgments, work)
+    if arguments.tuned:
+        with timed("tuning", seconds):
+            tuned = tune_all(log, config, arguments.tune_workers)
+        found["tuning"] = {name: histories(folders) for name, folders in tuned.items()}
+    if not (work / "encodings").exists():
+        with timed("encoding", seconds):
+            encode(log, config, work / "encodings", work / "experts")
+    if arguments.tuned:
+        found["tuned_heads"] = tuned_heads(log, work / "encodings", config, tuned)
+    with timed("cross-validation", seconds):
+        train(log, work / "encodings", work / "experts", config, work / "model")
     manifest = read_manifest(work / "model")
-    kept = ("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "head_parameters", "spaces")
-    kept += ("routing", "judged")
+    kept = [
+        *("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "head_parameters", "spaces"),
+        *("routing", "judged"),
+    ]
+    gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return {
-        "command": f"python tests/bench/study_relevance.py --judgments PATH --name {name} --seeds {seeds}",
-        "machine": machine(),
+        "machine": machine() + gpu,
         "simulated": manifest["simulated"],
-        "seconds": round(time.perf_counter() - started),
-        "markets": read_manifest(work / "log")["markets"],
+        "seconds": round(sum(seconds.values())),
+        "phases": {name: round(took) for name, took in seconds.items()},
+        "markets": read_manifest(log)["markets"],
         **{key: manifest["metrics"][key] for key in kept},
+        **found,
     }
+
+
+def ingest(judgments: Path, work: Path) -> None:
+    """Make WORK/log of the judgments; what reads marketplaces is imported for this alone."""
+    from components.marketplace.layouts.analyticup import ingest_analyticup
+    from components.marketplace.loaders import load_judgments
+    from pipelines.profile import load_profile
+
+    ingest_analyticup(judgments, work / "judgments")
+    profile = load_profile(str(work / "judgments" / "profile.yaml"))
+    load_judgments(work / "judgments", profile.markets, work / "log")
+
+
+def tune_all(log: Path, config: RelevanceConfig, workers: int) -> dict[str, list[Path]]:
+    """Tune every expert outside each fold and on all pairs, some at a time; the folders by expert, all pairs' last.
+
+    `encode` finds them in the cache. A step of one expert leaves most of a GPU idle: several at a time fill it.
+    """
+    experts = [*config.experts, *([config.dense] if config.dense else [])]
+    # Weights are prepared here, once, before any worker asks for them.
+    size = {expert.name: expert_spec(expert).parameters for expert in experts}
+    jobs = [(expert, fold) for expert in experts for fold in (*range(config.folds), None)]
+    with worker_pool(workers, configure) as pool:
+        longest_first = sorted(jobs, key=lambda job: (-size[job[0].name], job[1] is not None))
+        running = {(expert.name, fold): pool.submit(_tune, log, config, expert, fold) for expert, fold in longest_first}
+        folders: dict[str, list[Path]] = {expert.name: [] for expert in experts}
+        for expert, fold in jobs:
+            folders[expert.name].append(running[expert.name, fold].result())
+    return folders
+
+
+def _tune(log: Path, config: RelevanceConfig, expert: ExpertConfig, fold: int | None) -> Path:
+    judged = _judged(log, config)
+    texts = pair_texts(expert_spec(expert), judged["market"], judged["query"], judged["title"])
+    started = time.perf_counter()
+    folder, spec = tune(expert, judged, texts, config, fold)
+    _logger.info("tuned %s, fold %s, in %.0f s", spec.name, fold, time.perf_counter() - started)
+    return folder
+
+
+@cache
+def _judged(log: Path, config: RelevanceConfig) -> pd.DataFrame:
+    """Read once a worker."""
+    return judged_pairs(log, config)
+
+
+def histories(folders: list[Path]) -> list[dict[str, object]]:
+    """Losses an epoch of each tuning, in the folders' order."""
+    return [read_json(folder / HISTORY_FILE)["history"] for folder in folders]
+
+
+def tuned_heads(log: Path, encodings: Path, config: RelevanceConfig, tuned: dict[str, list[Path]]) -> dict[str, Scores]:
+    """Out-of-fold AUC of each tuned expert with the head that it was tuned with."""
+    judged = judged_labels(log, config)
+    market, label = judged["market"].to_numpy(), judged["label"].to_numpy()
+    fold_n = query_folds(judged["query"], config.folds, config.seed)
+    found = {}
+    for name, folders in tuned.items():
+        logits_n = np.empty(len(judged))
+        for fold in range(config.folds):
+            vectors_BD = torch.from_numpy(np.load(fold_vectors(encodings, name, fold))[fold_n == fold])
+            with safe_open(folders[fold].parent / CHECKPOINT, framework="pt") as checkpoint:
+                weight_1D, bias_1 = (checkpoint.get_tensor(f"best/head.{part}") for part in ("weight", "bias"))
+            normed_BD = functional.layer_norm(vectors_BD, vectors_BD.shape[1:])
+            logits_n[fold_n == fold] = functional.linear(normed_BD, weight_1D, bias_1).squeeze(-1).numpy()
+        found[name] = market_aucs(market, label, logits_n, read_manifest(log)["markets"])
+    return found
+
+
+@contextmanager
+def timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note and log what a phase took."""
+    started = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - started
+    _logger.info("%s took %.0f s", phase, seconds[phase])
+
+
+def command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    """The command line, without defaults and the paths of this machine."""
+    words = ["python tests/bench/study_relevance.py"]
+    for name, value in vars(arguments).items():
+        if name != "work" and value != parser.get_default(name):
+            words.append("--" + name.replace("_", "-"))
+            values = value if isinstance(value, list) else [] if value is True else [value]
+            words += ["PATH" if isinstance(word, Path) else str(word) for word in values]
+    return " ".join(words)
 
 
 def main() -> None:
     """Measure, keep and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--judgments", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--judgments", type=Path, help="a query-category file or its folder")
+    source.add_argument("--log", type=Path, help="a log that was ingested before")
     parser.add_argument("--name", required=True, help="what the result is called")
-    parser.add_argument("--work", type=Path, help="keep log, encodings and model here")
+    parser.add_argument(
+        "--work", type=Path, help="keep log, encodings and model here; log and encodings that are there serve again"
+    )
+    parser.add_argument("--weights", type=Path, help="folder of the experts' own folders, instead of the packages")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--encode-tokens", type=int, default=1024, help="padded tokens a batch while encoding")
+    parser.add_argument("--precision", default="float32", help="of encoding: bfloat16 is a GPU's")
+    parser.add_argument("--hidden", type=int, nargs=2, default=(128, 32), help="widths of the fusion head")
+    parser.add_argument("--fit-processes", type=int, default=1, help="processes that share the cross-validation")
+    parser.add_argument("--tuned", action="store_true", help="tune the experts and the dense baseline")
+    parser.add_argument("--tune-workers", type=int, default=1, help="tunings at a time")
+    parser.add_argument("--epochs", type=int, default=3, help="of a tuning")
+    parser.add_argument("--learning-rate", type=float, default=2e-4, help="of a tuning")
+    parser.add_argument("--batch-rows", type=int, default=64, help="of a tuning")
     arguments = parser.parse_args()
     configure()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(arguments.judgments, arguments.name, arguments.work or Path(folder), arguments.seeds)
+        result = {"command": command(parser, arguments), **measure(arguments, arguments.work or Path(folder))}
     write_json(RESULTS / f"study-{arguments.name}.json", result)
-    print(json.dumps({name: result[name] for name in ("deltas", "quality", "active_parameters")}, indent=2))
+    shown = ("deltas", "quality", "active_parameters", "tuned_heads", "phases")
+    print(json.dumps({name: result[name] for name in shown if name in result}, indent=2))
 
 
 if __name__ == "__main__":

@@ -134,6 +134,27 @@ def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None
         assert not np.allclose(crossed.logits[variant][0, ~test], turned.logits[variant][0, ~test])
 
 
+def test_worker_processes_find_what_one_process_finds(trained: Trained) -> None:
+    specs = load_experts(trained.experts)
+    config = tiny_config(epochs=2, seeds=2, variants=EVERY_VARIANT)
+    load = partial(load_judged, trained.log, trained.encodings, specs, config)
+    data = load()
+    spec = mixture_spec(data, specs, config)
+    alone = cross_fit(data, spec, config)
+    shared = cross_fit(data, spec, config.model_copy(update={"fit_processes": 3}), load)
+    assert alone.best_single == shared.best_single and alone.logits.keys() == shared.logits.keys()
+    for name, logits_Sn in alone.logits.items():
+        np.testing.assert_allclose(logits_Sn, shared.logits[name], atol=1e-4, err_msg=name)
+    for name, mask_SnN in alone.masks.items():
+        np.testing.assert_allclose(mask_SnN, shared.masks[name], atol=1e-4, err_msg=name)
+    assert [history.best for history in alone.histories] == [history.best for history in shared.histories]
+    for name, network in alone.networks.items():
+        state = shared.networks[name].state_dict()
+        assert not shared.networks[name].training
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(state[key], value, atol=1e-4, rtol=1e-4)
+
+
 def test_networks_of_one_seed_are_equal(trained: Trained) -> None:
     spec = load_mixture(trained.model).spec
     for make in (partial(build_routed, EVERY_VARIANT[0], spec), partial(build_single, spec, 1)):

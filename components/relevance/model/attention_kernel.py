@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from components.contracts.errors import BadInput
 from components.relevance.model.attention import TILE, AttentionShape
 
 # Programs a multiprocessor is offered at a time, more than it has room for.
@@ -124,6 +125,8 @@ def attend(
     shape: AttentionShape,
 ) -> Tensor:
     """What `attention.packed_attention` says; tokens outside every tile are left as they come from the allocator."""
+    if shape.width not in (32, 64, 128, 256):
+        raise BadInput(f"packed inference on a GPU knows heads of 32, 64, 128 or 256, not {shape.width}; use float32")
     out_TD = torch.empty(qkv_TE.shape[0], shape.heads * shape.width, dtype=qkv_TE.dtype, device=qkv_TE.device)
     group = shape.heads // shape.kv_heads
     stack = next(heads for heads in (_STACK, 2, 1) if group % heads == 0)

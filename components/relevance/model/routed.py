@@ -28,7 +28,9 @@ class Routed(nn.Module):
             mask_BN = self.router.train_mask(choice_BN, temperature)
         else:
             _, mask_BN = self.router(ngrams_BG, market_B)
-        balance = load_balance_loss(choice_BN, mask_BN) if self.router.learns else torch.zeros(())
+        balance = (
+            load_balance_loss(choice_BN, mask_BN) if self.router.learns else torch.zeros((), device=ngrams_BG.device)
+        )
         return self.fusion.logits(vectors, self._weights(choice_BN, mask_BN)), balance
 
     def read(self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...]) -> Tensor:
@@ -56,5 +58,5 @@ class Alone(nn.Module):
         temperature: float,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """Uncalibrated logits (B,) and no further loss."""
-        none_BN = torch.ones(ngrams_BG.shape[0], len(vectors))
-        return self.fusion.logits(vectors, none_BN), torch.zeros(())
+        none_BN = torch.ones(ngrams_BG.shape[0], len(vectors), device=ngrams_BG.device)
+        return self.fusion.logits(vectors, none_BN), torch.zeros((), device=ngrams_BG.device)
