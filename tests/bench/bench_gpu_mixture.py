@@ -111,13 +111,13 @@ def expert_seconds(experts: Sequence[Any], pairs: pd.DataFrame) -> dict[str, flo
     return taken
 
 
-def measure(work: Path, dense: Path, queries: int) -> dict[str, Any]:
+def measure(work: Path, log: Path, dense: Path, queries: int) -> dict[str, Any]:
     """All ways over the same pairs, in one process."""
     scorer = PackedScorer(work / "model", work / "experts", "bfloat16")
     encodings = read_manifest(work / "encodings")
     spec = ExpertSpec(**encodings["dense"])
     alone = dense_scorer(scorer, spec, dense)
-    pairs = workload(work / "log", queries)
+    pairs = workload(log, queries)
     again = repeated(pairs, 1 / 3)
     columns = {"distinct": pairs, "repeated": again}
     ours = {name: scorer.score(*(some[column].tolist() for column in PAIR))[0] for name, some in columns.items()}
@@ -151,6 +151,7 @@ def main() -> None:
     """Measure, keep and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, help="what study_relevance.py made")
+    parser.add_argument("--log", type=Path, help="the log it was made of [default: WORK/log]")
     parser.add_argument("--dense", type=Path, help="the dense baseline's folder")
     parser.add_argument("--queries", type=int, default=4000)
     arguments = parser.parse_args()
@@ -161,7 +162,7 @@ def main() -> None:
         "command": "python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER",
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": True,
-        **measure(arguments.work, arguments.dense, arguments.queries),
+        **measure(arguments.work, arguments.log or arguments.work / "log", arguments.dense, arguments.queries),
     }
     target = Path(os.environ.get("OUT", RESULT.parent)) / RESULT.name
     target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
