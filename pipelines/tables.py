@@ -101,6 +101,44 @@ def spaces_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _source(result)])
 
 
+def gpu_experts_table(result: dict[str, Any]) -> str:
+    """A row a shape and way of running it."""
+    columns = ["pairs_per_second", "queries_per_second", "mfu", "padding"]
+    header = ["shape", "way", "pairs/s", "queries/s (10 items)", "MFU", "padding"]
+    lines = [_row(header), _row(["---", "---"] + ["---:"] * len(columns))]
+    for shape, found in result["shapes"].items():
+        for way, figures in found["ways"].items():
+            lines.append(_row([shape, way, *(f"{figures[column]:,.6g}" for column in columns)]))
+    rate = f"MFU is over {result['product_tflops']:.0f} TFLOP/s, a bfloat16 product in the same run."
+    return "\n".join([*lines, "", f"Random weights and token ids. {rate} {_gpu_source(result)}"])
+
+
+def gpu_precision_table(result: dict[str, Any]) -> str:
+    """A row an expert and precision: what it costs, and what it gains."""
+    header = ["expert", "precision", "relative error", "AUC", "pairs/s"]
+    lines = [_row(header), _row(["---", "---"] + ["---:"] * 3)]
+    for expert, precisions in result["experts"].items():
+        for precision, figures in precisions.items():
+            cells = [f"{figures['relative_error']:.1e}", f"{figures['auc']:.4f}", f"{figures['pairs_per_second']:,}"]
+            lines.append(_row([expert, precision, *cells]))
+    return "\n".join([*lines, "", f"Real judgments; {_gpu_source(result)}"])
+
+
+def gpu_mixture_table(result: dict[str, Any]) -> str:
+    """Batch scoring of a mixture against a synchronous control and against the dense baseline."""
+    rows = {
+        "batch scoring over the synchronous control": result["batch_over_control"],
+        "the same, a third of the requests repeated": result["batch_over_control_repeated"],
+        "mixture over the dense baseline": result["mixture_over_dense"],
+    }
+    lines = [_row(["queries a second, ratio", "value"]), _row(["---", "---:"])]
+    lines += [_row([name, f"{value:.2f}"]) for name, value in rows.items()]
+    active = result["active_parameters"]
+    counted = f"active parameters {active['mixture'] / 1e6:.0f} M and {active['dense'] / 1e6:.0f} M"
+    speed = f"{result['queries_per_second']['batch']:,.0f} queries of 10 items a second; {counted}"
+    return "\n".join([*lines, "", f"Simulated requests; {speed}; {_gpu_source(result)}"])
+
+
 def bench_table(results: dict[str, dict[str, Any]]) -> str:
     """A row a measurement of `make bench`: its figures, and the ratio to its baseline."""
     lines = [
@@ -112,6 +150,13 @@ def bench_table(results: dict[str, dict[str, Any]]) -> str:
         lines.append(_row([name, figures, baseline, f"{result['ratio']:.2f}", f"`{result['command']}`"]))
     machines = {str(result["machine"]) for result in results.values()}
     return "\n".join([*lines, "", f"On {'; '.join(sorted(machines))}."])
+
+
+GPU_TABLES = {
+    "gpu-experts": gpu_experts_table,
+    "gpu-mixture": gpu_mixture_table,
+    "gpu-precision": gpu_precision_table,
+}
 
 
 def render(readme: str, tables: dict[str, str]) -> str:
@@ -143,7 +188,11 @@ def measured_tables() -> dict[str, str]:
     for path in sorted(RESULTS.glob("study-*.json")):
         result, name = read_json(path), path.stem.removeprefix("study-")
         tables |= {f"study-{name}": study_table(result), f"spaces-{name}": spaces_table(result)}
-    benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith(("run-", "study-"))]
+    for name, table in GPU_TABLES.items():
+        if (path := RESULTS / f"{name}.json").is_file():
+            tables[name] = table(read_json(path))
+    others = ("run-", "study-", "gpu-")
+    benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith(others)]
     tables["bench"] = bench_table({path.stem: read_json(path) for path in benches})
     return tables
 
@@ -162,6 +211,11 @@ def _figures(values: dict[str, Any]) -> str:
 def _source(result: dict[str, Any]) -> str:
     world = "Simulated data" if result["simulated"] else "Real judgments"
     return f"{world}; `{result['command']}` on {result['machine']}."
+
+
+def _gpu_source(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    return f"`{result['command']}` on one {machine['gpu']}, {machine['cores']} cores, PyTorch {machine['torch']}."
 
 
 def main() -> None:

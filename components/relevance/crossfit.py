@@ -72,7 +72,8 @@ def cross_fit(
     rounds = [(number, fold) for number in range(config.seeds) for fold in range(config.folds)]
     processes = min(config.fit_processes, len(rounds)) if load else 1
     with worker_pool(processes, _start, load, spec, config) if processes > 1 else nullcontext() as pool:
-        done = pool.map(_round_there, rounds) if pool else (_one_round(data, spec, config, *each) for each in rounds)
+        here = (_one_round(data, spec, config, *each, compute_device()) for each in rounds)
+        done = pool.map(_round_there, rounds) if pool else here
         both = zip(rounds, done, strict=True)
         for (number, fold), part in track(both, "cross-validate relevance", len(rounds)):
             test = found.fold == fold
@@ -113,16 +114,19 @@ def _start(load: Callable[[], Judged], spec: MixtureSpec, config: RelevanceConfi
 
 
 def _round_there(place: tuple[int, int]) -> _Round:
-    return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *place)
+    """On a core of its own: processes that share a GPU wait for their turn at every one of many short kernels."""
+    return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *place, torch.device("cpu"))
 
 
-def _one_round(data: Judged, spec: MixtureSpec, config: RelevanceConfig, number: int, fold: int) -> _Round:
+def _one_round(
+    data: Judged, spec: MixtureSpec, config: RelevanceConfig, number: int, fold: int, device: torch.device
+) -> _Round:
     """Train on the other folds and predict one, in the cross-validation of that number."""
     seed = config.seed + number * 10_000 + fold
     test = np.flatnonzero(query_folds(data.frame["query"], config.folds, config.seed) == fold)
     train, valid = training_rows(data.frame["query"], config, fold)
     label = data.label.numpy()
-    data = data.of_fold(fold).to(compute_device())
+    data = data.of_fold(fold).to(device)
 
     singles = fit_singles(data, spec, train, valid, config, seed)
     logits = {name: predict(single, data, test) for name, single in singles.items()}

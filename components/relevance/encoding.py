@@ -49,13 +49,17 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
         prepared = {}
         for expert in (*config.experts, *([config.dense] if config.dense else [])):
-            folder, spec = _prepared(expert, judged, config, root)
+            if expert.tuning:
+                _encode_out_of_fold(expert, judged, config, root)
+            if expert is config.dense and expert.tuning:
+                continue  # it is never handed on: nobody asks for one that was tuned on all pairs
+            folder, spec = _prepared(expert, judged, config)
             texts = pair_texts(spec, pairs["market"], pairs["query"], pairs["title"])
             np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts))
-            prepared[spec] = folder
-        dense = list(prepared)[-1] if config.dense else None
+            if expert is not config.dense:
+                prepared[spec] = folder
         with stage_directory(experts) as handed_on:
-            write_experts({spec: folder for spec, folder in prepared.items() if spec is not dense}, handed_on)
+            write_experts(prepared, handed_on)
             packages = ["torch", "transformers", "peft"]
             write_manifest(handed_on, "experts", config.model_dump(mode="json"), {}, packages=packages)
         _write_text_vectors(root, config, titles, queries)
@@ -68,7 +72,7 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
             inputs,
             counts,
             packages=["torch"],
-            dense=asdict(dense) if dense else None,
+            dense=asdict(expert_spec(config.dense)) if config.dense else None,
         )
 
 
@@ -81,20 +85,23 @@ def _with_titles(judged: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     return judged.merge(pairs, on=KEY, how="left", validate="one_to_one")
 
 
-def _prepared(
-    expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, root: Path
-) -> tuple[Path, ExpertSpec]:
-    """Folder and spec of an expert; if it is to be tuned, of the one tuned on all judged pairs, and the vectors of
-    those that were tuned outside each fold go into `root`."""
+def _prepared(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig) -> tuple[Path, ExpertSpec]:
+    """Folder and spec of an expert; if it is to be tuned, of the one that was tuned on all judged pairs."""
     spec = expert_spec(expert)
     if expert.tuning is None:
         return prepare_expert(expert), spec
     texts = pair_texts(spec, judged["market"], judged["query"], judged["title"])
+    return tune(expert, judged, texts, config, None)
+
+
+def _encode_out_of_fold(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, root: Path) -> None:
+    """Write the vectors of judged pairs by the expert tuned outside each fold."""
+    name = expert.name
+    texts = pair_texts(expert_spec(expert), judged["market"], judged["query"], judged["title"])
     for fold in range(config.folds):
         folder, tuned = tune(expert, judged, texts, config, fold)
-        what = f"encode with {spec.name}, fold {fold}"
-        np.save(fold_vectors(root, spec.name, fold), _encoder(folder, tuned, config).encode(texts, what))
-    return tune(expert, judged, texts, config, None)
+        vectors = _encoder(folder, tuned, config).encode(texts, f"encode with {name}, fold {fold}")
+        np.save(fold_vectors(root, name, fold), vectors)
 
 
 def pair_texts(spec: ExpertSpec, markets: Iterable[str], queries: Iterable[str], titles: Iterable[str]) -> list[str]:

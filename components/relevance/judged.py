@@ -32,7 +32,7 @@ class Judged:
         market: codes int64 (n,).
         ngrams: the router's trigrams int64 (n, G).
         vectors: one float32 (n, D_i) an expert, in slot order.
-        dense: the dense baseline's vectors float32 (n, D), where one is configured.
+        dense: the dense baseline's vectors float32 (n, D), where one is configured; a tuned one's are in `tuned_dense`.
         tuned, tuned_dense: for a tuned expert, a file of its vectors a fold (`fold_vectors`); None for a frozen one.
     """
 
@@ -126,7 +126,7 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
         market=torch.from_numpy(frame["market"].map(codes).to_numpy().astype(np.int64)),
         ngrams=distinct_ngrams(frame["query"], config.ngram_buckets, config.max_ngrams),
         vectors=tuple(vectors(name) for name in slots),
-        dense=vectors(config.dense.name) if config.dense else None,
+        dense=vectors(config.dense.name) if config.dense and config.dense.name not in tuned else None,
         tuned=tuple(tuned.get(name) for name in slots),
         tuned_dense=tuned.get(config.dense.name) if config.dense else None,
     )

@@ -151,14 +151,16 @@ def ingest(judgments: Path, work: Path) -> None:
 
 
 def tune_all(log: Path, config: RelevanceConfig, workers: int) -> dict[str, list[Path]]:
-    """Tune every expert outside each fold and on all pairs, some at a time; the folders by expert, all pairs' last.
+    """Tune every expert outside each fold, and but the dense baseline on all pairs, some at a time; the folders by
+    expert, all pairs' last.
 
     `encode` finds them in the cache. A step of one expert leaves most of a GPU idle: several at a time fill it.
     """
     experts = [*config.experts, *([config.dense] if config.dense else [])]
     # Weights are prepared here, once, before any worker asks for them.
     size = {expert.name: expert_spec(expert).parameters for expert in experts}
-    jobs = [(expert, fold) for expert in experts for fold in (*range(config.folds), None)]
+    jobs = [(expert, fold) for expert in experts for fold in range(config.folds)]
+    jobs += [(expert, None) for expert in config.experts]
     with worker_pool(workers, configure) as pool:
         longest_first = sorted(jobs, key=lambda job: (-size[job[0].name], job[1] is not None))
         running = {(expert.name, fold): pool.submit(_tune, log, config, expert, fold) for expert, fold in longest_first}

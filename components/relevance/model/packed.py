@@ -273,5 +273,4 @@ class PackedExpert(nn.Module):
     def compile_blocks(self) -> None:
         """Compile one block for all of them: their code and shapes are the same, and a whole trunk takes minutes."""
         for block in self.trunk.blocks.children():
-            # Several kernels a norm, of which the first run keeps the fastest: wide rows want another than short ones.
-            block.compile(dynamic=True, fullgraph=True, options={"triton.multi_kernel": 1})
+            block.compile(dynamic=True, fullgraph=True)
