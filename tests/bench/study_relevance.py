@@ -1,12 +1,14 @@
 """Every way of routing and fusing, on real judgments: what the mixture gains, and over what.
 
     python tests/bench/study_relevance.py --judgments PATH --name NAME [--work DIR] [--seeds 3]
-    python tests/bench/study_relevance.py --log DIR --name NAME --tuned [--tune-workers 8] [--fit-processes 16]
+    python tests/bench/study_relevance.py --log DIR --name NAME --work WORK --tuned --encode-only --tune-workers 8
+    python tests/bench/study_relevance.py --log DIR --name NAME --work WORK --tuned --fit-processes 8
 
 PATH is an AnalytiCup query-category file or its folder, DIR a log that was made of one before. Experts are the laptop
 profile's, frozen, or with --tuned deeper ones that are tuned on the judgments, once outside each fold; the dense
 baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to. Encoding
-frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU.
+frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU,
+and the cross-validation many cores: WORK may go from the one machine to the other in between.
 Writes tests/bench/results/study-NAME.json; the full report is WORK/model/reports/relevance.html.
 """
 
@@ -66,6 +68,8 @@ VARIANTS = (
 )
 # A tuning of the study is short: were it interrupted, it would go on from its last whole epoch.
 CHECKPOINT_STEPS = 100_000
+# What tuning and encoding found, beside what they made.
+ENCODED = "encoded.json"
 _logger = get_logger("archipelago.study")
 
 
@@ -104,39 +108,51 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
 
 def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     """Ingest, tune, encode, cross-validate; the figures of the model's manifest, and what each phase took."""
-    seconds: dict[str, float] = {}
     log = arguments.log or work / "log"
     config = study_config(arguments)
-    found: dict[str, object] = {}
     if arguments.judgments and not log.exists():
-        with timed("ingestion", seconds):
-            ingest(arguments.judgments, work)
-    if arguments.tuned:
-        with timed("tuning", seconds):
-            tuned = tune_all(log, config, arguments.tune_workers)
-        found["tuning"] = {name: histories(folders) for name, folders in tuned.items()}
+        ingest(arguments.judgments, work)
     if not (work / "encodings").exists():
-        with timed("encoding", seconds):
-            encode(log, config, work / "encodings", work / "experts")
-    if arguments.tuned:
-        found["tuned_heads"] = tuned_heads(log, work / "encodings", config, tuned)
+        write_json(work / ENCODED, encoded(log, config, arguments, work))
+    if arguments.encode_only:
+        return {}
+    seconds: dict[str, float] = {}
     with timed("cross-validation", seconds):
         train(log, work / "encodings", work / "experts", config, work / "model")
-    manifest = read_manifest(work / "model")
+    manifest, before = read_manifest(work / "model"), read_json(work / ENCODED)
     kept = [
         *("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "head_parameters", "spaces"),
         *("routing", "judged"),
     ]
-    gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return {
-        "machine": machine() + gpu,
+        "machine": used_machine(),
         "simulated": manifest["simulated"],
-        "seconds": round(sum(seconds.values())),
-        "phases": {name: round(took) for name, took in seconds.items()},
+        "phases": before.pop("phases") | {"cross-validation": round(seconds["cross-validation"])},
         "markets": read_manifest(log)["markets"],
         **{key: manifest["metrics"][key] for key in kept},
-        **found,
+        **before,
     }
+
+
+def encoded(log: Path, config: RelevanceConfig, arguments: argparse.Namespace, work: Path) -> dict[str, object]:
+    """Write WORK/encodings and WORK/experts; the machine that did it, seconds a phase, and how tuning went."""
+    seconds: dict[str, float] = {}
+    found: dict[str, object] = {}
+    if arguments.tuned:
+        with timed("tuning", seconds):
+            tuned = tune_all(log, config, arguments.tune_workers)
+        found["tuning"] = {name: histories(folders) for name, folders in tuned.items()}
+    with timed("encoding", seconds):
+        encode(log, config, work / "encodings", work / "experts")
+    if arguments.tuned:
+        found["tuned_heads"] = tuned_heads(log, work / "encodings", config, tuned)
+    phases = {name: round(took) for name, took in seconds.items()}
+    return {"encoded_on": used_machine(), "phases": phases, **found}
+
+
+def used_machine() -> str:
+    """This machine, and its GPU where it has one."""
+    return machine() + (f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "")
 
 
 def ingest(judgments: Path, work: Path) -> None:
@@ -239,6 +255,9 @@ def main() -> None:
         "--work", type=Path, help="keep log, encodings and model here; log and encodings that are there serve again"
     )
     parser.add_argument("--weights", type=Path, help="folder of the experts' own folders, instead of the packages")
+    parser.add_argument(
+        "--encode-only", action="store_true", help="stop once WORK/encodings is written, for another machine"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--encode-tokens", type=int, default=1024, help="padded tokens a batch while encoding")
@@ -251,9 +270,13 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-4, help="of a tuning")
     parser.add_argument("--batch-rows", type=int, default=64, help="of a tuning")
     arguments = parser.parse_args()
+    if arguments.encode_only and not arguments.work:
+        parser.error("--encode-only needs --work, where the encodings are kept")
     configure()
     with tempfile.TemporaryDirectory() as folder:
         result = {"command": command(parser, arguments), **measure(arguments, arguments.work or Path(folder))}
+    if arguments.encode_only:
+        return
     write_json(RESULTS / f"study-{arguments.name}.json", result)
     shown = ("deltas", "quality", "active_parameters", "tuned_heads", "phases")
     print(json.dumps({name: result[name] for name in shown if name in result}, indent=2))

@@ -251,7 +251,9 @@ def test_a_tuned_expert_is_evaluated_out_of_fold(tmp_path: Path, monkeypatch: py
     again = load_judged(other, tmp_path / "other", load_experts(tmp_path / "other-experts"), config)
     torch.testing.assert_close(again.of_fold(0).vectors[0], inside[0][0])
     assert not torch.allclose(again.of_fold(1).vectors[0], inside[1][0])
-    assert len(list(jobs.iterdir())) == 2 * (2 * config.folds + 1) - 2, "what was tuned outside fold 0 is taken up again"
+    assert len(list(jobs.iterdir())) == 2 * (2 * config.folds + 1) - 2, (
+        "what was tuned outside fold 0 is taken up again"
+    )
 
     with pytest.raises(BadInput, match="experts were tuned with seed 0, not 1: encode anew"):
         train(log, tmp_path / "encodings", tmp_path / "experts", tiny_config(**wide | {"seed": 1}), tmp_path / "model")

@@ -272,5 +272,9 @@ class PackedExpert(nn.Module):
 
     def compile_blocks(self) -> None:
         """Compile one block for all of them: their code and shapes are the same, and a whole trunk takes minutes."""
+        # A row of more than 1,024 is normed in two passes, unless the compiler may try both ways. What it found to be
+        # the fastest cannot be read back from its cache of graphs.
+        wide = self.trunk.embedding_VD.shape[1] > 1024
+        options = {"triton.multi_kernel": 1, "fx_graph_cache": False} if wide else None
         for block in self.trunk.blocks.children():
-            block.compile(dynamic=True, fullgraph=True)
+            block.compile(dynamic=True, fullgraph=True, options=options)
