@@ -132,7 +132,8 @@ class RelevanceConfig(StageConfig):
         router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
         fusion_hidden: widths of the fusion head's two hidden layers.
         input_dropout, dropout: of the fusion head's input, and inside it.
-        load_balance: weight of the router's load-balance loss.
+        load_balance: weight of the router's load-balance loss; experts are of unequal worth, and a larger weight sends queries
+            to the weak ones.
         temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
         epochs: passes over the training rows at most; `max_steps` bounds them on large sets.
         patience: epochs without a better validation loss before training stops.
@@ -165,7 +166,7 @@ class RelevanceConfig(StageConfig):
     fusion_hidden: tuple[int, int] = (128, 32)
     input_dropout: float = Field(default=0.2, ge=0, lt=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    load_balance: float = Field(default=0.01, ge=0)
+    load_balance: float = Field(default=0.001, ge=0)
     temperature_start: float = Field(default=1.0, gt=0)
     temperature_end: float = Field(default=0.3, gt=0)
     epochs: int = Field(default=30, ge=1)
