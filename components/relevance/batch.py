@@ -1,7 +1,7 @@
 """Offline batch scoring of many pairs: what a request-by-request server cannot do, because it must answer now.
 
 Distinct pairs only are scored; distinct queries are routed at once; then, expert by expert (so that one expert's
-weights are read at a time), the pairs that chose it run in batches. The next piece is tokenised and batched, and the
+weights are at work at a time), the pairs that chose it run in batches. The next piece is tokenised and batched, and the
 next expert opened, while this piece runs. Fusion comes last, over all pairs.
 
 Shapes: n pairs, U distinct pairs, N experts, K chosen, D_i width of expert i.

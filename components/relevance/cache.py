@@ -12,8 +12,6 @@ import numpy as np
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory
 
-# Texts a shard.
-_PART = 2048
 _logger = get_logger("archipelago.relevance")
 
 
@@ -24,16 +22,18 @@ class EmbeddingCache:
         root: the folder of all caches.
         identity: what a vector depends on besides its text; any strings.
         dim: width of a vector.
+        part: texts that are computed and stored together.
     """
 
-    def __init__(self, root: Path, identity: Sequence[str], dim: int) -> None:
+    def __init__(self, root: Path, identity: Sequence[str], dim: int, part: int = 2048) -> None:
         self.folder = root / hashlib.sha256("\0".join(identity).encode()).hexdigest()[:24]
         self.dim = dim
+        self.part = part
 
     def lookup(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
         """float32 (n, dim) of n texts; what is not stored is computed once a distinct text, and stored.
 
-        `compute` is called with up to 2,048 texts at a time.
+        `compute` is called with up to `part` texts at a time.
         """
         wanted, inverse = np.unique(_keys(texts), return_inverse=True)
         first = np.full(len(wanted), len(texts))
@@ -49,8 +49,8 @@ class EmbeddingCache:
         missing = np.flatnonzero(~known)
         # In the texts' own order, a part at a time: a run that is interrupted keeps what it has.
         missing = missing[np.argsort(first[missing])]
-        for start in range(0, len(missing), _PART):
-            rows = missing[start : start + _PART]
+        for start in range(0, len(missing), self.part):
+            rows = missing[start : start + self.part]
             vectors[rows] = compute([texts[row] for row in first[rows]])
             self._append(wanted[rows], vectors[rows])
         return vectors[inverse]

@@ -132,8 +132,8 @@ class RelevanceConfig(StageConfig):
         router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
         fusion_hidden: widths of the fusion head's two hidden layers.
         input_dropout, dropout: of the fusion head's input, and inside it.
-        load_balance: weight of the router's load-balance loss; experts are of unequal worth, and a larger weight sends queries
-            to the weak ones.
+        load_balance: weight of the router's load-balance loss; experts are of unequal worth, and a larger weight sends
+            queries to the weak ones.
         temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
         epochs: passes over the training rows at most; `max_steps` bounds them on large sets.
         patience: epochs without a better validation loss before training stops.
@@ -144,11 +144,12 @@ class RelevanceConfig(StageConfig):
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding in float32.
-        precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4; the others pack pairs
-            without padding, and are what a GPU is fast with.
-        encode_tokens: padded tokens a batch while encoding.
-        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation; results are the same
-            up to the rounding of fewer threads each.
+        precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4. The others pack pairs
+            without padding, and are what a GPU is fast with; stored relevance then differs by about 1e-3 from what the
+            server computes.
+        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, a core each; results are
+            the same up to the rounding of fewer threads. One process fits on the GPU where there is one, whose random
+            numbers are others.
         tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.

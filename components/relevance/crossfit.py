@@ -70,7 +70,8 @@ def cross_fit(
         networks={},
     )
     rounds = [(number, fold) for number in range(config.seeds) for fold in range(config.folds)]
-    processes = min(config.fit_processes, len(rounds)) if load else 1
+    processes = min(config.fit_processes, len(rounds))
+    assert load or processes == 1, "several processes need a way to load the data"
     with worker_pool(processes, _start, load, spec, config) if processes > 1 else nullcontext() as pool:
         here = (_one_round(data, spec, config, *each, compute_device()) for each in rounds)
         done = pool.map(_round_there, rounds) if pool else here

@@ -1,5 +1,6 @@
 """Encode a log's pairs with every expert, and its titles and queries with one."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -124,10 +125,14 @@ def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list
 
     identity = [spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens)]
     identity += [] if config.precision == "float32" else [config.precision]
-    return EmbeddingCache(cache_folder() / "embeddings", identity, spec.dim).lookup(texts, compute)
+    # What runs packs prepares texts ahead, and wants more of them at a time.
+    part = 2048 if config.precision == "float32" else 32_768
+    return EmbeddingCache(cache_folder() / "embeddings", identity, spec.dim, part).lookup(texts, compute)
 
 
 def _encoder(folder: Path, spec: ExpertSpec, config: RelevanceConfig) -> TextEncoder | PackedTextEncoder:
+    # A compiled expert refers to itself: the last one's memory is free once it is collected.
+    gc.collect()
     if config.precision == "float32":
         return TextEncoder(folder, spec, config.encode_tokens)
     return PackedTextEncoder(folder, spec, config.precision)

@@ -44,7 +44,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=epochs * batches)
     history = History([], [], 0)
     best_loss, best_state, best = float("inf"), _copy(network), 0
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for epoch in range(epochs):
             share = epoch / max(1, epochs - 1)

@@ -45,8 +45,7 @@ class PackedTextEncoder:
             raise BadInput("precision float8 needs a GPU of compute capability 8.9 or more; use bfloat16")
         self.tokenizer = load_tokenizer(folder, spec)
         self._separator = spec.separator_id if spec.pooling == "segments" else None
-        expert = read_expert(folder, spec).to(self.device)
-        packed = PackedExpert(expert, spec.max_tokens, float8=precision == "float8")
+        packed = PackedExpert(read_expert(folder, spec).to(self.device), spec.max_tokens, float8=precision == "float8")
         self._runner = PackedRunner(packed, 1 if self._separator is None else 2, PACK_SIZES)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
@@ -63,12 +62,14 @@ class PackedTextEncoder:
     def prepare(self, texts: Sequence[str]) -> list[Pack]:
         """The texts' tokens in packs."""
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
-        return list(packs(ids, PACK_SIZES, self._separator))
+        return list(packs(ids, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
 
     def run(self, ready: Sequence[Pack], rows: np.ndarray, room_nD: Tensor) -> None:
-        """Write the vectors of prepared texts into those rows of the room, on the encoder's device, without waiting."""
+        """Write the vectors of prepared texts into those rows of the room, on the encoder's device; a GPU is given all
+        packs before the first is done."""
+        places = torch.from_numpy(rows).to(self.device)
         for pack in ready:
-            room_nD[torch.from_numpy(rows[pack.rows]).to(self.device)] = self._runner.run(pack)
+            room_nD[places[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
 
 
 def _multiplies_float8() -> bool:

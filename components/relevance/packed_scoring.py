@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import input_digest
+from components.contracts.manifest import input_digest, read_manifest
 from components.contracts.markets import market_codes
 from components.contracts.text import format_pair, normalise_query, normalise_title, query_ngrams
 from components.relevance.batch import BatchScorer
@@ -27,15 +27,14 @@ class PackedScorer:
     """A relevance model and the `experts` directory it was trained with.
 
     Raises:
-        BadInput: the experts are not the model's.
+        BadInput: no relevance model, or the experts are not those it was trained with.
     """
 
     def __init__(self, model: Path, experts: Path, precision: Precision) -> None:
+        if read_manifest(model)["inputs"].get("experts") != input_digest(experts):
+            raise BadInput(f"{experts}: not the experts that the relevance model {model} was trained with")
         self.mixture = load_mixture(model)
         specs = {spec.name: spec for spec in load_experts(experts)}
-        missing = [name for name in self.mixture.spec.experts if name not in specs]
-        if missing:
-            raise BadInput(f"{experts}: lacks the model's expert {', '.join(missing)}")
         self.markets: Sequence[str] = self.mixture.spec.markets
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
         self.device = compute_device()
@@ -77,7 +76,7 @@ class PackedPairs:
     def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision, device: torch.device) -> None:
         self.spec = spec
         self.device = device
-        # Small beside what they work on, and slow to warm up: opened here, not when they are asked.
+        # All experts are held at once: to open one takes a warm-up, longer than many a batch.
         self.encoder = PackedTextEncoder(folder, spec, precision)
 
     def open(self) -> None:
@@ -94,5 +93,5 @@ class PackedPairs:
         return torch.zeros(pairs, self.spec.dim, device=self.device)
 
     def run(self, batches: Sequence[Pack], rows: np.ndarray, room: Tensor) -> None:
-        """Write their vectors, without waiting."""
+        """Write their vectors into those rows."""
         self.encoder.run(batches, rows, room)

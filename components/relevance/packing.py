@@ -1,4 +1,4 @@
-"""Token ids of many pairs in packs: pairs stand one after another and none is padded; only a pack's tail is unused.
+"""Token ids of many pairs in packs: pairs stand one after another and none is padded; a pack's tail alone is unused.
 
 Shapes: T tokens a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
 """
@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from components.relevance.model.attention import TILE
 
-# The shortest pairs a pack of full size has room for: a template alone has as many tokens.
-_SHORTEST = 8
+# The mean length down to which a pack can be full: a word with its template's tokens.
+_SHORTEST = 4
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Pack:
 
     Attributes:
         rows: which pairs, in the order they stand in.
-        ids_T: token ids int64; unused ones are 0.
+        ids_T: token ids int64; unused ones are 0. All tensors lie in the host's memory.
         places_T: each token's place in its own pair, int64.
         tiles_P3: of attention (`attention.packed_attention`), int32; unused ones are 0.
         parts_RS: tokens of each part of each pair, int64; a pair beyond `rows` has none.
@@ -28,11 +30,16 @@ class Pack:
     """
 
     rows: np.ndarray
-    ids_T: np.ndarray
-    places_T: np.ndarray
-    tiles_P3: np.ndarray
-    parts_RS: np.ndarray
+    ids_T: Tensor
+    places_T: Tensor
+    tiles_P3: Tensor
+    parts_RS: Tensor
     tokens: int
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a packed expert takes."""
+        return self.ids_T, self.places_T, self.tiles_P3, self.parts_RS
 
 
 def room(tokens: int) -> tuple[int, int]:
@@ -41,15 +48,19 @@ def room(tokens: int) -> tuple[int, int]:
     return pairs, pairs + tokens // TILE
 
 
-def packs(ids: Sequence[Sequence[int]], sizes: Sequence[int], separator_id: int | None) -> Iterator[Pack]:
+def packs(
+    ids: Sequence[Sequence[int]], sizes: Sequence[int], separator_id: int | None, pinned: bool = False
+) -> Iterator[Pack]:
     """The pairs in packs, in their own order.
 
     Args:
-        ids: token ids of each pair, each at most the largest size.
+        ids: token ids of each pair, one at least and at most the largest size.
         sizes: tokens that a pack may hold, ascending; most packs are of the last. Few sizes mean few shapes to warm up.
         separator_id: the token that begins a pair's second part, S = 2; None: a pair is one part.
+        pinned: in memory that a GPU copies from while other work goes on.
     """
     lengths = np.fromiter((len(tokens) for tokens in ids), dtype=np.int64, count=len(ids))
+    assert not len(ids) or (lengths.min() >= 1 and lengths.max() <= sizes[-1]), "pairs have 1 token at least, and fit"
     ends = np.concatenate([[0], lengths.cumsum()])
     start = 0
     while start < len(ids):
@@ -59,13 +70,18 @@ def packs(ids: Sequence[Sequence[int]], sizes: Sequence[int], separator_id: int 
         size = max(size, next(size for size in sizes if lengths[start] <= size))
         stop = int(np.searchsorted(ends, ends[start] + size, side="right")) - 1
         stop = min(stop, start + room(size)[0])
-        yield _pack(np.arange(start, stop), ids[start:stop], lengths[start:stop], size, separator_id)
+        arrays = _pack(ids[start:stop], lengths[start:stop], size, separator_id)
+        tensors = [torch.from_numpy(array) for array in arrays]
+        ids_T, places_T, tiles_P3, parts_RS = (tensor.pin_memory() for tensor in tensors) if pinned else tensors
+        tokens = int(ends[stop] - ends[start])
+        yield Pack(np.arange(start, stop), ids_T, places_T, tiles_P3, parts_RS, tokens)
         start = stop
 
 
 def _pack(
-    rows: np.ndarray, ids: Sequence[Sequence[int]], lengths: np.ndarray, size: int, separator_id: int | None
-) -> Pack:
+    ids: Sequence[Sequence[int]], lengths: np.ndarray, size: int, separator_id: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A pack's ids_T, places_T, tiles_P3 and parts_RS."""
     pairs, tiles = room(size)
     tokens = int(lengths.sum())
     begins = lengths.cumsum() - lengths
@@ -75,16 +91,16 @@ def _pack(
     places_T[:tokens] = np.arange(tokens) - np.repeat(begins, lengths)
 
     a_pair = -(-lengths // TILE)
-    tile = np.repeat(np.arange(len(rows)), a_pair)
+    tile = np.repeat(np.arange(len(ids)), a_pair)
     offset = (np.arange(len(tile)) - np.repeat(a_pair.cumsum() - a_pair, a_pair)) * TILE
     tiles_P3 = np.zeros((tiles, 3), dtype=np.int32)
     tiles_P3[: len(tile)] = np.stack([begins[tile], lengths[tile], offset], axis=1)
 
     parts_RS = np.zeros((pairs, 1 if separator_id is None else 2), dtype=np.int64)
-    parts_RS[: len(rows), 0] = lengths
+    parts_RS[: len(ids), 0] = lengths
     if separator_id is not None:
         # Tokens before the first separator; all of them, where a cut took the separator away.
         first = np.where(ids_T[:tokens] == separator_id, places_T[:tokens], np.iinfo(np.int64).max)
         query = np.minimum(np.minimum.reduceat(first, begins), lengths)
-        parts_RS[: len(rows)] = np.stack([query, lengths - query], axis=1)
-    return Pack(rows, ids_T, places_T, tiles_P3, parts_RS, tokens)
+        parts_RS[: len(ids)] = np.stack([query, lengths - query], axis=1)
+    return ids_T, places_T, tiles_P3, parts_RS

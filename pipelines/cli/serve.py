@@ -89,21 +89,21 @@ def score(
     model: Annotated[Path | None, typer.Option(help="instead: a trained relevance model's folder, for a GPU")] = None,
     experts: Annotated[Path | None, typer.Option(help="and the folder of the experts it was trained with")] = None,
     precision: Annotated[
-        Literal["bfloat16", "float8"], typer.Option(help="of the GPU's matrix products: bfloat16 or float8")
-    ] = "bfloat16",
+        Literal["bfloat16", "float8"] | None, typer.Option(help="of a model's matrix products [default: bfloat16]")
+    ] = None,
 ) -> None:
     """Score the relevance of many (market, query, title) pairs offline: a release on a CPU, or a model on a GPU."""
     from components.release.scoring import ReleaseScorer, Scorer, score_file
 
     scorer: Scorer
-    if release and not (model or experts):
+    if release and not (model or experts or precision):
         scorer = ReleaseScorer(release)
     elif model and experts and not release:
         from components.relevance.packed_scoring import PackedScorer
 
-        scorer = PackedScorer(model, experts, precision)
+        scorer = PackedScorer(model, experts, precision or "bfloat16")
     else:
-        raise BadInput("name either --release, or --model and --experts")
+        raise BadInput("name either --release, or --model and --experts (and perhaps --precision)")
     rows = score_file(scorer, source, out)
     typer.echo(f"wrote {rows} scores to {out}")
 

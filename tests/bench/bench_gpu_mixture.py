@@ -6,9 +6,10 @@
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
 searches are. The control takes the same requests in the order they come, 2,048 pairs at a time, and does one thing
-after another: route, tokenise for an expert, run it, copy its vectors to the host, the next expert, copy all back,
-fuse. It uses the same packed and compiled experts, so that what differs is the order of work alone. The dense baseline
-goes through our batch scoring, with a head of the mixture's size. Writes tests/bench/results/gpu-mixture.json.
+after another: route every pair, tokenise for an expert, run it, copy its vectors to the host, the next expert, copy all
+back, fuse. It uses the same packed and compiled experts: what differs is the order of work, and that ours routes a
+query and scores a pair once. The dense baseline goes through our batch scoring, with a head of the mixture's size.
+Writes tests/bench/results/gpu-mixture.json.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from components.contracts.manifest import read_manifest
+from components.contracts.text import normalise_query, normalise_title
 from components.relevance.batch import BatchScorer
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
@@ -41,7 +43,8 @@ def workload(log: Path, queries: int, seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     judged = pq.read_table(log / "judgments.parquet", columns=["market", "query", "title"]).to_pandas()
     asked = judged.drop_duplicates(["market", "query"]).sample(queries, random_state=seed, ignore_index=True)
-    titles = judged["title"].unique()
+    titles = judged["title"].map(normalise_title).unique()
+    asked["query"] = asked["query"].map(normalise_query)
     rows = asked.loc[np.repeat(np.arange(queries), ITEMS), ["market", "query"]].reset_index(drop=True)
     drawn = np.concatenate([random.choice(len(titles), ITEMS, replace=False) for _ in range(queries)])
     return rows.assign(title=titles[drawn])
@@ -66,9 +69,11 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
         for place, expert in enumerate(scorer.experts):
             rows = np.flatnonzero(mask_BN[:, place])
             ready = expert.prepare(*([column[row] for row in rows] for column in (markets, queries, titles)))
-            room = expert.room(len(markets))
-            expert.run(ready, rows, room)
-            vectors.append(room.cpu())
+            room = expert.room(len(rows))
+            expert.run(ready, np.arange(len(rows)), room)
+            vectors_BD = torch.zeros(len(markets), expert.spec.dim)
+            vectors_BD[torch.from_numpy(rows)] = room.cpu()
+            vectors.append(vectors_BD)
         found.append(scorer.fuse([own.to(scorer.device) for own in vectors], mask_BN))
     return np.concatenate(found)
 
@@ -159,7 +164,7 @@ def main() -> None:
         print("not measured: needs a GPU, --work and --dense")
         return
     result = {
-        "command": "python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER",
+        "command": f"python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER --queries {arguments.queries}",
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": True,
         **measure(arguments.work, arguments.log or arguments.work / "log", arguments.dense, arguments.queries),

@@ -106,20 +106,21 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
     )
 
 
-def measure(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
+def measure(arguments: argparse.Namespace, by: str, work: Path) -> dict[str, object]:
     """Ingest, tune, encode, cross-validate; the figures of the model's manifest, and what each phase took."""
     log = arguments.log or work / "log"
     config = study_config(arguments)
     if arguments.judgments and not log.exists():
         ingest(arguments.judgments, work)
     if not (work / "encodings").exists():
-        write_json(work / ENCODED, encoded(log, config, arguments, work))
+        write_json(work / ENCODED, {"encoded_by": by, **encoded(log, config, arguments, work)})
     if arguments.encode_only:
         return {}
+    before = read_json(work / ENCODED)
     seconds: dict[str, float] = {}
     with timed("cross-validation", seconds):
         train(log, work / "encodings", work / "experts", config, work / "model")
-    manifest, before = read_manifest(work / "model"), read_json(work / ENCODED)
+    manifest = read_manifest(work / "model")
     kept = [
         *("relevance", "deltas", "quality", "seeds", "balance", "active_parameters", "head_parameters", "spaces"),
         *("routing", "judged"),
@@ -177,13 +178,20 @@ def tune_all(log: Path, config: RelevanceConfig, workers: int) -> dict[str, list
     size = {expert.name: expert_spec(expert).parameters for expert in experts}
     jobs = [(expert, fold) for expert in experts for fold in range(config.folds)]
     jobs += [(expert, None) for expert in config.experts]
-    with worker_pool(workers, configure) as pool:
+    with worker_pool(workers, _start_tuning, workers) as pool:
         longest_first = sorted(jobs, key=lambda job: (-size[job[0].name], job[1] is not None))
         running = {(expert.name, fold): pool.submit(_tune, log, config, expert, fold) for expert, fold in longest_first}
         folders: dict[str, list[Path]] = {expert.name: [] for expert in experts}
         for expert, fold in jobs:
             folders[expert.name].append(running[expert.name, fold].result())
     return folders
+
+
+def _start_tuning(workers: int) -> None:
+    configure()
+    if torch.cuda.is_available():
+        # What a process keeps for reuse, others cannot have: it gives it up before it passes its share.
+        torch.cuda.set_per_process_memory_fraction(0.9 / workers)
 
 
 def _tune(log: Path, config: RelevanceConfig, expert: ExpertConfig, fold: int | None) -> Path:
@@ -261,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--encode-tokens", type=int, default=1024, help="padded tokens a batch while encoding")
-    parser.add_argument("--precision", default="float32", help="of encoding: bfloat16 is a GPU's")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float8"), help="of encoding")
     parser.add_argument("--hidden", type=int, nargs=2, default=(128, 32), help="widths of the fusion head")
     parser.add_argument("--fit-processes", type=int, default=1, help="processes that share the cross-validation")
     parser.add_argument("--tuned", action="store_true", help="tune the experts and the dense baseline")
@@ -274,7 +282,8 @@ def main() -> None:
         parser.error("--encode-only needs --work, where the encodings are kept")
     configure()
     with tempfile.TemporaryDirectory() as folder:
-        result = {"command": command(parser, arguments), **measure(arguments, arguments.work or Path(folder))}
+        by = command(parser, arguments)
+        result = {"command": by, **measure(arguments, by, arguments.work or Path(folder))}
     if arguments.encode_only:
         return
     write_json(RESULTS / f"study-{arguments.name}.json", result)

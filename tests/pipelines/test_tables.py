@@ -5,6 +5,9 @@ import pytest
 from components.contracts.errors import BadInput
 from pipelines.tables import (
     bench_table,
+    gpu_experts_table,
+    gpu_mixture_table,
+    gpu_precision_table,
     ranking_table,
     relevance_table,
     render,
@@ -90,3 +93,19 @@ def test_render_fills_slots_again_and_again_and_keeps_the_rest() -> None:
 def test_a_slot_without_a_result_is_refused() -> None:
     with pytest.raises(BadInput, match="nowhere"):
         render("<!-- table:nowhere -->\n<!-- end -->", {})
+
+
+def test_tables_of_a_gpu_name_it() -> None:
+    made = {"command": "python b.py", "machine": {"gpu": "NVIDIA H200", "cores": 16, "torch": "2.11.0"}}
+    source = "`python b.py` on one NVIDIA H200, 16 cores, PyTorch 2.11.0."
+    way = {"pairs_per_second": 9407.1, "queries_per_second": 940.7, "mfu": 0.43, "padding": 0.004}
+    experts = gpu_experts_table(made | {"product_tflops": 811.2, "shapes": {"qwen3-0.6b": {"ways": {"packed": way}}}})
+    assert "| qwen3-0.6b | packed | 9,407.1 | 940.7 | 0.43 | 0.004 |" in experts
+    assert "MFU is over 811 TFLOP/s" in experts and source in experts
+    found = {"bfloat16": {"relative_error": 0.012, "auc": 0.6841, "pairs_per_second": 45063}}
+    precision = gpu_precision_table(made | {"experts": {"gemma": found}})
+    assert "| gemma | bfloat16 | 1.2e-02 | 0.6841 | 45,063 |" in precision and source in precision
+    ratios = {"batch_over_control": 1.5, "batch_over_control_repeated": 2.0, "mixture_over_dense": 1.1}
+    counted = {"active_parameters": {"mixture": 88e6, "dense": 100e6}, "queries_per_second": {"batch": 4000.0}}
+    mixture = gpu_mixture_table(made | ratios | counted)
+    assert "| mixture over the dense baseline | 1.10 |" in mixture and "88 M and 100 M" in mixture and source in mixture

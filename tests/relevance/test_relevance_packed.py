@@ -1,6 +1,7 @@
 """Experts on packs: the same vectors as the padded Hugging Face trunk, for every architecture, pooling and length."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from components.relevance.packed_runner import PackedRunner
 from components.relevance.packed_scoring import PackedScorer
 from components.relevance.packing import packs, room
 from components.relevance.scoring import RelevanceScorer
-from components.relevance.tiny import FAMILIES, write_tiny_expert
+from components.relevance.tiny import FAMILIES, _config, write_tiny_expert
 from pipelines.cli.main import app
 from tests.relevance.relevance_world import Trained
 
@@ -67,7 +68,7 @@ def test_attention_stays_inside_a_pair_and_its_window(window: int, causal: bool)
     pack = next(packs(pairs([50, 70]), (128,), None))
     qkv_TE = torch.randn(128, 3 * 8, requires_grad=True)
     shape = AttentionShape(1, 1, 8, 8**-0.5, causal, window)
-    out_TD = reference_attention(qkv_TE, torch.from_numpy(pack.tiles_P3), None, None, None, shape)
+    out_TD = reference_attention(qkv_TE, pack.tiles_P3, None, None, None, shape)
     token = 50 + 40
     out_TD[token].sum().backward()
     assert qkv_TE.grad is not None
@@ -82,7 +83,7 @@ def test_the_operator_is_the_reference_on_a_cpu() -> None:
     angle = torch.rand(64, 4)
     rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1)
     shape = AttentionShape(2, 1, 8, 0.3, causal=True)
-    arguments = (qkv_TE, torch.from_numpy(pack.tiles_P3), gain_H, gain_H, rotary_LH, shape)
+    arguments = (qkv_TE, pack.tiles_P3, gain_H, gain_H, rotary_LH, shape)
     torch.testing.assert_close(packed_attention(*arguments), reference_attention(*arguments))
     tensors = (*arguments[:-1], 2, 1, 8, 0.3, True, 0, 1e-6)
     torch.library.opcheck(
@@ -102,9 +103,9 @@ def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], size
         assert size in sizes and pack.tokens <= size and len(own) <= room(size)[0]
         assert pack.ids_T[: pack.tokens].tolist() == [token for tokens in own for token in tokens]
         assert pack.places_T[: pack.tokens].tolist() == [place for tokens in own for place in range(len(tokens))]
-        assert pack.parts_RS.sum(axis=1).tolist() == [len(t) for t in own] + [0] * (room(size)[0] - len(own))
+        assert pack.parts_RS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (room(size)[0] - len(own))
         assert pack.parts_RS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
-        used = pack.tiles_P3[pack.tiles_P3[:, 1] > 0]
+        used = pack.tiles_P3[pack.tiles_P3[:, 1] > 0].tolist()
         covered = [
             at for start, length, offset in used for at in range(start + offset, start + min(offset + TILE, length))
         ]
@@ -125,6 +126,12 @@ def test_a_pair_without_a_separator_is_all_query(tmp_path: Path) -> None:
     assert pack.parts_RS[:2].tolist() == [[3, 0], [1, 2]]
 
 
+@pytest.mark.parametrize("lengths", [[65], [3, 0]])
+def test_pairs_that_no_pack_can_hold_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(AssertionError, match="1 token at least, and fit"):
+        next(packs([[9] * length for length in lengths], (16, 64), None))
+
+
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2Model
 
@@ -143,9 +150,8 @@ def test_texts_get_the_vectors_of_the_padded_encoder(trained: Trained) -> None:
         assert PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode([]).shape == (0, spec.dim)
 
 
-def test_eight_bit_floats_need_a_gpu(trained: Trained) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+def test_eight_bit_floats_need_a_gpu(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.relevance.packed_encoder._multiplies_float8", lambda: False)
     spec = load_experts(trained.experts)[0]
     with pytest.raises(BadInput, match="float8 needs a GPU of compute capability"):
         PackedTextEncoder(trained.experts / spec.name, spec, "float8")
@@ -193,9 +199,32 @@ def test_score_takes_a_release_or_a_model(tmp_path: Path) -> None:
 
 
 def test_a_mixture_needs_its_own_experts(trained: Trained, tmp_path: Path) -> None:
-    (tmp_path / "experts.json").write_text("[]")
-    with pytest.raises(BadInput, match="lacks the model's expert tiny-gemma, tiny-bert, tiny-qwen"):
-        PackedScorer(trained.model, tmp_path, "bfloat16")
+    with pytest.raises(BadInput, match=r"not the experts that the relevance model .* was trained with"):
+        PackedScorer(trained.model, trained.encodings, "bfloat16")
+    with pytest.raises(BadInput, match=r"manifest\.json"):
+        PackedScorer(tmp_path, trained.experts, "bfloat16")
+
+
+@pytest.mark.parametrize(("family", "kinds"), [("gemma3", 2), ("qwen2", 1), ("bert", 1)])
+def test_a_kind_of_block_is_compiled_once(family: str, kinds: int) -> None:
+    """However many blocks there are: Gemma has those that see a window and those that see all."""
+    from transformers import AutoModel
+
+    trunk = AutoModel.from_config(_config(family, 400, layers=12), dtype=torch.float32).eval()
+    padded = Expert(trunk, "mean").requires_grad_(False)
+    packed, graphs = PackedExpert(padded, 64, torch.float32), []
+
+    def counted(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    packed.compile_blocks(backend=counted)
+    ids = pairs([5, 40, 33])
+    for size in (128, 256):
+        found = packed(*next(packs(ids, (size,), None)).inputs)[:3]
+        torch.testing.assert_close(found, padded(*pad(ids, 0)), atol=2e-5, rtol=2e-5)
+    assert len(graphs) == kinds
 
 
 def test_the_next_piece_is_prepared_while_this_one_is_used() -> None:
@@ -220,10 +249,10 @@ def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:
 
 def test_the_gpu_kernel_is_the_reference() -> None:
     if not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
+        pytest.skip("no GPU")
     random = np.random.default_rng(0)
     pack = next(packs(pairs(random.integers(1, 160, 40).tolist()), (4096,), None))
-    tiles_P3 = torch.from_numpy(pack.tiles_P3).cuda()
+    tiles_P3 = pack.tiles_P3.cuda()
     for heads, kv_heads, width, causal, window in ((4, 2, 128, True, 0), (4, 1, 256, True, 64), (4, 4, 32, False, 0)):
         qkv_TE = torch.randn(4096, (heads + 2 * kv_heads) * width, device="cuda", dtype=torch.bfloat16)
         gain_H = torch.rand(width, device="cuda") + 0.5 if causal else None
@@ -233,3 +262,22 @@ def test_the_gpu_kernel_is_the_reference() -> None:
         expected = reference_attention(qkv_TE.float(), tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens]
         found = packed_attention(qkv_TE, tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens].float()
         assert (found - expected).norm() / expected.norm() < 5e-3
+
+
+@pytest.mark.parametrize(("float8", "most"), [(False, 0.02), (True, 0.15)])
+def test_replayed_packs_are_the_padded_vectors(float8: bool, most: float) -> None:
+    """Different packs one after another: a short one leaves nothing of a long one."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    from transformers import AutoModel, Qwen3Config
+
+    sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = Qwen3Config(**sizes, head_dim=32, intermediate_size=256, vocab_size=300)
+    trunk = AutoModel.from_config(config, dtype=torch.float32).eval().cuda()
+    padded = Expert(trunk, "mean").requires_grad_(False)
+    runner = PackedRunner(PackedExpert(padded, 160, float8=float8), 1, (512, 2048))
+    for seed, lengths in enumerate(([150] * 12, [7, 3, 40], [33] * 60)):
+        ids = pairs(lengths, seed)
+        expected = padded(*(tensor.cuda() for tensor in pad(ids, 0)))
+        found = torch.cat([runner.run(pack).clone() for pack in packs(ids, runner.sizes, None, pinned=True)])
+        assert (found - expected).norm() / expected.norm() < most

@@ -4,7 +4,7 @@ Shapes: T tokens of a pack, E its queries, keys and values side by side, P tiles
 heads together.
 """
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -56,7 +56,10 @@ def packed_attention(
 
     The answer of tokens that no tile covers is not defined.
     """
-    return torch.ops.archipelago.packed_attention(qkv_TE, tiles_P3, q_weight_H, k_weight_H, rotary_LH, *astuple(shape))  # type: ignore[no-any-return]
+    # Field by field: `astuple` copies them, and the compiler takes every copy for a reason to compile again.
+    sizes = (shape.heads, shape.kv_heads, shape.width, shape.scale, shape.causal, shape.window, shape.eps)
+    out_TD: Tensor = torch.ops.archipelago.packed_attention(qkv_TE, tiles_P3, q_weight_H, k_weight_H, rotary_LH, *sizes)
+    return out_TD
 
 
 @torch.library.custom_op("archipelago::packed_attention", mutates_args=())

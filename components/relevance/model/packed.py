@@ -270,11 +270,13 @@ class PackedExpert(nn.Module):
         query_RD, item_RD = mean_RD.view(len(parts_RS), 2, -1).unbind(dim=1)
         return torch.cat([query_RD, item_RD, (query_RD - item_RD).abs()], dim=1)
 
-    def compile_blocks(self) -> None:
-        """Compile one block for all of them: their code and shapes are the same, and a whole trunk takes minutes."""
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile one block of a kind for all: their code and shapes are the same, and a whole trunk takes minutes."""
         # A row of more than 1,024 is normed in two passes, unless the compiler may try both ways. What it found to be
         # the fastest cannot be read back from its cache of graphs.
         wide = self.trunk.embedding_VD.shape[1] > 1024
-        options = {"triton.multi_kernel": 1, "fx_graph_cache": False} if wide else None
+        options = {"triton.multi_kernel": 1, "fx_graph_cache": False} if wide and backend == "inductor" else None
+        # All experts of a process share the blocks' code, and each kind of block is compiled for itself.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for block in self.trunk.blocks.children():
-            block.compile(dynamic=True, fullgraph=True, options=options)
+            block.compile(backend=backend, dynamic=True, fullgraph=True, options=options)
