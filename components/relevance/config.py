@@ -145,7 +145,7 @@ class RelevanceConfig(StageConfig):
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens a batch while encoding in float32.
         precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4. The others pack pairs
-            without padding, and are what a GPU is fast with; stored relevance then differs by about 1e-3 from what the
+            without padding, and are what a GPU is fast with; stored relevance then differs by thousandths from what the
             server computes.
         fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, a core each; results are
             the same up to the rounding of fewer threads. One process fits on the GPU where there is one, whose random
