@@ -188,6 +188,7 @@ def measured_tables() -> dict[str, str]:
     for path in sorted(RESULTS.glob("study-*.json")):
         result, name = read_json(path), path.stem.removeprefix("study-")
         tables |= {f"study-{name}": study_table(result), f"spaces-{name}": spaces_table(result)}
+        tables[f"relevance-{name}"] = relevance_table(result)
     for name, table in GPU_TABLES.items():
         if (path := RESULTS / f"{name}.json").is_file():
             tables[name] = table(read_json(path))
