@@ -48,8 +48,10 @@ for package in sys.argv[1:]:
     names = [package]
     if hasattr(importlib.import_module(package), "__path__"):
         found = pkgutil.walk_packages(importlib.import_module(package).__path__, package + ".")
-        # component.py is read where a pipeline is compiled; serving.triton runs in Triton's own Python.
-        names += [m.name for m in found if not m.name.endswith(".component") and ".triton" not in m.name]
+        # component.py is read where a pipeline is compiled; serving.triton runs in Triton's own Python; a GPU's kernel
+        # is imported on a GPU, whose build of PyTorch brings its compiler.
+        elsewhere = (".component", ".attention_kernel")
+        names += [m.name for m in found if not m.name.endswith(elsewhere) and ".triton" not in m.name]
     for name in names:
         try:
             importlib.import_module(name)
