@@ -102,6 +102,7 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
         encode_tokens=arguments.encode_tokens,
         precision=arguments.precision,
         fusion_hidden=tuple(arguments.hidden),
+        load_balance=arguments.load_balance,
         fit_processes=arguments.fit_processes,
     )
 
@@ -271,6 +272,7 @@ def main() -> None:
     parser.add_argument("--encode-tokens", type=int, default=1024, help="padded tokens a batch while encoding")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float8"), help="of encoding")
     parser.add_argument("--hidden", type=int, nargs=2, default=(128, 32), help="widths of the fusion head")
+    parser.add_argument("--load-balance", type=float, default=0.001, help="weight of the router's load-balance loss")
     parser.add_argument("--fit-processes", type=int, default=1, help="processes that share the cross-validation")
     parser.add_argument("--tuned", action="store_true", help="tune the experts and the dense baseline")
     parser.add_argument("--tune-workers", type=int, default=1, help="tunings at a time")
