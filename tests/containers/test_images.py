@@ -50,7 +50,7 @@ for package in sys.argv[1:]:
         found = pkgutil.walk_packages(importlib.import_module(package).__path__, package + ".")
         # component.py is read where a pipeline is compiled; serving.triton runs in Triton's own Python; a GPU's kernel
         # is imported on a GPU, whose build of PyTorch brings its compiler.
-        elsewhere = (".component", ".attention_kernel")
+        elsewhere = (".component", "_kernel")
         names += [m.name for m in found if not m.name.endswith(elsewhere) and ".triton" not in m.name]
     for name in names:
         try:

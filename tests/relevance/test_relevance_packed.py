@@ -18,6 +18,7 @@ from components.relevance.ahead import prepared_ahead
 from components.relevance.encoder import TextEncoder, pad
 from components.relevance.model.attention import TILE, AttentionShape, packed_attention, reference_attention
 from components.relevance.model.expert import Expert, read_expert
+from components.relevance.model.norm import RmsNorm, SumNorm
 from components.relevance.model.packed import PackedExpert
 from components.relevance.model.spec import load_experts
 from components.relevance.packed_encoder import PackedTextEncoder
@@ -264,15 +265,29 @@ def test_the_gpu_kernel_is_the_reference() -> None:
         assert (found - expected).norm() / expected.norm() < 5e-3
 
 
+@pytest.mark.parametrize("width", [640, 1152, 2560])
+def test_two_norms_in_one_kernel_are_two_norms(width: int) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    before, after = (RmsNorm(torch.rand(width, device="cuda") + 0.5, 1e-6) for _ in range(2))
+    x_TD, added_TD = (torch.randn(777, width, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    expected = SumNorm(before, after, one_kernel=False)(x_TD.float(), added_TD.float())
+    found = SumNorm(before, after, one_kernel=True)(x_TD, added_TD)
+    for wanted, got in zip(expected, found, strict=True):
+        assert (got.float() - wanted).norm() / wanted.norm() < 5e-3
+
+
 @pytest.mark.parametrize(("float8", "most"), [(False, 0.02), (True, 0.15)])
-def test_replayed_packs_are_the_padded_vectors(float8: bool, most: float) -> None:
+@pytest.mark.parametrize("family", ["gemma3", "qwen3"])
+def test_replayed_packs_are_the_padded_vectors(family: str, float8: bool, most: float) -> None:
     """Different packs one after another: a short one leaves nothing of a long one."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    from transformers import AutoModel, Qwen3Config
+    from transformers import AutoModel, Gemma3TextConfig, Qwen3Config
 
     sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = Qwen3Config(**sizes, head_dim=32, intermediate_size=256, vocab_size=300)
+    kind = {"gemma3": Gemma3TextConfig, "qwen3": Qwen3Config}[family]
+    config = kind(**sizes, head_dim=32, intermediate_size=256, vocab_size=300)
     trunk = AutoModel.from_config(config, dtype=torch.float32).eval().cuda()
     padded = Expert(trunk, "mean").requires_grad_(False)
     runner = PackedRunner(PackedExpert(padded, 160, float8=float8), 1, (512, 2048))

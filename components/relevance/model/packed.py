@@ -17,6 +17,7 @@ from torch.nn import functional
 from components.contracts.errors import BadInput
 from components.relevance.model.attention import AttentionShape, packed_attention
 from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling
+from components.relevance.model.norm import RmsNorm, SumNorm
 
 _FLOAT8_MAX = 448.0  # of e4m3
 
@@ -69,44 +70,34 @@ def _scale(x: Tensor) -> Tensor:
     return x.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / _FLOAT8_MAX
 
 
-class RmsNorm(nn.Module):
-    """x over its root mean square, times a gain; computed in float32."""
-
-    def __init__(self, gain_D: Tensor, eps: float) -> None:
-        super().__init__()
-        self.gain_D = nn.Parameter(gain_D.float())
-        self.eps = eps
-
-    def forward(self, x_TD: Tensor) -> Tensor:
-        """(T, D)."""
-        x = x_TD.float()
-        return (x * torch.rsqrt(x.pow(2).mean(dim=1, keepdim=True) + self.eps) * self.gain_D).to(x_TD.dtype)
-
-
 class DecoderBlock(nn.Module):
-    """One block of Qwen 2, Qwen 3 or Gemma 3."""
+    """One block of Qwen 2, Qwen 3 or Gemma 3.
 
-    def __init__(self, layer: Any, config: Any, product: Callable[..., nn.Module], dtype: torch.dtype) -> None:
+    Args:
+        layer: the trunk's.
+        before: norm of what the layer before adds, which Gemma has.
+        config, product, dtype: the trunk's, the kind of its products and their type.
+    """
+
+    def __init__(
+        self, layer: Any, before: RmsNorm | None, config: Any, product: Callable[..., nn.Module], dtype: torch.dtype
+    ) -> None:
         super().__init__()
         attention, ff = layer.self_attn, layer.mlp
-        gemma = config.model_type == "gemma3_text"
-
-        def norm(of: Any) -> RmsNorm:
-            return RmsNorm(of.weight + 1 if gemma else of.weight, config.rms_norm_eps)
-
-        self.before_attention = norm(layer.input_layernorm)
-        self.before_ff = norm(layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm)
-        # Gemma norms what a sublayer adds, too.
-        self.after_attention = norm(layer.post_attention_layernorm) if gemma else nn.Identity()
-        self.after_ff = norm(layer.post_feedforward_layernorm) if gemma else nn.Identity()
+        gemma, eps = _is_gemma(config), config.rms_norm_eps
+        one_kernel = product is Product  # the compiler writes a norm's output as 8-bit floats at once
+        between = _norm(layer.post_attention_layernorm, config) if gemma else None
+        before_ff = layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm
+        self.before_attention = SumNorm(before, _norm(layer.input_layernorm, config), one_kernel)
+        self.before_ff = SumNorm(between, _norm(before_ff, config), one_kernel)
         self.qkv = product([attention.q_proj, attention.k_proj, attention.v_proj], dtype)
         self.out = product([attention.o_proj], dtype)
         self.gate_up = product([ff.gate_proj, ff.up_proj], dtype)
         self.down = product([ff.down_proj], dtype)
         self.activation = ff.act_fn
         with_norm = hasattr(attention, "q_norm")
-        self.q_gain_H = nn.Parameter(norm(attention.q_norm).gain_D) if with_norm else None
-        self.k_gain_H = nn.Parameter(norm(attention.k_norm).gain_D) if with_norm else None
+        self.q_gain_H = _norm(attention.q_norm, config).gain_D if with_norm else None
+        self.k_gain_H = _norm(attention.k_norm, config).gain_D if with_norm else None
         self.shape = AttentionShape(
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
@@ -114,7 +105,7 @@ class DecoderBlock(nn.Module):
             scale=float(attention.scaling),
             causal=True,
             window=getattr(attention, "sliding_window", None) or 0,
-            eps=config.rms_norm_eps,
+            eps=eps,
         )
 
     def forward(self, x_TD: Tensor, added_TD: Tensor, tiles_P3: Tensor, rotary_LH: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,17 +113,21 @@ class DecoderBlock(nn.Module):
 
         The sum is left to the next norm, which then reads and writes once what two kernels would.
         """
-        x_TD = _sum(x_TD, added_TD)
-        qkv_TE = self.qkv(self.before_attention(x_TD))
+        x_TD, normed_TD = self.before_attention(x_TD, added_TD)
+        qkv_TE = self.qkv(normed_TD)
         seen_TD = packed_attention(qkv_TE, tiles_P3, self.q_gain_H, self.k_gain_H, rotary_LH, self.shape)
-        x_TD = _sum(x_TD, self.after_attention(self.out(seen_TD)))
-        gate_TF, up_TF = self.gate_up(self.before_ff(x_TD)).chunk(2, dim=1)
-        return x_TD, self.after_ff(self.down(self.activation(gate_TF) * up_TF))
+        x_TD, normed_TD = self.before_ff(x_TD, self.out(seen_TD))
+        gate_TF, up_TF = self.gate_up(normed_TD).chunk(2, dim=1)
+        return x_TD, self.down(self.activation(gate_TF) * up_TF)
 
 
-def _sum(x_TD: Tensor, added_TD: Tensor) -> Tensor:
-    """In float32, so that the sum joins a norm's kernel: as an accumulating product it would cost a copy of x."""
-    return (x_TD.float() + added_TD.float()).to(x_TD.dtype)
+def _is_gemma(config: Any) -> bool:
+    return bool(config.model_type == "gemma3_text")
+
+
+def _norm(of: Any, config: Any) -> RmsNorm:
+    """Gemma stores its gains less one."""
+    return RmsNorm(of.weight + 1 if _is_gemma(config) else of.weight, config.rms_norm_eps)
 
 
 class PackedDecoder(nn.Module):
@@ -140,17 +135,20 @@ class PackedDecoder(nn.Module):
 
     def __init__(self, trunk: Any, product: Callable[..., nn.Module], dtype: torch.dtype, positions: int) -> None:
         super().__init__()
-        config = trunk.config
-        gemma = config.model_type == "gemma3_text"
+        config, gemma = trunk.config, _is_gemma(trunk.config)
         if gemma and config.use_bidirectional_attention:
             raise BadInput("packed inference does not know Gemma's bidirectional attention; use precision float32")
         embedding = trunk.embed_tokens
         self.embedding_VD = nn.Parameter(embedding.weight.to(dtype))
         # Rounded as the trunk does it, for the same answers.
         self.embedding_scale = float(torch.tensor(embedding.scalar_embed_scale).to(dtype)) if gemma else 1.0
-        self.blocks = nn.ModuleList(DecoderBlock(layer, config, product, dtype) for layer in trunk.layers)
-        gain_D = trunk.norm.weight + 1 if gemma else trunk.norm.weight
-        self.norm = RmsNorm(gain_D, config.rms_norm_eps)
+        # The first block adds nothing: zeros, which any norm leaves zeros.
+        added = [_norm(layer.post_feedforward_layernorm, config) if gemma else None for layer in trunk.layers]
+        self.blocks = nn.ModuleList(
+            DecoderBlock(layer, before, config, product, dtype)
+            for layer, before in zip(trunk.layers, [added[-1], *added], strict=False)
+        )
+        self.norm = SumNorm(added[-1], _norm(trunk.norm, config), product is Product)
         self.kinds = list(config.layer_types) if gemma else ["full_attention"] * len(self.blocks)
         places_1L = torch.arange(positions, device=embedding.weight.device)[None]
         for kind in sorted(set(self.kinds)):
@@ -166,7 +164,7 @@ class PackedDecoder(nn.Module):
         added_TD = torch.zeros_like(x_TD)
         for kind, block in zip(self.kinds, self.blocks, strict=True):
             x_TD, added_TD = block(x_TD, added_TD, tiles_P3, getattr(self, f"rotary_{kind}"))
-        hidden_TD: Tensor = self.norm(_sum(x_TD, added_TD))
+        hidden_TD: Tensor = self.norm(x_TD, added_TD)[1]
         return hidden_TD
 
 
@@ -274,7 +272,9 @@ class PackedExpert(nn.Module):
         """Compile one block of a kind for all: their code and shapes are the same, and a whole trunk takes minutes."""
         # A row of more than 1,024 is normed in two passes, unless the compiler may try both ways. What it found to be
         # the fastest cannot be read back from its cache of graphs.
-        wide = self.trunk.embedding_VD.shape[1] > 1024
+        norms = [norm for norm in self.trunk.blocks.modules() if isinstance(norm, SumNorm)]
+        ours = bool(norms) and all(norm.one_kernel for norm in norms)
+        wide = self.trunk.embedding_VD.shape[1] > 1024 and not ours
         options = {"triton.multi_kernel": 1, "fx_graph_cache": False} if wide and backend == "inductor" else None
         # All experts of a process share the blocks' code, and each kind of block is compiled for itself.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
