@@ -37,7 +37,12 @@ def format_pair(template: str, market: str, query: str, title: str) -> str:
     `template` has the fields {market}, {query} and {item}, query first so that a query's items share a prefix
     (our choice).
     """
-    return template.format(market=market, query=normalise_query(query), item=normalise_title(title))
+    return format_normal_pair(template, market, normalise_query(query), normalise_title(title))
+
+
+def format_normal_pair(template: str, market: str, query: str, title: str) -> str:
+    """The same of texts that are normalised already, for those who have many."""
+    return template.format(market=market, query=query, item=title)
 
 
 def stable_bucket(values: Iterable[str], buckets: int) -> np.ndarray:
@@ -58,9 +63,12 @@ def query_ngrams(queries: Sequence[str], buckets: int, max_ngrams: int) -> np.nd
     Queries are padded with a space on both sides, so that one-character queries have a trigram. Returns int64 of
     shape (n, max_ngrams), 0 where a query has fewer.
     """
+    padded = [f" {normalise_query(query)} " for query in queries]
+    grams = [[text[i : i + 3] for i in range(max(1, len(text) - 2))][:max_ngrams] for text in padded]
+    # Many queries share most of their trigrams: each is hashed once.
+    distinct = dict.fromkeys(gram for own in grams for gram in own)
+    bucket = dict(zip(distinct, stable_bucket(distinct, buckets).tolist(), strict=True))
     ids = np.zeros((len(queries), max_ngrams), dtype=np.int64)
-    for row, query in enumerate(queries):
-        padded = f" {normalise_query(query)} "
-        grams = [padded[i : i + 3] for i in range(max(1, len(padded) - 2))][:max_ngrams]
-        ids[row, : len(grams)] = stable_bucket(grams, buckets)
+    for row, own in enumerate(grams):
+        ids[row, : len(own)] = [bucket[gram] for gram in own]
     return ids

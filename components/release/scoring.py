@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,7 +29,7 @@ from components.contracts.tables import Limits, read_shards, write_table
 from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
-from components.relevance.batch import BatchScorer
+from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.encoder import length_batches, pad
 
 logger = get_logger(__name__)
@@ -94,12 +93,8 @@ class ReleaseScorer:
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 pairs."""
-        normal = {
-            "market": list(markets),
-            "query": [self._text.normalise_query(query) for query in queries],
-            "title": [self._text.normalise_title(title) for title in titles],
-        }
-        return self._batch.score(pd.DataFrame(normal))
+        pairs = normal_pairs(markets, queries, titles, self._text.normalise_query, self._text.normalise_title)
+        return self._batch.score(pairs)
 
     def _session(self, model: str) -> onnxruntime.InferenceSession:
         # One core a call: batches run side by side, and none waits for another core inside an operator.

@@ -1,5 +1,6 @@
-"""Prepare the next piece of work in a thread while the caller works on this one."""
+"""Prepare the next pieces of work in threads while the caller works on this one."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -8,14 +9,17 @@ Piece = TypeVar("Piece")
 Ready = TypeVar("Ready")
 
 
-def prepared_ahead(prepare: Callable[[Piece], Ready], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Ready]]:
-    """Each piece with what `prepare` makes of it, in order; one is ready or in the making while the last is used."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting: tuple[Piece, Future[Ready]] | None = None
+def prepared_ahead(
+    prepare: Callable[[Piece], Ready], pieces: Iterable[Piece], ahead: int = 1
+) -> Iterator[tuple[Piece, Ready]]:
+    """Each piece with what `prepare` makes of it, in order; so many are ready or in the making while one is used."""
+    with ThreadPoolExecutor(ahead) as threads:
+        waiting: deque[tuple[Piece, Future[Ready]]] = deque()
         for piece in pieces:
-            following = (piece, thread.submit(prepare, piece))
-            if waiting:
-                yield waiting[0], waiting[1].result()
-            waiting = following
-        if waiting:
-            yield waiting[0], waiting[1].result()
+            waiting.append((piece, threads.submit(prepare, piece)))
+            if len(waiting) > ahead:
+                first, ready = waiting.popleft()
+                yield first, ready.result()
+        while waiting:
+            first, ready = waiting.popleft()
+            yield first, ready.result()

@@ -17,7 +17,8 @@ from components.relevance.model.expert import read_expert
 from components.relevance.model.packed import PackedExpert
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.packed_runner import PackedRunner
-from components.relevance.packing import Pack, packs
+from components.relevance.packing import Pack, Tokens, packs
+from components.relevance.tokenising import tokenise
 
 Precision = Literal["float32", "bfloat16", "float8"]
 # Tokens a pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
@@ -61,8 +62,11 @@ class PackedTextEncoder:
 
     def prepare(self, texts: Sequence[str]) -> list[Pack]:
         """The texts' tokens in packs."""
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
-        return list(packs(ids, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
+        return self.packed(tokenise(self.tokenizer, texts))
+
+    def packed(self, tokens: Tokens) -> list[Pack]:
+        """Tokens in packs, where `run` is fastest given them."""
+        return list(packs(tokens, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
 
     def run(self, ready: Sequence[Pack], rows: np.ndarray, room_nD: Tensor) -> None:
         """Write the vectors of prepared texts into those rows of the room, on the encoder's device; a GPU is given all

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from components.relevance.model.packed import PackedExpert
-from components.relevance.packing import Pack, packs
+from components.relevance.packing import Pack, Tokens, packs
 
 # Of the median length of a product search's pair; what a warm-up is run on.
 _USUAL_TOKENS = 40
@@ -35,7 +35,7 @@ class PackedRunner:
                 # One is replayed at a time, so that all can use the memory of the first, the largest.
                 largest = self._graphs.get(self.sizes[-1])
                 pool = largest.graph.pool() if largest else None
-                self._graphs[size] = _Graph(expert, next(packs(usual, (size,), separator)), pool)
+                self._graphs[size] = _Graph(expert, next(packs(Tokens.of(usual), (size,), separator)), pool)
 
     @torch.inference_mode()
     def run(self, pack: Pack) -> Tensor:

@@ -3,24 +3,28 @@
 Vectors stay where the experts run until they are fused.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from components.contracts.errors import BadInput
 from components.contracts.manifest import input_digest, read_manifest
 from components.contracts.markets import market_codes
-from components.contracts.text import format_pair, normalise_query, normalise_title, query_ngrams
-from components.relevance.batch import BatchScorer
+from components.contracts.text import format_normal_pair, normalise_query, normalise_title, query_ngrams
+from components.relevance.batch import BatchScorer, Fuse, Route, normal_pairs
 from components.relevance.device import compute_device
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
 from components.relevance.packed_encoder import PackedTextEncoder, Precision
 from components.relevance.packing import Pack
+from components.relevance.tokenising import TokenisingWorkers
+
+# More do not make one GPU faster.
+_MOST_WORKERS = 8
 
 
 class PackedScorer:
@@ -39,21 +43,14 @@ class PackedScorer:
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
         self.device = compute_device()
         self.mixture.fusion.to(self.device)
-        self.experts = [
-            PackedPairs(experts / name, specs[name], precision, self.device) for name in self.mixture.spec.experts
-        ]
-        self._batch = BatchScorer(self.route, self.experts, self.fuse)
+        self.experts = packed_pairs([(experts / name, specs[name]) for name in self.mixture.spec.experts], precision)
+        self._batch = packed_batches(self.route, self.experts, self.fuse)
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
-        normal = {
-            "market": list(markets),
-            "query": [normalise_query(query) for query in queries],
-            "title": [normalise_title(title) for title in titles],
-        }
-        return self._batch.score(pd.DataFrame(normal))
+        return self._batch.score(normal_pairs(markets, queries, titles, normalise_query, normalise_title))
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -71,27 +68,51 @@ class PackedScorer:
 
 
 class PackedPairs:
-    """An expert behind the interface of batch scoring."""
+    """An expert behind the interface of batch scoring.
 
-    def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision, device: torch.device) -> None:
+    Args:
+        place: among those that the workers know.
+        folder, spec, precision: as PackedTextEncoder takes them.
+        workers: what tokenises; None: this process.
+    """
+
+    def __init__(
+        self, place: int, folder: Path, spec: ExpertSpec, precision: Precision, workers: TokenisingWorkers | None
+    ) -> None:
         self.spec = spec
-        self.device = device
         # All experts are held at once: to open one takes a warm-up, longer than many a batch.
         self.encoder = PackedTextEncoder(folder, spec, precision)
+        self._place, self._workers = place, workers
 
     def open(self) -> None:
         """Nothing: it is open."""
 
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[Pack]:
         """Packs of normalised pairs."""
-        template = self.spec.template
+        if self._workers:
+            return self.encoder.packed(self._workers.tokenise(self._place, markets, queries, titles))
         pairs = zip(markets, queries, titles, strict=True)
-        return self.encoder.prepare([format_pair(template, *pair) for pair in pairs])
+        return self.encoder.prepare([format_normal_pair(self.spec.template, *pair) for pair in pairs])
 
     def room(self, pairs: int) -> Tensor:
         """Zeros float32 (pairs, D) on the device."""
-        return torch.zeros(pairs, self.spec.dim, device=self.device)
+        return torch.zeros(pairs, self.spec.dim, device=self.encoder.device)
 
     def run(self, batches: Sequence[Pack], rows: np.ndarray, room: Tensor) -> None:
         """Write their vectors into those rows."""
         self.encoder.run(batches, rows, room)
+
+
+def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> list[PackedPairs]:
+    """Experts, each of a folder and a spec, that share their tokenising workers where there is a GPU to keep busy."""
+    workers = TokenisingWorkers(experts, _workers()) if compute_device().type == "cuda" else None
+    return [PackedPairs(place, folder, spec, precision, workers) for place, (folder, spec) in enumerate(experts)]
+
+
+def packed_batches(route: Route, experts: Sequence[PackedPairs], fuse: Fuse) -> BatchScorer:
+    """Batch scoring that keeps the experts' workers busy."""
+    return BatchScorer(route, experts, fuse, ahead=_workers() if compute_device().type == "cuda" else 1)
+
+
+def _workers() -> int:
+    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))

@@ -28,7 +28,7 @@ from components.relevance.model.expert import Expert
 from components.relevance.model.packed import PackedExpert
 from components.relevance.packed_encoder import PACK_SIZES
 from components.relevance.packed_runner import PackedRunner
-from components.relevance.packing import packs
+from components.relevance.packing import Tokens, packs
 
 RESULT = Path(__file__).parent / "results" / "gpu-experts.json"
 SHAPES = {
@@ -113,7 +113,7 @@ def hugging_face(trunk: Any, ids: Sequence[np.ndarray], size: int, measured: Mea
 
 def packed(runner: PackedRunner, ids: Sequence[np.ndarray], measured: Measured, way: str) -> torch.Tensor:
     """Ours; tokens are packed before the clock starts, as the others' are padded. The vectors."""
-    ready = list(packs(ids, runner.sizes, None))
+    ready = list(packs(Tokens.of(ids), runner.sizes, None))
     out_nD = torch.empty(len(ids), runner.run(ready[0]).shape[1], device="cuda")
 
     def run() -> None:
@@ -128,7 +128,7 @@ def packed(runner: PackedRunner, ids: Sequence[np.ndarray], measured: Measured, 
 
 def kernels(runner: PackedRunner, ids: Sequence[np.ndarray], parameters: int) -> None:
     """Where a pack's time goes."""
-    pack = next(packs(ids, runner.sizes[-1:], None))
+    pack = next(packs(Tokens.of(ids), runner.sizes[-1:], None))
     runner.run(pack)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(3):

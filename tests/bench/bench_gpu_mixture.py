@@ -1,7 +1,7 @@
 """Batch scoring with a trained mixture on a GPU: against a synchronous control, and against the dense baseline.
 
     python tests/bench/study_relevance.py ... --work WORK          makes WORK: log, encodings, experts, model
-    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--queries 4000]
+    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--queries 10000]
 
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
@@ -26,11 +26,11 @@ import pyarrow.parquet as pq
 import torch
 
 from components.contracts.manifest import read_manifest
-from components.contracts.text import normalise_query, normalise_title
-from components.relevance.batch import BatchScorer
+from components.contracts.text import format_normal_pair, normalise_query, normalise_title
+from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import PackedPairs, PackedScorer
+from components.relevance.packed_scoring import PackedScorer, packed_batches, packed_pairs
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -68,7 +68,8 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
         vectors = []
         for place, expert in enumerate(scorer.experts):
             rows = np.flatnonzero(mask_BN[:, place])
-            ready = expert.prepare(*([column[row] for row in rows] for column in (markets, queries, titles)))
+            texts = [format_normal_pair(expert.spec.template, markets[row], queries[row], titles[row]) for row in rows]
+            ready = expert.encoder.prepare(texts)
             room = expert.room(len(rows))
             expert.run(ready, np.arange(len(rows)), room)
             vectors_BD = torch.zeros(len(markets), expert.spec.dim)
@@ -90,7 +91,7 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    return BatchScorer(route, [PackedPairs(folder, spec, "bfloat16", scorer.device)], fuse)
+    return packed_batches(route, packed_pairs([(folder, spec)], "bfloat16"), fuse)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -133,7 +134,9 @@ def measure(work: Path, log: Path, dense: Path, queries: int) -> dict[str, Any]:
         "control": seconds(lambda: control(scorer, pairs)),
         "batch_repeated": seconds(lambda: scorer.score(*(again[column].tolist() for column in PAIR))),
         "control_repeated": seconds(lambda: control(scorer, again)),
-        "dense": seconds(lambda: alone.score(pairs)),
+        "dense": seconds(
+            lambda: alone.score(normal_pairs(*(pairs[name] for name in PAIR), normalise_query, normalise_title))
+        ),
     }
     _, mask = scorer.route(pairs["market"].tolist(), pairs["query"].tolist())
     parameters = {expert.spec.name: expert.spec.parameters for expert in scorer.experts}
@@ -158,7 +161,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="what study_relevance.py made")
     parser.add_argument("--log", type=Path, help="the log it was made of [default: WORK/log]")
     parser.add_argument("--dense", type=Path, help="the dense baseline's folder")
-    parser.add_argument("--queries", type=int, default=4000)
+    parser.add_argument("--queries", type=int, default=10_000)
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or not arguments.work or not arguments.dense:
         print("not measured: needs a GPU, --work and --dense")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 from typer.testing import CliRunner
 
 from components.contracts.errors import BadInput
@@ -23,10 +24,11 @@ from components.relevance.model.packed import PackedExpert
 from components.relevance.model.spec import load_experts
 from components.relevance.packed_encoder import PackedTextEncoder
 from components.relevance.packed_runner import PackedRunner
-from components.relevance.packed_scoring import PackedScorer
-from components.relevance.packing import packs, room
+from components.relevance.packed_scoring import PackedPairs, PackedScorer
+from components.relevance.packing import Tokens, packs, room
 from components.relevance.scoring import RelevanceScorer
 from components.relevance.tiny import FAMILIES, _config, write_tiny_expert
+from components.relevance.tokenising import TokenisingWorkers
 from pipelines.cli.main import app
 from tests.relevance.relevance_world import Trained
 
@@ -58,7 +60,7 @@ def test_a_packed_expert_gives_the_padded_ones_vectors(family: str, pooling: str
     expected = padded(*pad(ids, 0))
     runner = PackedRunner(PackedExpert(padded, 160, torch.float32), 2 if pooling == "segments" else 1, (256, 512))
     found = torch.empty_like(expected)
-    for pack in packs(ids, runner.sizes, SEPARATOR if pooling == "segments" else None):
+    for pack in packs(Tokens.of(ids), runner.sizes, SEPARATOR if pooling == "segments" else None):
         found[torch.from_numpy(pack.rows)] = runner.run(pack)
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
 
@@ -66,7 +68,7 @@ def test_a_packed_expert_gives_the_padded_ones_vectors(family: str, pooling: str
 @pytest.mark.parametrize(("window", "causal"), [(0, True), (0, False), (20, True)])
 def test_attention_stays_inside_a_pair_and_its_window(window: int, causal: bool) -> None:
     """By gradients: what a token reads is what its output depends on."""
-    pack = next(packs(pairs([50, 70]), (128,), None))
+    pack = next(packs(Tokens.of(pairs([50, 70])), (128,), None))
     qkv_TE = torch.randn(128, 3 * 8, requires_grad=True)
     shape = AttentionShape(1, 1, 8, 8**-0.5, causal, window)
     out_TD = reference_attention(qkv_TE, pack.tiles_P3, None, None, None, shape)
@@ -79,7 +81,7 @@ def test_attention_stays_inside_a_pair_and_its_window(window: int, causal: bool)
 
 
 def test_the_operator_is_the_reference_on_a_cpu() -> None:
-    pack = next(packs(pairs([40, 9]), (64,), None))
+    pack = next(packs(Tokens.of(pairs([40, 9])), (64,), None))
     qkv_TE, gain_H = torch.randn(64, 4 * 8), torch.rand(8) + 0.5
     angle = torch.rand(64, 4)
     rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1)
@@ -92,11 +94,21 @@ def test_the_operator_is_the_reference_on_a_cpu() -> None:
     )
 
 
+def test_the_norm_operator_is_two_norms() -> None:
+    x_TD, added_TD, before_D, after_D = torch.randn(3, 8), torch.randn(3, 8), torch.rand(8), torch.rand(8)
+    sum_TD, normed_TD = SumNorm(RmsNorm(before_D, 1e-6), RmsNorm(after_D, 1e-6), one_kernel=True)(x_TD, added_TD)
+    expected_TD = x_TD + functional.rms_norm(added_TD, (8,), before_D, 1e-6)
+    torch.testing.assert_close(sum_TD, expected_TD)
+    torch.testing.assert_close(normed_TD, functional.rms_norm(expected_TD, (8,), after_D, 1e-6))
+    tensors = (x_TD, added_TD, before_D, after_D, 1e-6)
+    torch.library.opcheck(torch.ops.archipelago.sum_norm, tensors, test_utils=("test_schema", "test_faketensor"))
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.sampled_from([(64,), (64, 256), (64, 128, 512)]))
 @settings(deadline=None, max_examples=60)
 def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], sizes: tuple[int, ...]) -> None:
     ids = pairs(lengths)
-    made = list(packs(ids, sizes, SEPARATOR))
+    made = list(packs(Tokens.of(ids), sizes, SEPARATOR))
     assert np.concatenate([pack.rows for pack in made]).tolist() == list(range(len(ids)))
     for pack in made:
         own = [ids[row] for row in pack.rows]
@@ -117,20 +129,20 @@ def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], size
 def test_little_of_a_pack_is_left_empty() -> None:
     random = np.random.default_rng(0)
     ids = pairs(np.clip(random.lognormal(np.log(38), 0.45, 3000), 12, 160).astype(int).tolist())
-    made = list(packs(ids, (2048, 4096, 8192, 16384), None))
+    made = list(packs(Tokens.of(ids), (2048, 4096, 8192, 16384), None))
     assert sum(pack.tokens for pack in made) / sum(len(pack.ids_T) for pack in made) > 0.98
 
 
 def test_a_pair_without_a_separator_is_all_query(tmp_path: Path) -> None:
     ids = [[9, 10, 11], [9, SEPARATOR, 11]]
-    pack = next(packs(ids, (64,), SEPARATOR))
+    pack = next(packs(Tokens.of(ids), (64,), SEPARATOR))
     assert pack.parts_RS[:2].tolist() == [[3, 0], [1, 2]]
 
 
 @pytest.mark.parametrize("lengths", [[65], [3, 0]])
 def test_pairs_that_no_pack_can_hold_are_refused(lengths: list[int]) -> None:
     with pytest.raises(AssertionError, match="1 token at least, and fit"):
-        next(packs([[9] * length for length in lengths], (16, 64), None))
+        next(packs(Tokens.of([[9] * length for length in lengths]), (16, 64), None))
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
@@ -223,7 +235,7 @@ def test_a_kind_of_block_is_compiled_once(family: str, kinds: int) -> None:
     packed.compile_blocks(backend=counted)
     ids = pairs([5, 40, 33])
     for size in (128, 256):
-        found = packed(*next(packs(ids, (size,), None)).inputs)[:3]
+        found = packed(*next(packs(Tokens.of(ids), (size,), None)).inputs)[:3]
         torch.testing.assert_close(found, padded(*pad(ids, 0)), atol=2e-5, rtol=2e-5)
     assert len(graphs) == kinds
 
@@ -235,11 +247,28 @@ def test_the_next_piece_is_prepared_while_this_one_is_used() -> None:
         started[piece].set()
         return piece * piece
 
-    for piece, ready in prepared_ahead(prepare, range(3)):
-        assert ready == piece * piece
-        assert piece == 2 or started[piece + 1].wait(timeout=5)
+    for ahead in (1, 2):
+        for event in started:
+            event.clear()
+        for piece, ready in prepared_ahead(prepare, range(3), ahead):
+            assert ready == piece * piece
+            assert all(event.wait(timeout=5) for event in started[: piece + 1 + ahead])
     with pytest.raises(ZeroDivisionError):
         list(prepared_ahead(lambda piece: 1 // piece, [0]))
+
+
+def test_workers_tokenise_as_this_process_does(trained: Trained) -> None:
+    specs = load_experts(trained.experts)
+    experts = [(trained.experts / spec.name, spec) for spec in specs]
+    columns = [["ID", "TH"] * 9, ["tas wanita", "เคสโทรศัพท์"] * 9, [f"Tas {n}" for n in range(18)]]
+    workers = TokenisingWorkers(experts, 2)
+    for place, (folder, spec) in enumerate(experts):
+        apart = PackedPairs(place, folder, spec, "bfloat16", workers).prepare(*columns)
+        here = PackedPairs(place, folder, spec, "bfloat16", None).prepare(*columns)
+        assert len(apart) == len(here) > 0
+        for one, other in zip(apart, here, strict=True):
+            assert all(torch.equal(*both) for both in zip(one.inputs, other.inputs, strict=True))
+            assert (one.rows == other.rows).all()
 
 
 def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:
@@ -252,7 +281,7 @@ def test_the_gpu_kernel_is_the_reference() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     random = np.random.default_rng(0)
-    pack = next(packs(pairs(random.integers(1, 160, 40).tolist()), (4096,), None))
+    pack = next(packs(Tokens.of(pairs(random.integers(1, 160, 40).tolist())), (4096,), None))
     tiles_P3 = pack.tiles_P3.cuda()
     for heads, kv_heads, width, causal, window in ((4, 2, 128, True, 0), (4, 1, 256, True, 64), (4, 4, 32, False, 0)):
         qkv_TE = torch.randn(4096, (heads + 2 * kv_heads) * width, device="cuda", dtype=torch.bfloat16)
@@ -294,5 +323,5 @@ def test_replayed_packs_are_the_padded_vectors(family: str, float8: bool, most: 
     for seed, lengths in enumerate(([150] * 12, [7, 3, 40], [33] * 60)):
         ids = pairs(lengths, seed)
         expected = padded(*(tensor.cuda() for tensor in pad(ids, 0)))
-        found = torch.cat([runner.run(pack).clone() for pack in packs(ids, runner.sizes, None, pinned=True)])
+        found = torch.cat([runner.run(pack).clone() for pack in packs(Tokens.of(ids), runner.sizes, None, pinned=True)])
         assert (found - expected).norm() / expected.norm() < most

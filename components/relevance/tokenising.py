@@ -1,0 +1,48 @@
+"""Pairs to tokens, in this process or in several: a GPU reads them faster than one Python can write them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from components.contracts.text import format_normal_pair
+from components.relevance.encoder import load_tokenizer
+from components.relevance.model.spec import ExpertSpec
+from components.relevance.packing import Tokens
+from components.relevance.workers import worker_pool
+
+# This worker's, in the experts' order.
+_loaded: list[tuple[Tokenizer, str]] = []
+
+
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
+    """Tokens of n texts."""
+    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
+
+
+class TokenisingWorkers:
+    """Processes that format and tokenise pairs for several experts; they end with this object.
+
+    Args:
+        experts: each one's folder and spec.
+        processes: that start at once.
+    """
+
+    def __init__(self, experts: Sequence[tuple[Path, ExpertSpec]], processes: int) -> None:
+        self._pool = worker_pool(processes, _load, list(experts))
+        for _ in range(processes):
+            self._pool.submit(_tokenise, 0, [], [], [])
+
+    def tokenise(self, place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
+        """Tokens of n normalised pairs for the expert in that place; may be called from several threads at a time."""
+        return self._pool.submit(_tokenise, place, markets, queries, titles).result()
+
+
+def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
+    _loaded.extend((load_tokenizer(folder, spec), spec.template) for folder, spec in experts)
+
+
+def _tokenise(place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
+    tokenizer, template = _loaded[place]
+    pairs = zip(markets, queries, titles, strict=True)
+    return tokenise(tokenizer, [format_normal_pair(template, *pair) for pair in pairs])
