@@ -69,7 +69,11 @@ def run_table(result: dict[str, Any]) -> str:
 def study_table(result: dict[str, Any]) -> str:
     """A row a variant: pooled AUC, what the mixture gains over it, and what runs for a pair."""
     seeds = len(next(iter(result["seeds"].values())))
+    judged = result["judged"]
+    # It says something where queries have several items each.
+    ndcg = ["NDCG@10"] if judged["pairs"] >= 2 * judged["queries"] else []
     columns = ["variant", "active parameters (M)", "pooled AUC", "mixture gains (points)", "95 % interval", "PR-AUC"]
+    columns += ndcg
     lines = [_row(columns), _row(["---"] + ["---:"] * (len(columns) - 1))]
     best_first = sorted(result["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
     for variant, aucs in best_first:
@@ -85,8 +89,9 @@ def study_table(result: dict[str, Any]) -> str:
             gain,
             f"{low} .. {high}" if low else "",
         ]
-        lines.append(_row([variant, *cells, f"{result['quality'][variant]['pr_auc']:.4f}"]))
-    judged, rounds = result["judged"], f"{seeds} seed{'s' * (seeds > 1)}"
+        cells += [f"{result['quality'][variant][name.lower()]:.4f}" for name in ("PR_AUC", *ndcg)]
+        lines.append(_row([variant, *cells]))
+    rounds = f"{seeds} seed{'s' * (seeds > 1)}"
     note = f"{judged['pairs']:,} pairs, {judged['queries']:,} queries, out of fold, {rounds}."
     return "\n".join([*lines, "", f"{note} {_source(result)}"])
 

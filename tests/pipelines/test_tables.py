@@ -76,6 +76,9 @@ def test_a_study_shows_gains_and_losses_alike() -> None:
     assert lines[3] == "| mixture | 66 | 0.7400 |  |  | 0.8000 |"
     assert lines[4] == "| dense | 100 | 0.7300 | +1.01 | +0.40 .. +1.60 | 0.7900 |"
     assert lines[-1].startswith("21,000 pairs, 19,000 queries, out of fold, 2 seeds. Real judgments;")
+    several = {name: figures | {"ndcg@10": 0.9} for name, figures in STUDY["quality"].items()}
+    with_ndcg = study_table(STUDY | {"judged": {"pairs": 40_000, "queries": 19_000}, "quality": several})
+    assert "| mixture | 66 | 0.7400 |  |  | 0.8000 | 0.9000 |" in with_ndcg and "PR-AUC | NDCG@10 |" in with_ndcg
     assert "| e5 | 384 | 0.910 | 0.200 | 120 | 0.050 |" in spaces_table(STUDY)
 
 

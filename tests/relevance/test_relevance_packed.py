@@ -15,7 +15,9 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from components.contracts.errors import BadInput
+from components.contracts.text import normalise_query, normalise_title
 from components.relevance.ahead import prepared_ahead
+from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.encoder import TextEncoder, pad
 from components.relevance.model.attention import TILE, AttentionShape, packed_attention, reference_attention
 from components.relevance.model.expert import Expert, read_expert
@@ -269,6 +271,19 @@ def test_workers_tokenise_as_this_process_does(trained: Trained) -> None:
         for one, other in zip(apart, here, strict=True):
             assert all(torch.equal(*both) for both in zip(one.inputs, other.inputs, strict=True))
             assert (one.rows == other.rows).all()
+
+
+def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
+    scorer = PackedScorer(trained.model, trained.experts, "bfloat16")
+    experts = [(trained.experts / expert.spec.name, expert.spec) for expert in scorer.experts]
+    workers = TokenisingWorkers(experts, 2)
+    apart = [PackedPairs(place, *expert, "bfloat16", workers) for place, expert in enumerate(experts)]
+    columns = [["ID", "TH"] * 9, ["Tas wanita", "เคสโทรศัพท์"] * 9, [f" Tas {n} " for n in range(18)]]
+    pairs = normal_pairs(*columns, normalise_query, normalise_title)
+    assert (pairs["query"][0], pairs["title"][17]) == ("tas wanita", "Tas 17")
+    found = BatchScorer(scorer.route, apart, scorer.fuse, ahead=2).score(pairs)
+    for own, expected in zip(found, scorer.score(*columns), strict=True):
+        np.testing.assert_allclose(own, expected, atol=1e-6)
 
 
 def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:
