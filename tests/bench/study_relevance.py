@@ -53,6 +53,8 @@ from pipelines.tables import RESULTS, machine
 
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
 FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
+# A decoder several times as large as the others: --qwen says where its weights are.
+QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2.5-1.5b", "family": "qwen2", "layer": 8})
 # Tuning makes use of deeper layers than frozen models' vectors are best taken from.
 TUNED_LAYERS = {GEMMA3_270M.name: 12, E5_SMALL.name: 12, MINILM_L6.name: 6}
 VARIANTS = (
@@ -88,8 +90,9 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
             changes |= {"layer": TUNED_LAYERS.get(frozen.name), "tuning": TUNINGS[frozen.name]}
         return frozen.model_copy(update=changes)
 
+    qwen = (QWEN.model_copy(update={"source": str(arguments.qwen)}),) if arguments.qwen else ()
     return RelevanceConfig(
-        experts=tuple(expert(frozen) for frozen in FROZEN),
+        experts=(*(expert(frozen) for frozen in FROZEN), *qwen),
         dense=expert(DENSE),
         texts=E5_TEXTS.model_copy(update={"source": source(E5_TEXTS.source)}),
         variants=VARIANTS,
@@ -261,6 +264,9 @@ def main() -> None:
         "--work", type=Path, help="keep log, encodings and model here; log and encodings that are there serve again"
     )
     parser.add_argument("--weights", type=Path, help="folder of the experts' own folders, instead of the packages")
+    parser.add_argument(
+        "--qwen", type=Path, help="folder of Qwen2.5-1.5B's weights: its first 8 layers, frozen, are a fourth expert"
+    )
     parser.add_argument(
         "--encode-only", action="store_true", help="stop once WORK/encodings is written, for another machine"
     )
