@@ -70,10 +70,11 @@ def study_table(result: dict[str, Any]) -> str:
     """A row a variant: pooled AUC, what the mixture gains over it, and what runs for a pair."""
     seeds = len(next(iter(result["seeds"].values())))
     judged = result["judged"]
-    # It says something where queries have several items each.
-    ndcg = ["NDCG@10"] if judged["pairs"] >= 2 * judged["queries"] else []
-    columns = ["variant", "active parameters (M)", "pooled AUC", "mixture gains (points)", "95 % interval", "PR-AUC"]
-    columns += ndcg
+    quality = {"PR-AUC": "pr_auc"}
+    if judged["pairs"] >= 2 * judged["queries"]:
+        # It says something where queries have several items each.
+        quality["NDCG@10"] = "ndcg@10"
+    columns = ["variant", "active parameters (M)", "pooled AUC", "mixture gains (points)", "95 % interval", *quality]
     lines = [_row(columns), _row(["---"] + ["---:"] * (len(columns) - 1))]
     best_first = sorted(result["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
     for variant, aucs in best_first:
@@ -89,7 +90,7 @@ def study_table(result: dict[str, Any]) -> str:
             gain,
             f"{low} .. {high}" if low else "",
         ]
-        cells += [f"{result['quality'][variant][name.lower()]:.4f}" for name in ("PR_AUC", *ndcg)]
+        cells += [f"{result['quality'][variant][name]:.4f}" for name in quality.values()]
         lines.append(_row([variant, *cells]))
     rounds = f"{seeds} seed{'s' * (seeds > 1)}"
     note = f"{judged['pairs']:,} pairs, {judged['queries']:,} queries, out of fold, {rounds}."

@@ -16,7 +16,7 @@ import pandas as pd
 
 from components.relevance.ahead import prepared_ahead
 
-# Pairs that are prepared together: enough to make batches of, little enough to hold two pieces at once.
+# Pairs that are prepared together: enough to make batches of, little enough to hold several pieces at once.
 _PIECE = 4096
 
 
@@ -24,7 +24,8 @@ class PairEncoder(Protocol):
     """One expert, wherever it runs. What its batches and its room are made of is its own concern."""
 
     def open(self) -> None:
-        """Load its weights; a second call does nothing. Called before `run`, while another expert may run."""
+        """Load its weights; a second call does nothing. Called before `run`, while another expert may run, and from
+        several threads where more than one piece is prepared at a time."""
         ...
 
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Any:

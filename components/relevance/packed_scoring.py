@@ -4,7 +4,8 @@ Vectors stay where the experts run until they are fused.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,17 @@ from torch import Tensor
 from components.contracts.errors import BadInput
 from components.contracts.manifest import input_digest, read_manifest
 from components.contracts.markets import market_codes
-from components.contracts.text import format_normal_pair, normalise_query, normalise_title, query_ngrams
-from components.relevance.batch import BatchScorer, Fuse, Route, normal_pairs
+from components.contracts.text import normalise_query, normalise_title, query_ngrams
+from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.device import compute_device
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
 from components.relevance.packed_encoder import PackedTextEncoder, Precision
-from components.relevance.packing import Pack
-from components.relevance.tokenising import TokenisingWorkers
+from components.relevance.packing import Pack, Tokens
+from components.relevance.tokenising import TokenisingWorkers, tokenise_pairs
 
+# Rows of a file that are scored at a time: while the next ones are read and routed, a GPU waits.
+SHARD_ROWS = 65_536
 # More do not make one GPU faster.
 _MOST_WORKERS = 8
 
@@ -43,14 +46,16 @@ class PackedScorer:
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
         self.device = compute_device()
         self.mixture.fusion.to(self.device)
-        self.experts = packed_pairs([(experts / name, specs[name]) for name in self.mixture.spec.experts], precision)
-        self._batch = packed_batches(self.route, self.experts, self.fuse)
+        folders = [(experts / name, specs[name]) for name in self.mixture.spec.experts]
+        self.experts, self._ahead = packed_pairs(folders, precision)
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
-        return self._batch.score(normal_pairs(markets, queries, titles, normalise_query, normalise_title))
+        # Made here and not kept: it refers to this object, whose workers would then outlive it.
+        batch = BatchScorer(self.route, self.experts, self.fuse, self._ahead)
+        return batch.score(normal_pairs(markets, queries, titles, normalise_query, normalise_title))
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -71,28 +76,21 @@ class PackedPairs:
     """An expert behind the interface of batch scoring.
 
     Args:
-        place: among those that the workers know.
-        folder, spec, precision: as PackedTextEncoder takes them.
-        workers: what tokenises; None: this process.
+        encoder: the expert. All are held at once: to open one takes a warm-up, longer than many a batch.
+        tokenise: (markets, queries, titles) of normalised pairs -> their tokens for this expert.
     """
 
-    def __init__(
-        self, place: int, folder: Path, spec: ExpertSpec, precision: Precision, workers: TokenisingWorkers | None
-    ) -> None:
-        self.spec = spec
-        # All experts are held at once: to open one takes a warm-up, longer than many a batch.
-        self.encoder = PackedTextEncoder(folder, spec, precision)
-        self._place, self._workers = place, workers
+    def __init__(self, encoder: PackedTextEncoder, tokenise: Callable[..., Tokens]) -> None:
+        self.spec = encoder.spec
+        self.encoder = encoder
+        self._tokenise = tokenise
 
     def open(self) -> None:
         """Nothing: it is open."""
 
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[Pack]:
         """Packs of normalised pairs."""
-        if self._workers:
-            return self.encoder.packed(self._workers.tokenise(self._place, markets, queries, titles))
-        pairs = zip(markets, queries, titles, strict=True)
-        return self.encoder.prepare([format_normal_pair(self.spec.template, *pair) for pair in pairs])
+        return self.encoder.packed(self._tokenise(markets, queries, titles))
 
     def room(self, pairs: int) -> Tensor:
         """Zeros float32 (pairs, D) on the device."""
@@ -103,16 +101,14 @@ class PackedPairs:
         self.encoder.run(batches, rows, room)
 
 
-def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> list[PackedPairs]:
-    """Experts, each of a folder and a spec, that share their tokenising workers where there is a GPU to keep busy."""
-    workers = TokenisingWorkers(experts, _workers()) if compute_device().type == "cuda" else None
-    return [PackedPairs(place, folder, spec, precision, workers) for place, (folder, spec) in enumerate(experts)]
+def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> tuple[list[PackedPairs], int]:
+    """Experts, each of a folder and a spec, and how many pieces to prepare at a time.
 
-
-def packed_batches(route: Route, experts: Sequence[PackedPairs], fuse: Fuse) -> BatchScorer:
-    """Batch scoring that keeps the experts' workers busy."""
-    return BatchScorer(route, experts, fuse, ahead=_workers() if compute_device().type == "cuda" else 1)
-
-
-def _workers() -> int:
-    return max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))
+    Where there is a GPU to keep busy, processes that all experts share tokenise, and end with the last expert.
+    """
+    encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
+    if compute_device().type == "cpu":
+        return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders], 1
+    processes = max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))
+    workers = TokenisingWorkers(experts, processes)
+    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)], processes

@@ -1,5 +1,6 @@
 """Pairs to tokens, in this process or in several: a GPU reads them faster than one Python can write them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,21 @@ from components.relevance.model.spec import ExpertSpec
 from components.relevance.packing import Tokens
 from components.relevance.workers import worker_pool
 
-# This worker's, in the experts' order.
+# A worker's own, in the experts' order.
 _loaded: list[tuple[Tokenizer, str]] = []
 
 
 def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
     """Tokens of n texts."""
     return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
+
+
+def tokenise_pairs(
+    tokenizer: Tokenizer, template: str, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
+) -> Tokens:
+    """Tokens of n normalised pairs in an expert's template."""
+    pairs = zip(markets, queries, titles, strict=True)
+    return tokenise(tokenizer, [format_normal_pair(template, *pair) for pair in pairs])
 
 
 class TokenisingWorkers:
@@ -39,10 +48,10 @@ class TokenisingWorkers:
 
 
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
+    # One core a process: the others have processes of their own.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _loaded.extend((load_tokenizer(folder, spec), spec.template) for folder, spec in experts)
 
 
 def _tokenise(place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
-    tokenizer, template = _loaded[place]
-    pairs = zip(markets, queries, titles, strict=True)
-    return tokenise(tokenizer, [format_normal_pair(template, *pair) for pair in pairs])
+    return tokenise_pairs(*_loaded[place], markets, queries, titles)

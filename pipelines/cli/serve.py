@@ -93,18 +93,20 @@ def score(
     ] = None,
 ) -> None:
     """Score the relevance of many (market, query, title) pairs offline: a release on a CPU, or a model on a GPU."""
-    from components.release.scoring import ReleaseScorer, Scorer, score_file
+    from components.release.scoring import SHARD_ROWS, ReleaseScorer, Scorer, score_file
 
     scorer: Scorer
+    rows_at_once = SHARD_ROWS
     if release and not (model or experts or precision):
         scorer = ReleaseScorer(release)
     elif model and experts and not release:
-        from components.relevance.packed_scoring import PackedScorer
+        from components.relevance import packed_scoring
 
-        scorer = PackedScorer(model, experts, precision or "bfloat16")
+        scorer = packed_scoring.PackedScorer(model, experts, precision or "bfloat16")
+        rows_at_once = packed_scoring.SHARD_ROWS
     else:
         raise BadInput("name either --release, or --model and --experts (and perhaps --precision)")
-    rows = score_file(scorer, source, out)
+    rows = score_file(scorer, source, out, rows_at_once)
     typer.echo(f"wrote {rows} scores to {out}")
 
 

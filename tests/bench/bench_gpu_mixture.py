@@ -6,9 +6,10 @@
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
 searches are. The control takes the same requests in the order they come, 2,048 pairs at a time, and does one thing
-after another: route every pair, tokenise for an expert, run it, copy its vectors to the host, the next expert, copy all
-back, fuse. It uses the same packed and compiled experts: what differs is the order of work, and that ours routes a
-query and scores a pair once. The dense baseline goes through our batch scoring, with a head of the mixture's size.
+after another: route every pair, tokenise for an expert (on all cores), run it, copy its vectors to the host, the next
+expert, copy all back, fuse. It uses the same packed and compiled experts: what differs is the order of work, that ours
+tokenises in processes of its own, and that it routes a query and scores a pair once. The dense baseline goes through
+our batch scoring, with a head of the mixture's size; both normalise their texts.
 Writes tests/bench/results/gpu-mixture.json.
 """
 
@@ -30,7 +31,7 @@ from components.contracts.text import format_normal_pair, normalise_query, norma
 from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import PackedScorer, packed_batches, packed_pairs
+from components.relevance.packed_scoring import PackedScorer, packed_pairs
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -91,7 +92,8 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    return packed_batches(route, packed_pairs([(folder, spec)], "bfloat16"), fuse)
+    experts, ahead = packed_pairs([(folder, spec)], "bfloat16")
+    return BatchScorer(route, experts, fuse, ahead)
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -6,7 +6,8 @@
 
 PATH is an AnalytiCup query-category file or its folder, DIR a log that was made of one before. Experts are the laptop
 profile's, frozen, or with --tuned deeper ones that are tuned on the judgments, once outside each fold; the dense
-baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to. Encoding
+baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to (but where
+--qwen adds a larger one: what is compared then is experts, not costs). Encoding
 frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU,
 and the cross-validation many cores: WORK may go from the one machine to the other in between.
 Writes tests/bench/results/study-NAME.json; the full report is WORK/model/reports/relevance.html.
@@ -53,8 +54,8 @@ from pipelines.tables import RESULTS, machine
 
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
 FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
-# A decoder several times as large as the others: --qwen says where its weights are.
-QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2.5-1.5b", "family": "qwen2", "layer": 8})
+# A decoder several times as large as the others, and as the dense baseline: --qwen says where its weights are.
+QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2-1_5b", "family": "qwen2", "layer": 8})
 # Tuning makes use of deeper layers than frozen models' vectors are best taken from.
 TUNED_LAYERS = {GEMMA3_270M.name: 12, E5_SMALL.name: 12, MINILM_L6.name: 6}
 VARIANTS = (
@@ -68,8 +69,8 @@ VARIANTS = (
     VariantConfig(name="k=1", top_k=1),
     VariantConfig(name="k=3", top_k=3),
 )
-# Two passes: in a third, validation losses rise. The smaller encoders want larger steps, at which the deeper models'
-# losses rise at once. A tuning is short: were it interrupted, it would go on from its last whole epoch.
+# Chosen by validation losses: of a first try with three passes at one rate, and of fold 0 at several. A tuning is short:
+# were it interrupted, it would go on from its last whole epoch.
 _DECODER = TuningSpec(epochs=2, learning_rate=2e-4, checkpoint_steps=100_000)
 _ENCODER = TuningSpec(epochs=2, learning_rate=8e-4, batch_rows=128, checkpoint_steps=100_000)
 TUNINGS = {GEMMA3_270M.name: _DECODER, DENSE.name: _DECODER, E5_SMALL.name: _ENCODER, MINILM_L6.name: _ENCODER}
@@ -174,11 +175,11 @@ def tune_all(log: Path, config: RelevanceConfig, workers: int) -> dict[str, list
 
     `encode` finds them in the cache. A step of one expert leaves most of a GPU idle: several at a time fill it.
     """
-    experts = [*config.experts, *([config.dense] if config.dense else [])]
+    experts = [expert for expert in (*config.experts, config.dense) if expert and expert.tuning]
     # Weights are prepared here, once, before any worker asks for them.
     size = {expert.name: expert_spec(expert).parameters for expert in experts}
     jobs = [(expert, fold) for expert in experts for fold in range(config.folds)]
-    jobs += [(expert, None) for expert in config.experts]
+    jobs += [(expert, None) for expert in experts if expert is not config.dense]
     with worker_pool(workers, _start_tuning, workers) as pool:
         longest_first = sorted(jobs, key=lambda job: (-size[job[0].name], job[1] is not None))
         running = {(expert.name, fold): pool.submit(_tune, log, config, expert, fold) for expert, fold in longest_first}

@@ -1,7 +1,11 @@
 """Experts on packs: the same vectors as the padded Hugging Face trunk, for every architecture, pooling and length."""
 
+import gc
+import multiprocessing
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -259,31 +263,35 @@ def test_the_next_piece_is_prepared_while_this_one_is_used() -> None:
         list(prepared_ahead(lambda piece: 1 // piece, [0]))
 
 
-def test_workers_tokenise_as_this_process_does(trained: Trained) -> None:
-    specs = load_experts(trained.experts)
-    experts = [(trained.experts / spec.name, spec) for spec in specs]
-    columns = [["ID", "TH"] * 9, ["tas wanita", "เคสโทรศัพท์"] * 9, [f"Tas {n}" for n in range(18)]]
-    workers = TokenisingWorkers(experts, 2)
-    for place, (folder, spec) in enumerate(experts):
-        apart = PackedPairs(place, folder, spec, "bfloat16", workers).prepare(*columns)
-        here = PackedPairs(place, folder, spec, "bfloat16", None).prepare(*columns)
-        assert len(apart) == len(here) > 0
-        for one, other in zip(apart, here, strict=True):
-            assert all(torch.equal(*both) for both in zip(one.inputs, other.inputs, strict=True))
-            assert (one.rows == other.rows).all()
-
-
 def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
     scorer = PackedScorer(trained.model, trained.experts, "bfloat16")
-    experts = [(trained.experts / expert.spec.name, expert.spec) for expert in scorer.experts]
-    workers = TokenisingWorkers(experts, 2)
-    apart = [PackedPairs(place, *expert, "bfloat16", workers) for place, expert in enumerate(experts)]
+    workers = TokenisingWorkers([(trained.experts / own.spec.name, own.spec) for own in scorer.experts], 2)
+    apart = [PackedPairs(own.encoder, partial(workers.tokenise, n)) for n, own in enumerate(scorer.experts)]
     columns = [["ID", "TH"] * 9, ["Tas wanita", "เคสโทรศัพท์"] * 9, [f" Tas {n} " for n in range(18)]]
     pairs = normal_pairs(*columns, normalise_query, normalise_title)
     assert (pairs["query"][0], pairs["title"][17]) == ("tas wanita", "Tas 17")
+    for own, other in zip(apart, scorer.experts, strict=True):
+        for one, same in zip(own.prepare(*columns), other.prepare(*columns), strict=True):
+            assert all(torch.equal(*both) for both in zip(one.inputs, same.inputs, strict=True))
     found = BatchScorer(scorer.route, apart, scorer.fuse, ahead=2).score(pairs)
     for own, expected in zip(found, scorer.score(*columns), strict=True):
         np.testing.assert_allclose(own, expected, atol=1e-6)
+
+
+def test_workers_end_with_the_last_expert(trained: Trained) -> None:
+    spec = load_experts(trained.experts)[0]
+    workers = TokenisingWorkers([(trained.experts / spec.name, spec)], 1)
+    workers.tokenise(0, ["ID"], ["tas"], ["Tas"])
+    before = multiprocessing.active_children()
+    gc.disable()
+    try:
+        del workers
+        deadline = time.monotonic() + 30
+        while len(multiprocessing.active_children()) >= len(before) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        gc.enable()
+    assert len(multiprocessing.active_children()) < len(before)
 
 
 def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:

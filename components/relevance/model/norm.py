@@ -33,6 +33,7 @@ class SumNorm(nn.Module):
 
     def __init__(self, before: RmsNorm | None, after: RmsNorm, one_kernel: bool) -> None:
         super().__init__()
+        assert before is None or before.eps == after.eps
         self.before, self.after = before, after
         self.one_kernel = one_kernel and before is not None
 

@@ -30,6 +30,7 @@ def sum_norm_rows(
     x_TD: Tensor, added_TD: Tensor, before_D: Tensor, after_D: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """What `norm.sum_norm` says."""
+    assert x_TD.is_contiguous() and added_TD.is_contiguous() and added_TD.shape == x_TD.shape
     rows, width = x_TD.shape
     sum_TD, normed_TD = torch.empty_like(x_TD), torch.empty_like(x_TD)
     block = triton.next_power_of_2(width)

@@ -127,7 +127,7 @@ def _is_gemma(config: Any) -> bool:
 
 def _norm(of: Any, config: Any) -> RmsNorm:
     """Gemma stores its gains less one."""
-    return RmsNorm(of.weight + 1 if _is_gemma(config) else of.weight, config.rms_norm_eps)
+    return RmsNorm(of.weight.float() + 1 if _is_gemma(config) else of.weight, config.rms_norm_eps)
 
 
 class PackedDecoder(nn.Module):
@@ -148,7 +148,7 @@ class PackedDecoder(nn.Module):
             DecoderBlock(layer, before, config, product, dtype)
             for layer, before in zip(trunk.layers, [added[-1], *added], strict=False)
         )
-        self.norm = SumNorm(added[-1], _norm(trunk.norm, config), product is Product)
+        self.norm = SumNorm(added[-1], _norm(trunk.norm, config), one_kernel=True)
         self.kinds = list(config.layer_types) if gemma else ["full_attention"] * len(self.blocks)
         places_1L = torch.arange(positions, device=embedding.weight.device)[None]
         for kind in sorted(set(self.kinds)):
