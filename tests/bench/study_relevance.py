@@ -69,8 +69,8 @@ VARIANTS = (
     VariantConfig(name="k=1", top_k=1),
     VariantConfig(name="k=3", top_k=3),
 )
-# Chosen by validation losses: of a first try with three passes at one rate, and of fold 0 at several. Tunings are short:
-# one that is interrupted goes on from its last whole epoch.
+# Chosen by validation losses: of a first try with three passes at one rate, and of fold 0 at several. Tunings are
+# short: one that is interrupted goes on from its last whole epoch.
 _DECODER = TuningSpec(epochs=2, learning_rate=2e-4, checkpoint_steps=100_000)
 _ENCODER = TuningSpec(epochs=2, learning_rate=8e-4, batch_rows=128, checkpoint_steps=100_000)
 TUNINGS = {GEMMA3_270M.name: _DECODER, DENSE.name: _DECODER, E5_SMALL.name: _ENCODER, MINILM_L6.name: _ENCODER}
