@@ -26,6 +26,8 @@ from components.relevance.tokenising import TokenisingWorkers, tokenise_pairs
 
 # Rows of a file that are scored at a time: while the next ones are read and routed, a GPU waits.
 SHARD_ROWS = 65_536
+# Pieces that are prepared while one runs: the workers then have work between two of them, too.
+AHEAD = 2
 # More do not make one GPU faster.
 _MOST_WORKERS = 8
 
@@ -47,14 +49,14 @@ class PackedScorer:
         self.device = compute_device()
         self.mixture.fusion.to(self.device)
         folders = [(experts / name, specs[name]) for name in self.mixture.spec.experts]
-        self.experts, self._ahead = packed_pairs(folders, precision)
+        self.experts = packed_pairs(folders, precision)
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
         # Made here and not kept: it refers to this object, whose workers would then outlive it.
-        batch = BatchScorer(self.route, self.experts, self.fuse, self._ahead)
+        batch = BatchScorer(self.route, self.experts, self.fuse, AHEAD)
         return batch.score(normal_pairs(markets, queries, titles, normalise_query, normalise_title))
 
     @torch.inference_mode()
@@ -101,14 +103,14 @@ class PackedPairs:
         self.encoder.run(batches, rows, room)
 
 
-def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> tuple[list[PackedPairs], int]:
-    """Experts, each of a folder and a spec, and how many pieces to prepare at a time.
+def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> list[PackedPairs]:
+    """Experts, each of a folder and a spec.
 
     Where there is a GPU to keep busy, processes that all experts share tokenise, and end with the last expert.
     """
     encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
     if compute_device().type == "cpu":
-        return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders], 1
+        return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders]
     processes = max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))
     workers = TokenisingWorkers(experts, processes)
-    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)], processes
+    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)]

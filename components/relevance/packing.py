@@ -35,6 +35,11 @@ class Tokens:
         lengths_R = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         return cls(np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths_R.sum())), lengths_R)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Tokens"]) -> "Tokens":
+        """Of all parts' pairs, in order."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("ids_T", "lengths_R")))
+
 
 @dataclass(frozen=True)
 class Pack:

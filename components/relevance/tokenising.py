@@ -12,6 +12,8 @@ from components.relevance.model.spec import ExpertSpec
 from components.relevance.packing import Tokens
 from components.relevance.workers import worker_pool
 
+# Pairs that a worker takes at a time: few, so that all have work and the first batch is soon ready.
+_PAIRS = 512
 # A worker's own, in the experts' order.
 _loaded: list[tuple[Tokenizer, str]] = []
 
@@ -43,8 +45,10 @@ class TokenisingWorkers:
             self._pool.submit(_tokenise, 0, [], [], [])
 
     def tokenise(self, place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
-        """Tokens of n normalised pairs for the expert in that place; may be called from several threads at a time."""
-        return self._pool.submit(_tokenise, place, markets, queries, titles).result()
+        """Tokens of n >= 1 normalised pairs for the expert in that place; several threads may call."""
+        cuts = [slice(start, start + _PAIRS) for start in range(0, len(markets), _PAIRS)]
+        parts = [self._pool.submit(_tokenise, place, markets[cut], queries[cut], titles[cut]) for cut in cuts]
+        return Tokens.joined([part.result() for part in parts])
 
 
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:

@@ -31,7 +31,7 @@ from components.contracts.text import format_normal_pair, normalise_query, norma
 from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import PackedScorer, packed_pairs
+from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -92,8 +92,7 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    experts, ahead = packed_pairs([(folder, spec)], "bfloat16")
-    return BatchScorer(route, experts, fuse, ahead)
+    return BatchScorer(route, packed_pairs([(folder, spec)], "bfloat16"), fuse, AHEAD)
 
 
 def seconds(work: Callable[[], Any]) -> float:
