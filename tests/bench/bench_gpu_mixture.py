@@ -1,7 +1,7 @@
 """Batch scoring with a trained mixture on a GPU: against a synchronous control, and against the dense baseline.
 
     python tests/bench/study_relevance.py ... --work WORK          makes WORK: log, encodings, experts, model
-    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--queries 10000]
+    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--queries 5000]
 
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
@@ -96,10 +96,10 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Median of five, after one."""
+    """Median of three, after one."""
     work()
     taken = []
-    for _ in range(5):
+    for _ in range(3):
         torch.cuda.synchronize()
         started = time.perf_counter()
         work()
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="what study_relevance.py made")
     parser.add_argument("--log", type=Path, help="the log it was made of [default: WORK/log]")
     parser.add_argument("--dense", type=Path, help="the dense baseline's folder")
-    parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("--queries", type=int, default=5_000)
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or not arguments.work or not arguments.dense:
         print("not measured: needs a GPU, --work and --dense")
