@@ -37,7 +37,7 @@ def service(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             said[name] = address
         assert set(said) == {"http", "grpc", "triton"}
         yield said
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # not SIGINT: a shell's background job, as CI may be, ignores that
         assert process.wait(timeout=60) == 0
 
 
