@@ -51,7 +51,6 @@ class Pack:
         places_T: each token's place in its own pair, int64.
         tiles_P3: of attention (`attention.packed_attention`), int32; unused ones are 0.
         parts_RS: tokens of each part of each pair, int64; a pair beyond `rows` has none.
-        tokens: that are used.
     """
 
     rows: np.ndarray
@@ -59,7 +58,6 @@ class Pack:
     places_T: Tensor
     tiles_P3: Tensor
     parts_RS: Tensor
-    tokens: int
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -96,8 +94,7 @@ def packs(all_tokens: Tokens, sizes: Sequence[int], separator_id: int | None, pi
         arrays = _pack(all_tokens.ids_T[ends[start] : ends[stop]], lengths[start:stop], size, separator_id)
         tensors = [torch.from_numpy(array) for array in arrays]
         ids_T, places_T, tiles_P3, parts_RS = (tensor.pin_memory() for tensor in tensors) if pinned else tensors
-        tokens = int(ends[stop] - ends[start])
-        yield Pack(np.arange(start, stop), ids_T, places_T, tiles_P3, parts_RS, tokens)
+        yield Pack(np.arange(start, stop), ids_T, places_T, tiles_P3, parts_RS)
         start = stop
 
 

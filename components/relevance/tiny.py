@@ -38,7 +38,7 @@ def write_tiny_expert(family: str, folder: Path, layers: int | None = None, seed
     from transformers import AutoModel
 
     tokenizer = _tokenizer(ends=family in _BIDIRECTIONAL)
-    config = _config(family, tokenizer.get_vocab_size(), min(layers or _LAYERS, _LAYERS))
+    config = tiny_architecture(family, tokenizer.get_vocab_size(), min(layers or _LAYERS, _LAYERS))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModel.from_config(config)
@@ -46,7 +46,8 @@ def write_tiny_expert(family: str, folder: Path, layers: int | None = None, seed
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def _config(family: str, vocabulary: int, layers: int) -> Any:
+def tiny_architecture(family: str, vocabulary: int, layers: int) -> Any:
+    """The transformers configuration of a tiny expert."""
     from transformers import BertConfig, Gemma3TextConfig, Qwen2Config, Qwen3Config, XLMRobertaConfig
 
     width = _WIDTH[family]

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from components.relevance.packed_runner import PackedRunner
 from components.relevance.packed_scoring import PackedPairs, PackedScorer
 from components.relevance.packing import Tokens, packs, room
 from components.relevance.scoring import RelevanceScorer
-from components.relevance.tiny import FAMILIES, _config, write_tiny_expert
+from components.relevance.tiny import FAMILIES, tiny_architecture, write_tiny_expert
 from components.relevance.tokenising import TokenisingWorkers
 from pipelines.cli.main import app
 from tests.relevance.relevance_world import Trained
@@ -118,25 +119,25 @@ def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], size
     assert np.concatenate([pack.rows for pack in made]).tolist() == list(range(len(ids)))
     for pack in made:
         own = [ids[row] for row in pack.rows]
-        size = len(pack.ids_T)
-        assert size in sizes and pack.tokens <= size and len(own) <= room(size)[0]
-        assert pack.ids_T[: pack.tokens].tolist() == [token for tokens in own for token in tokens]
-        assert pack.places_T[: pack.tokens].tolist() == [place for tokens in own for place in range(len(tokens))]
+        size, used = len(pack.ids_T), sum(map(len, own))
+        assert size in sizes and used <= size and len(own) <= room(size)[0]
+        assert pack.ids_T[:used].tolist() == [token for tokens in own for token in tokens]
+        assert pack.places_T[:used].tolist() == [place for tokens in own for place in range(len(tokens))]
         assert pack.parts_RS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (room(size)[0] - len(own))
         assert pack.parts_RS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
-        used = pack.tiles_P3[pack.tiles_P3[:, 1] > 0].tolist()
+        tiles = pack.tiles_P3[pack.tiles_P3[:, 1] > 0].tolist()
         covered = [
-            at for start, length, offset in used for at in range(start + offset, start + min(offset + TILE, length))
+            at for start, length, offset in tiles for at in range(start + offset, start + min(offset + TILE, length))
         ]
-        assert covered == list(range(pack.tokens))
-        assert (pack.tiles_P3[len(used) :] == 0).all()  # unused ones stand at the end: the kernel stops there
+        assert covered == list(range(used))
+        assert (pack.tiles_P3[len(tiles) :] == 0).all()  # unused ones stand at the end: the kernel stops there
 
 
 def test_little_of_a_pack_is_left_empty() -> None:
     random = np.random.default_rng(0)
     ids = pairs(np.clip(random.lognormal(np.log(38), 0.45, 3000), 12, 160).astype(int).tolist())
     made = list(packs(Tokens.of(ids), (2048, 4096, 8192, 16384), None))
-    assert sum(pack.tokens for pack in made) / sum(len(pack.ids_T) for pack in made) > 0.98
+    assert sum(map(len, ids)) / sum(len(pack.ids_T) for pack in made) > 0.98
 
 
 def test_a_pair_without_a_separator_is_all_query(tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_a_kind_of_block_is_compiled_once(family: str, kinds: int) -> None:
     """However many blocks there are: Gemma has those that see a window and those that see all."""
     from transformers import AutoModel
 
-    trunk = AutoModel.from_config(_config(family, 400, layers=12), dtype=torch.float32).eval()
+    trunk = AutoModel.from_config(tiny_architecture(family, 400, layers=12), dtype=torch.float32).eval()
     padded = Expert(trunk, "mean").requires_grad_(False)
     packed, graphs = PackedExpert(padded, 64, torch.float32), []
 
@@ -295,6 +296,19 @@ def test_workers_end_with_the_last_expert(trained: Trained) -> None:
     assert len(multiprocessing.active_children()) < len(before)
 
 
+def test_a_scorer_is_gone_when_nobody_holds_it(trained: Trained) -> None:
+    """Not at some later collection: its workers would live on until then."""
+    scorer = PackedScorer(trained.model, trained.experts, "bfloat16")
+    scorer.score(["ID"], ["tas"], ["Tas"])
+    expert = weakref.ref(scorer.experts[0])
+    gc.disable()
+    try:
+        del scorer
+        assert expert() is None
+    finally:
+        gc.enable()
+
+
 def test_read_experts_pack_with_their_own_separator(trained: Trained) -> None:
     spec = load_experts(trained.experts)[0]
     assert spec.pooling == "segments"
@@ -306,15 +320,15 @@ def test_the_gpu_kernel_is_the_reference() -> None:
         pytest.skip("no GPU")
     random = np.random.default_rng(0)
     pack = next(packs(Tokens.of(pairs(random.integers(1, 160, 40).tolist())), (4096,), None))
-    tiles_P3 = pack.tiles_P3.cuda()
+    tiles_P3, used = pack.tiles_P3.cuda(), int(pack.parts_RS.sum())
     for heads, kv_heads, width, causal, window in ((4, 2, 128, True, 0), (4, 1, 256, True, 64), (4, 4, 32, False, 0)):
         qkv_TE = torch.randn(4096, (heads + 2 * kv_heads) * width, device="cuda", dtype=torch.bfloat16)
         gain_H = torch.rand(width, device="cuda") + 0.5 if causal else None
         angle = torch.rand(160, width // 2, device="cuda")
         rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1) if causal else None
         shape = AttentionShape(heads, kv_heads, width, width**-0.5, causal, window)
-        expected = reference_attention(qkv_TE.float(), tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens]
-        found = packed_attention(qkv_TE, tiles_P3, gain_H, gain_H, rotary_LH, shape)[: pack.tokens].float()
+        expected = reference_attention(qkv_TE.float(), tiles_P3, gain_H, gain_H, rotary_LH, shape)[:used]
+        found = packed_attention(qkv_TE, tiles_P3, gain_H, gain_H, rotary_LH, shape)[:used].float()
         assert (found - expected).norm() / expected.norm() < 5e-3
 
 
