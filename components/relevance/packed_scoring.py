@@ -47,9 +47,12 @@ class PackedScorer:
         self.markets: Sequence[str] = self.mixture.spec.markets
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
         self.device = compute_device()
+        self.mixture.router.to(self.device)
         self.mixture.fusion.to(self.device)
         folders = [(experts / name, specs[name]) for name in self.mixture.spec.experts]
-        self.experts = packed_pairs(folders, precision)
+        workers = tokenising_workers(folders)
+        self._ngrams = workers.ngrams if workers else query_ngrams
+        self.experts = packed_pairs(folders, precision, workers)
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
@@ -63,9 +66,10 @@ class PackedScorer:
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Chosen experts int64 (n, k) and mask float32 (n, N) of n normalised queries."""
         sizes, codes = self.mixture.spec.router, market_codes(self.markets)
-        ngrams_nG = torch.from_numpy(query_ngrams(list(queries), sizes.ngram_buckets, sizes.max_ngrams))
-        experts_nK, mask_nN = self.mixture.router(ngrams_nG, torch.tensor([codes[market] for market in markets]))
-        return experts_nK.numpy(), mask_nN.numpy()
+        ngrams_nG = torch.from_numpy(self._ngrams(queries, sizes.ngram_buckets, sizes.max_ngrams))
+        market_n = torch.tensor([codes[market] for market in markets])
+        experts_nK, mask_nN = self.mixture.router(ngrams_nG.to(self.device), market_n.to(self.device))
+        return experts_nK.cpu().numpy(), mask_nN.cpu().numpy()
 
     @torch.inference_mode()
     def fuse(self, rooms: Sequence[Tensor], mask_nN: np.ndarray) -> np.ndarray:
@@ -103,14 +107,18 @@ class PackedPairs:
         self.encoder.run(batches, rows, room)
 
 
-def packed_pairs(experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision) -> list[PackedPairs]:
-    """Experts, each of a folder and a spec.
-
-    Where there is a GPU to keep busy, processes that all experts share tokenise, and end with the last expert.
-    """
-    encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
+def tokenising_workers(experts: Sequence[tuple[Path, ExpertSpec]]) -> TokenisingWorkers | None:
+    """Processes for experts, each of a folder and a spec, where there is a GPU to keep busy."""
     if compute_device().type == "cpu":
+        return None
+    return TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)))
+
+
+def packed_pairs(
+    experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision, workers: TokenisingWorkers | None
+) -> list[PackedPairs]:
+    """Experts, each of a folder and a spec, that tokenise in the workers, which are of the same experts."""
+    encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
+    if workers is None:
         return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders]
-    processes = max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2))
-    workers = TokenisingWorkers(experts, processes)
     return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)]

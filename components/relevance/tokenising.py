@@ -1,19 +1,20 @@
-"""Pairs to tokens, in this process or in several: a GPU reads them faster than one Python can write them."""
+"""Pairs to tokens and queries to trigrams, in this process or in several: a GPU is faster than one Python."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
-from components.contracts.text import format_normal_pair
+from components.contracts.text import format_normal_pair, query_ngrams
 from components.relevance.encoder import load_tokenizer
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.packing import Tokens
 from components.relevance.workers import worker_pool
 
-# Pairs that a worker takes at a time: few, so that all have work and the first batch is soon ready.
-_PAIRS = 512
+# Pairs, or queries, that a worker takes at a time: few, so that all have work and the first batch is soon ready.
+_ROWS = 512
 # A worker's own, in the experts' order.
 _loaded: list[tuple[Tokenizer, str]] = []
 
@@ -32,7 +33,7 @@ def tokenise_pairs(
 
 
 class TokenisingWorkers:
-    """Processes that format and tokenise pairs for several experts; they end with this object.
+    """Processes that tokenise pairs for several experts, and queries for a router; they end with this object.
 
     Args:
         experts: each one's folder and spec.
@@ -46,9 +47,17 @@ class TokenisingWorkers:
 
     def tokenise(self, place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
         """Tokens of n >= 1 normalised pairs for the expert in that place; several threads may call."""
-        cuts = [slice(start, start + _PAIRS) for start in range(0, len(markets), _PAIRS)]
-        parts = [self._pool.submit(_tokenise, place, markets[cut], queries[cut], titles[cut]) for cut in cuts]
+        parts = [self._pool.submit(_tokenise, place, markets[cut], queries[cut], titles[cut]) for cut in _cuts(markets)]
         return Tokens.joined([part.result() for part in parts])
+
+    def ngrams(self, queries: Sequence[str], buckets: int, max_ngrams: int) -> np.ndarray:
+        """`query_ngrams` of n >= 1 normalised queries."""
+        parts = [self._pool.submit(query_ngrams, queries[cut], buckets, max_ngrams) for cut in _cuts(queries)]
+        return np.concatenate([part.result() for part in parts])
+
+
+def _cuts(rows: Sequence[str]) -> Iterator[slice]:
+    return (slice(start, start + _ROWS) for start in range(0, len(rows), _ROWS))
 
 
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:

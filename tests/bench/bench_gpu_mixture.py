@@ -31,7 +31,7 @@ from components.contracts.text import format_normal_pair, normalise_query, norma
 from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs
+from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs, tokenising_workers
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -92,7 +92,8 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    return BatchScorer(route, packed_pairs([(folder, spec)], "bfloat16"), fuse, AHEAD)
+    experts = [(folder, spec)]
+    return BatchScorer(route, packed_pairs(experts, "bfloat16", tokenising_workers(experts)), fuse, AHEAD)
 
 
 def seconds(work: Callable[[], Any]) -> float:

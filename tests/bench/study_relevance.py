@@ -57,7 +57,7 @@ FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
 # A decoder several times as large as the others, and as the dense baseline: --qwen says where its weights are.
 QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2-1_5b", "family": "qwen2", "layer": 8})
 # Tuning makes use of deeper layers than frozen models' vectors are best taken from.
-TUNED_LAYERS = {GEMMA3_270M.name: 12, E5_SMALL.name: 12, MINILM_L6.name: 6}
+TUNED_LAYERS = {E5_SMALL.name: 12, MINILM_L6.name: 6}
 VARIANTS = (
     MIXTURE,
     WEIGHTED_AVERAGE,
@@ -88,7 +88,8 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
     def expert(frozen: ExpertConfig) -> ExpertConfig:
         changes: dict[str, object] = {"source": source(frozen.source)}
         if arguments.tuned:
-            changes |= {"layer": TUNED_LAYERS.get(frozen.name), "tuning": TUNINGS[frozen.name]}
+            layers = TUNED_LAYERS | {GEMMA3_270M.name: arguments.gemma_layers}
+            changes |= {"layer": layers.get(frozen.name), "tuning": TUNINGS[frozen.name]}
         return frozen.model_copy(update=changes)
 
     qwen = (QWEN.model_copy(update={"source": str(arguments.qwen)}),) if arguments.qwen else ()
@@ -279,6 +280,7 @@ def main() -> None:
     parser.add_argument("--load-balance", type=float, default=0.001, help="weight of the router's load-balance loss")
     parser.add_argument("--fit-processes", type=int, default=1, help="processes that share the cross-validation")
     parser.add_argument("--tuned", action="store_true", help="tune the experts and the dense baseline")
+    parser.add_argument("--gemma-layers", type=int, default=12, help="of Gemma where it is tuned")
     parser.add_argument("--tune-workers", type=int, default=1, help="tunings at a time")
     arguments = parser.parse_args()
     if arguments.encode_only and not arguments.work:

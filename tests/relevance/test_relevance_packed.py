@@ -20,7 +20,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from components.contracts.errors import BadInput
-from components.contracts.text import normalise_query, normalise_title
+from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.ahead import prepared_ahead
 from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.encoder import TextEncoder, pad
@@ -109,6 +109,14 @@ def test_the_norm_operator_is_two_norms() -> None:
     torch.testing.assert_close(normed_TD, functional.rms_norm(expected_TD, (8,), after_D, 1e-6))
     tensors = (x_TD, added_TD, before_D, after_D, 1e-6)
     torch.library.opcheck(torch.ops.archipelago.sum_norm, tensors, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_the_gelu_operator_is_a_product_and_its_gelu() -> None:
+    tensors = (torch.randn(3, 8), torch.randn(12, 8), torch.randn(12))
+    torch.testing.assert_close(
+        torch.ops.archipelago.gelu_product(*tensors), functional.gelu(functional.linear(*tensors))
+    )
+    torch.library.opcheck(torch.ops.archipelago.gelu_product, tensors, test_utils=("test_schema", "test_faketensor"))
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.sampled_from([(64,), (64, 256), (64, 128, 512)]))
@@ -225,9 +233,9 @@ def test_a_mixture_needs_its_own_experts(trained: Trained, tmp_path: Path) -> No
         PackedScorer(tmp_path, trained.experts, "bfloat16")
 
 
-@pytest.mark.parametrize(("family", "kinds"), [("gemma3", 2), ("qwen2", 1), ("bert", 1)])
+@pytest.mark.parametrize(("family", "kinds"), [("gemma3", 2), ("qwen2", 1), ("bert", 2)])
 def test_a_kind_of_block_is_compiled_once(family: str, kinds: int) -> None:
-    """However many blocks there are: Gemma has those that see a window and those that see all."""
+    """However many there are: Gemma has those that see a window and those that see all, BERT embeddings besides."""
     from transformers import AutoModel
 
     trunk = AutoModel.from_config(tiny_architecture(family, 400, layers=12), dtype=torch.float32).eval()
@@ -275,6 +283,8 @@ def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
     for own, other in zip(apart, scorer.experts, strict=True):
         for one, same in zip(own.prepare(*many), other.prepare(*many), strict=True):
             assert all(torch.equal(*both) for both in zip(one.inputs, same.inputs, strict=True))
+    grams = [f"{query} {place}" for place, query in enumerate(many[1])]
+    assert (workers.ngrams(grams, 4096, 64) == query_ngrams(grams, 4096, 64)).all()
     found = BatchScorer(scorer.route, apart, scorer.fuse, ahead=2).score(pairs)
     for own, expected in zip(found, scorer.score(*columns), strict=True):
         np.testing.assert_allclose(own, expected, atol=1e-6)
@@ -345,16 +355,17 @@ def test_two_norms_in_one_kernel_are_two_norms(width: int) -> None:
 
 
 @pytest.mark.parametrize(("float8", "most"), [(False, 0.02), (True, 0.15)])
-@pytest.mark.parametrize("family", ["gemma3", "qwen3"])
+@pytest.mark.parametrize("family", ["gemma3", "qwen3", "bert"])
 def test_replayed_packs_are_the_padded_vectors(family: str, float8: bool, most: float) -> None:
     """Different packs one after another: a short one leaves nothing of a long one."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    from transformers import AutoModel, Gemma3TextConfig, Qwen3Config
+    from transformers import AutoModel, BertConfig, Gemma3TextConfig, Qwen3Config
 
-    sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
-    kind = {"gemma3": Gemma3TextConfig, "qwen3": Qwen3Config}[family]
-    config = kind(**sizes, head_dim=32, intermediate_size=256, vocab_size=300)
+    sizes = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
+    kind = {"gemma3": Gemma3TextConfig, "qwen3": Qwen3Config, "bert": BertConfig}[family]
+    decoder = {} if family == "bert" else {"num_key_value_heads": 2, "head_dim": 32}
+    config = kind(**sizes, **decoder, vocab_size=300)
     trunk = AutoModel.from_config(config, dtype=torch.float32).eval().cuda()
     padded = Expert(trunk, "mean").requires_grad_(False)
     runner = PackedRunner(PackedExpert(padded, 160, float8=float8), 1, (512, 2048))

@@ -16,8 +16,8 @@ from torch import Tensor
 from components.contracts.errors import BadInput
 from components.relevance.model.attention import TILE, AttentionShape
 
-# Programs a multiprocessor is offered at a time, more than it has room for.
-_PROGRAMS = 8
+# Programs a multiprocessor is offered at a time, more than it has room for; narrow heads' programs are small.
+_PROGRAMS, _NARROW_PROGRAMS = 8, 64
 # Heads that are stacked at most.
 _STACK = 4
 
@@ -132,7 +132,8 @@ def attend(
     stack = next(heads for heads in (_STACK, 2, 1) if group % heads == 0)
     tiles = tiles_P3.shape[0]
     processors = torch.cuda.get_device_properties(qkv_TE.device).multi_processor_count if qkv_TE.is_cuda else 1
-    programs = min(tiles * (shape.heads // stack), processors * _PROGRAMS)
+    programs = processors * (_PROGRAMS if shape.width > 64 else _NARROW_PROGRAMS)
+    programs = min(tiles * (shape.heads // stack), programs)
     _attend[(programs,)](
         qkv_TE, out_TD, tiles_P3, tiles, q_weight_H, k_weight_H, rotary_LH, shape.scale * math.log2(math.e), shape.eps,
         HEADS=shape.heads, KV_HEADS=shape.kv_heads, HALF=shape.width // 2, BLOCK=TILE, STACK=stack,

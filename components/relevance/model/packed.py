@@ -57,6 +57,29 @@ class Float8Product(nn.Module):
         return y_TO if self.bias is None else y_TO + self.bias
 
 
+class GeluProduct(Product):
+    """The GELU of a linear map with a bias, in one kernel on a GPU, which does not round what lies between."""
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """(T, outputs)."""
+        y_TO: Tensor = torch.ops.archipelago.gelu_product(x_TD, self.weight, self.bias)
+        return y_TO
+
+
+@torch.library.custom_op("archipelago::gelu_product", mutates_args=())
+def _gelu_product(x_TD: Tensor, weight_OD: Tensor, bias_O: Tensor) -> Tensor:
+    if x_TD.is_cuda:
+        # By its tanh form, which is within 5e-4 of it.
+        y_TO: Tensor = torch._addmm_activation(bias_O, x_TD, weight_OD.t(), use_gelu=True)
+        return y_TO
+    return functional.gelu(functional.linear(x_TD, weight_OD, bias_O))
+
+
+@_gelu_product.register_fake
+def _(x_TD: Tensor, weight_OD: Tensor, _: Tensor) -> Tensor:
+    return x_TD.new_empty(x_TD.shape[0], weight_OD.shape[0])
+
+
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
@@ -176,9 +199,12 @@ class EncoderBlock(nn.Module):
         own = layer.attention.self
         self.qkv = product([own.query, own.key, own.value], dtype)
         self.out = product([layer.attention.output.dense], dtype)
-        self.up = product([layer.intermediate.dense], dtype)
+        up = [layer.intermediate.dense]
+        if product is Product and config.hidden_act == "gelu":
+            self.up: nn.Module = GeluProduct(up, dtype)
+        else:
+            self.up = nn.Sequential(product(up, dtype), layer.intermediate.intermediate_act_fn)
         self.down = product([layer.output.dense], dtype)
-        self.activation = layer.intermediate.intermediate_act_fn
         self.after_attention = layer.attention.output.LayerNorm.float()
         self.after_ff = layer.output.LayerNorm.float()
         width = config.hidden_size // config.num_attention_heads
@@ -189,9 +215,28 @@ class EncoderBlock(nn.Module):
         """(T, D)."""
         seen_TD = packed_attention(self.qkv(x_TD), tiles_P3, None, None, None, self.shape)
         x_TD = self.after_attention((x_TD + self.out(seen_TD)).float()).to(x_TD.dtype)
-        added_TD = self.down(self.activation(self.up(x_TD)))
+        added_TD = self.down(self.up(x_TD))
         normed_TD: Tensor = self.after_ff((x_TD + added_TD).float())
         return normed_TD.to(x_TD.dtype)
+
+
+class EncoderEmbedding(nn.Module):
+    """Embeddings of BERT or XLM-R (RoBERTa), of tokens and of their places in their own pair."""
+
+    def __init__(self, embeddings: Any, config: Any, dtype: torch.dtype, positions: int) -> None:
+        super().__init__()
+        self.embedding_VD = nn.Parameter(embeddings.word_embeddings.weight.to(dtype))
+        # RoBERTa counts places from behind its padding id.
+        first = config.pad_token_id + 1 if config.model_type != "bert" else 0
+        places_LD = embeddings.position_embeddings.weight[first : first + positions]
+        self.places_LD = nn.Parameter((places_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
+        self.norm = embeddings.LayerNorm.float()
+
+    def forward(self, ids_T: Tensor, places_T: Tensor) -> Tensor:
+        """(T, D)."""
+        embedded_TD = functional.embedding(ids_T, self.embedding_VD).float() + self.places_LD[places_T].float()
+        normed_TD: Tensor = self.norm(embedded_TD)
+        return normed_TD.to(self.embedding_VD.dtype)
 
 
 class PackedEncoder(nn.Module):
@@ -199,19 +244,13 @@ class PackedEncoder(nn.Module):
 
     def __init__(self, trunk: Any, product: Callable[..., nn.Module], dtype: torch.dtype, positions: int) -> None:
         super().__init__()
-        config, embeddings = trunk.config, trunk.embeddings
-        self.embedding_VD = nn.Parameter(embeddings.word_embeddings.weight.to(dtype))
-        # RoBERTa counts places from behind its padding id.
-        first = config.pad_token_id + 1 if config.model_type != "bert" else 0
-        places_LD = embeddings.position_embeddings.weight[first : first + positions]
-        self.places_LD = nn.Parameter((places_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
-        self.norm = embeddings.LayerNorm.float()
+        config = trunk.config
+        self.embedding = EncoderEmbedding(trunk.embeddings, config, dtype, positions)
         self.blocks = nn.ModuleList(EncoderBlock(layer, config, product, dtype) for layer in trunk.encoder.layer)
 
     def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor) -> Tensor:
         """(T, D)."""
-        embedded_TD = functional.embedding(ids_T, self.embedding_VD).float() + self.places_LD[places_T].float()
-        x_TD: Tensor = self.norm(embedded_TD).to(self.embedding_VD.dtype)
+        x_TD: Tensor = self.embedding(ids_T, places_T)
         for block in self.blocks:
             x_TD = block(x_TD, tiles_P3)
         return x_TD
@@ -270,13 +309,14 @@ class PackedExpert(nn.Module):
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile one block of a kind for all: their code and shapes are the same, and a whole trunk takes minutes."""
+        compiled = (DecoderBlock, EncoderBlock, EncoderEmbedding)
+        parts = [part for part in self.trunk.modules() if isinstance(part, compiled)]
         # A row of more than 1,024 is normed in two passes, unless the compiler may try both ways. What it found to be
         # the fastest cannot be read back from its cache of graphs.
         norms = [norm for norm in self.trunk.blocks.modules() if isinstance(norm, SumNorm)]
-        ours = bool(norms) and all(norm.one_kernel for norm in norms)
-        wide = self.trunk.embedding_VD.shape[1] > 1024 and not ours
+        wide = any(not norm.one_kernel and len(norm.after.gain_D) > 1024 for norm in norms)
         options = {"triton.multi_kernel": 1, "fx_graph_cache": False} if wide and backend == "inductor" else None
         # All experts of a process share the blocks' code, and each kind of block is compiled for itself.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        for block in self.trunk.blocks.children():
-            block.compile(backend=backend, dynamic=True, fullgraph=True, options=options)
+        for part in parts:
+            part.compile(backend=backend, dynamic=True, fullgraph=True, options=options)
