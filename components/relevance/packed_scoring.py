@@ -28,7 +28,8 @@ from components.relevance.tokenising import TokenisingWorkers, tokenise_pairs
 SHARD_ROWS = 65_536
 # Pieces that are prepared while one runs: the workers then have work between two of them, too.
 AHEAD = 2
-# More do not make one GPU faster.
+# Each holds every expert's tokenizer. Eight keep up with an H200 that runs Gemma's first nine layers; it waits for them
+# while it runs e5.
 _MOST_WORKERS = 8
 
 
