@@ -4,12 +4,14 @@ The file is read, scored and written a shard at a time: memory does not grow wit
 the target until all are there, so that a run that was interrupted goes on where it stopped.
 """
 
+import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
@@ -22,6 +24,7 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.contracts.errors import BadInput
 from components.contracts.log import get_logger, track
 from components.contracts.manifest import file_digest, input_digest, read_manifest
 from components.contracts.schemas import Column, TableSchema
@@ -164,21 +167,38 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
         shard_rows: rows that are read, scored and written at a time.
 
     Raises:
-        BadInput: the file breaks the schema.
+        BadInput: the file breaks the schema, or another run does the same work.
     """
     limits = Limits(scorer.markets)
     sizes = [shard.num_rows for shard in read_shards(source, PAIRS, limits, shard_rows)]
     parts = out.parent / f".{out.name}.{_work_key(scorer, source, shard_rows)}"
     parts.mkdir(parents=True, exist_ok=True)
-    left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
-    if len(left) < len(sizes):
-        logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
-    shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
-    for number, shard in track(shards, "score pairs", len(left)):
-        write_table(_scored(scorer, shard), _part(parts, number))
-    _join([_part(parts, number) for number in range(len(sizes))], out)
-    shutil.rmtree(parts)
+    with _alone(parts, out):
+        left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
+        if len(left) < len(sizes):
+            logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
+        shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
+        for number, shard in track(shards, "score pairs", len(left)):
+            write_table(_scored(scorer, shard), _part(parts, number))
+        whole = parts / "whole.parquet"
+        _join([_part(parts, number) for number in range(len(sizes))], whole)
+        whole.rename(out)
+        shutil.rmtree(parts)
     return sum(sizes)
+
+
+@contextmanager
+def _alone(parts: Path, out: Path) -> Iterator[None]:
+    """Refuse a second run on the same shards while the first one lives."""
+    folder = os.open(parts, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BadInput(f"{out}: another run is scoring these pairs into it; wait for it or stop it") from error
+    else:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _scored(scorer: Scorer, shard: pa.Table) -> pa.Table:
@@ -198,13 +218,11 @@ def _part(parts: Path, number: int) -> Path:
     return parts / f"shard-{number:06d}.parquet"
 
 
-def _join(parts: Sequence[Path], out: Path) -> None:
-    """One Parquet file of all shards, under a temporary name until it is whole."""
-    staging = out.with_name(f".{out.name}.tmp")
-    with pq.ParquetWriter(staging, pq.read_schema(parts[0]), compression="zstd") as writer:
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    """One Parquet file of all shards."""
+    with pq.ParquetWriter(whole, pq.read_schema(parts[0]), compression="zstd") as writer:
         for part in parts:
             writer.write_table(pq.read_table(part))
-    staging.rename(out)
 
 
 class _NoBytecode(SourceFileLoader):

@@ -116,7 +116,7 @@ scoring.score_file(scoring.ReleaseScorer(Path(sys.argv[1])), Path(sys.argv[2]), 
 """
 
 
-def test_a_killed_run_goes_on_where_it_stopped(
+def test_a_second_run_is_refused_and_a_killed_one_goes_on_where_it_stopped(
     tiny: Tiny, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "scores.parquet"
@@ -125,6 +125,8 @@ def test_a_killed_run_goes_on_where_it_stopped(
     while not list(tmp_path.glob(".scores.parquet.*/shard-000001.parquet")):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
+    with pytest.raises(BadInput, match=r"scores\.parquet: another run is scoring these pairs into it"):
+        score_file(ReleaseScorer(tiny.search), pairs, out, 5)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert not out.exists()
