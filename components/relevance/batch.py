@@ -2,7 +2,8 @@
 
 Distinct pairs only are scored; distinct queries are routed at once; then, expert by expert (so that one expert's
 weights are at work at a time), the pairs that chose it run in batches. The next pieces are tokenised and batched, and
-the next expert opened, while this piece runs. Fusion comes last, over all pairs.
+the next expert's weights loaded, while this piece runs; an expert that was loaded stays. Fusion comes last, over all
+pairs.
 
 Shapes: n pairs, U distinct pairs, N experts, K chosen, D_i width of expert i.
 """

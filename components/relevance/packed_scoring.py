@@ -51,9 +51,8 @@ class PackedScorer:
         self.mixture.router.to(self.device)
         self.mixture.fusion.to(self.device)
         folders = [(experts / name, specs[name]) for name in self.mixture.spec.experts]
-        workers = tokenising_workers(folders)
+        self.experts, workers = packed_pairs(folders, precision)
         self._ngrams = workers.ngrams if workers else query_ngrams
-        self.experts = packed_pairs(folders, precision, workers)
 
     def score(
         self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
@@ -65,7 +64,10 @@ class PackedScorer:
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Chosen experts int64 (n, k) and mask float32 (n, N) of n normalised queries."""
+        """Chosen experts int64 (n, k) and mask float32 (n, N) of n normalised queries.
+
+        Where two experts are as good as equal to the router, a GPU may take the other one than a CPU.
+        """
         sizes, codes = self.mixture.spec.router, market_codes(self.markets)
         ngrams_nG = torch.from_numpy(self._ngrams(queries, sizes.ngram_buckets, sizes.max_ngrams))
         market_n = torch.tensor([codes[market] for market in markets])
@@ -108,18 +110,12 @@ class PackedPairs:
         self.encoder.run(batches, rows, room)
 
 
-def tokenising_workers(experts: Sequence[tuple[Path, ExpertSpec]]) -> TokenisingWorkers | None:
-    """Processes for experts, each of a folder and a spec, where there is a GPU to keep busy."""
-    if compute_device().type == "cpu":
-        return None
-    return TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)))
-
-
 def packed_pairs(
-    experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision, workers: TokenisingWorkers | None
-) -> list[PackedPairs]:
-    """Experts, each of a folder and a spec, that tokenise in the workers, which are of the same experts."""
+    experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision
+) -> tuple[list[PackedPairs], TokenisingWorkers | None]:
+    """Experts, each of a folder and a spec, and the processes that tokenise for them where a GPU is to be kept busy."""
     encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
-    if workers is None:
-        return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders]
-    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)]
+    if compute_device().type == "cpu":
+        return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders], None
+    workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)))
+    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)], workers

@@ -60,7 +60,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
         },
         "balance": {name: folds_balance(mask_SnN, crossed.fold) for name, mask_SnN in crossed.masks.items()}
         | {"released": routing_balance(released_mask)},
-        "head_parameters": _head_parameters(spec, crossed),
+        "head_parameters": _head_parameters(spec, crossed, data, config),
         "active_parameters": active_parameters(crossed, _parameters(encodings, specs), config),
         "spaces": compare_spaces(data, crossed, spec, config),
         "judged": _counts(data, crossed),
@@ -118,11 +118,13 @@ def _routes(mixture: Mixture, data: Judged) -> tuple[np.ndarray, np.ndarray]:
     return routing_shares(experts_nK.numpy(), market, data.markets, len(mixture.spec.experts)), mask_nN.numpy()
 
 
-def _head_parameters(spec: MixtureSpec, crossed: CrossFit) -> dict[str, int]:
-    """What each variant's head has to learn with, and each expert's alone: equal by construction, and counted."""
-    alone = {name: build_single(spec, slot, 0).fusion for slot, name in enumerate(spec.experts)}
-    routed = {name: network.fusion for name, network in crossed.networks.items()}
-    return {name: fused_parameters(fusion) for name, fusion in (routed | alone).items()}
+def _head_parameters(spec: MixtureSpec, crossed: CrossFit, data: Judged, config: RelevanceConfig) -> dict[str, int]:
+    """What each variant's head has to learn with, and each model's alone: equal by construction, and counted."""
+    heads = {name: build_single(spec, slot, 0) for slot, name in enumerate(spec.experts)}
+    if config.dense is not None:
+        assert data.dense is not None
+        heads[config.dense.name] = build_single(spec, 0, 0, data.dense.shape[1])
+    return {name: fused_parameters(head.fusion) for name, head in (crossed.networks | heads).items()}
 
 
 def _parameters(encodings: Path, specs: tuple[ExpertSpec, ...]) -> dict[str, int]:

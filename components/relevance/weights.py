@@ -54,7 +54,7 @@ def expert_spec(config: ExpertConfig) -> ExpertSpec:
         pooling=config.pooling,
         separator_id=_separator_id(config, folder) if config.pooling == "segments" else None,
         template=config.template,
-        max_tokens=min(config.max_tokens, facts["positions"]),
+        max_tokens=min(config.max_tokens, _positions(read_json(folder / "config.json"))),
         pad_id=facts["pad_id"],
         licence=facts["licence"],
         digest=facts["digest"],
@@ -179,10 +179,15 @@ def _facts(folder: Path, licence: str) -> dict[str, Any]:
         "width": config["hidden_size"],
         "layer": config["num_hidden_layers"],
         "pad_id": config.get("pad_token_id") or 0,
-        "positions": config["max_position_embeddings"],
         "licence": licence,
         "digest": tree_digest(folder),
     }
+
+
+def _positions(config: dict[str, Any]) -> int:
+    """Tokens a text may have: RoBERTa's kind counts places from behind its padding id."""
+    behind = config["pad_token_id"] + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
+    return int(config["max_position_embeddings"]) - behind
 
 
 def _count_parameters(folder: Path) -> int:

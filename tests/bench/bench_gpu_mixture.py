@@ -31,7 +31,7 @@ from components.contracts.text import format_normal_pair, normalise_query, norma
 from components.relevance.batch import BatchScorer, normal_pairs
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs, tokenising_workers
+from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -92,8 +92,8 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    experts = [(folder, spec)]
-    return BatchScorer(route, packed_pairs(experts, "bfloat16", tokenising_workers(experts)), fuse, AHEAD)
+    experts, _ = packed_pairs([(folder, spec)], "bfloat16")
+    return BatchScorer(route, experts, fuse, AHEAD)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -131,14 +131,13 @@ def measure(work: Path, log: Path, dense: Path, queries: int) -> dict[str, Any]:
     ours = {name: scorer.score(*(some[column].tolist() for column in PAIR))[0] for name, some in columns.items()}
     difference = max(float(np.abs(ours[name] - control(scorer, some)).max()) for name, some in columns.items())
     assert difference < 1e-3, f"scores differ by {difference}"
+    lists, lists_again = ([some[column].tolist() for column in PAIR] for some in (pairs, again))
     taken = {
-        "batch": seconds(lambda: scorer.score(*(pairs[column].tolist() for column in PAIR))),
+        "batch": seconds(lambda: scorer.score(*lists)),
         "control": seconds(lambda: control(scorer, pairs)),
-        "batch_repeated": seconds(lambda: scorer.score(*(again[column].tolist() for column in PAIR))),
+        "batch_repeated": seconds(lambda: scorer.score(*lists_again)),
         "control_repeated": seconds(lambda: control(scorer, again)),
-        "dense": seconds(
-            lambda: alone.score(normal_pairs(*(pairs[name] for name in PAIR), normalise_query, normalise_title))
-        ),
+        "dense": seconds(lambda: alone.score(normal_pairs(*lists, normalise_query, normalise_title))),
     }
     _, mask = scorer.route(pairs["market"].tolist(), pairs["query"].tolist())
     parameters = {expert.spec.name: expert.spec.parameters for expert in scorer.experts}

