@@ -98,12 +98,15 @@ def study_table(result: dict[str, Any]) -> str:
 
 
 def spaces_table(result: dict[str, Any]) -> str:
-    """Anisotropy of the experts' spaces and of what each fusion head reads."""
+    """Anisotropy of the experts' spaces and of what each fusion head reads, and how alike the experts' spaces are."""
     columns = ["width", "mean_cosine", "top_share", "effective_rank", "isoscore"]
     lines = [_row(["space", *(name.replace("_", " ") for name in columns)]), _row(["---"] + ["---:"] * len(columns))]
     for name, figures in result["spaces"]["spaces"].items():
         cells = (f"{figures[c]:.3f}" if c not in ("width", "effective_rank") else f"{figures[c]:.0f}" for c in columns)
         lines.append(_row([name, *cells]))
+    lines += ["", _row(["two experts", "CKA", "Procrustes error"]), _row(["---", "---:", "---:"])]
+    for pair in result["spaces"]["pairs"]:
+        lines.append(_row([f"{pair['left']}, {pair['right']}", f"{pair['cka']:.3f}", f"{pair['procrustes']:.3f}"]))
     return "\n".join([*lines, "", _source(result)])
 
 

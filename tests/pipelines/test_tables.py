@@ -65,7 +65,8 @@ STUDY = {
     "spaces": {
         "spaces": {
             "e5": {"width": 384, "mean_cosine": 0.91, "top_share": 0.2, "effective_rank": 120.4, "isoscore": 0.05}
-        }
+        },
+        "pairs": [{"left": "e5", "right": "gemma", "cka": 0.5466, "procrustes": 0.61}],
     },
 }
 
@@ -79,7 +80,8 @@ def test_a_study_shows_gains_and_losses_alike() -> None:
     several = {name: figures | {"ndcg@10": 0.9} for name, figures in STUDY["quality"].items()}
     with_ndcg = study_table(STUDY | {"judged": {"pairs": 40_000, "queries": 19_000}, "quality": several})
     assert "| mixture | 66 | 0.7400 |  |  | 0.8000 | 0.9000 |" in with_ndcg and "PR-AUC | NDCG@10 |" in with_ndcg
-    assert "| e5 | 384 | 0.910 | 0.200 | 120 | 0.050 |" in spaces_table(STUDY)
+    spaces = spaces_table(STUDY)
+    assert "| e5 | 384 | 0.910 | 0.200 | 120 | 0.050 |" in spaces and "| e5, gemma | 0.547 | 0.610 |" in spaces
 
 
 def test_real_judgments_are_never_called_simulated() -> None:
