@@ -137,7 +137,8 @@ def _read_batches(path: Path) -> Iterator[pa.Table]:
     """The file as tables of whatever size it is stored in."""
     with _readable(path):
         if path.suffix == ".parquet":
-            batches: Iterable[pa.RecordBatch] = pq.ParquetFile(path).iter_batches()
+            # Buffered ahead, all that was read of the file would stay in memory until its end.
+            batches: Iterable[pa.RecordBatch] = pq.ParquetFile(path, pre_buffer=False).iter_batches()
         else:
             # A stream's types are those of its first block: columns that nobody declared are read as text too.
             with pa_csv.open_csv(path, **_csv_options(())) as first:

@@ -1,10 +1,14 @@
 """Offline scoring of files: the same scores in any order, shard and format; refusals; going on after a kill."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +146,44 @@ def test_a_second_run_is_refused_and_a_killed_one_goes_on_where_it_stopped(
     assert len(calls) == shards - kept
     check(out, rows)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+SCORE_WITH_ZEROS = """
+import sys
+from pathlib import Path
+import numpy as np
+from components.release.scoring import score_file
+class Zeros:
+    markets, digest = ("ID",), "zeros"
+    def score(self, markets, queries, titles):
+        return np.zeros(len(titles), dtype=np.float32), np.zeros((len(titles), 2), dtype=np.int64)
+rows = score_file(Zeros(), Path(sys.argv[1]), Path(sys.argv[2]), 8192)
+(peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(rows, peak)
+"""
+
+
+def bytes_and_peak(folder: Path, rows: int) -> tuple[int, int]:
+    """Of a file of so many pairs: its size in memory, and the peak of a process that scores it.
+
+    The peak is VmHWM, which begins anew in a child. `ru_maxrss` would begin at the peak of this very process.
+    """
+    text = random.Random(rows).randbytes(100 * rows).hex()
+    columns = {
+        "market": ["ID"] * rows,
+        "query": [f"query {row}" for row in range(rows)],
+        "title": [text[200 * row : 200 * (row + 1)] for row in range(rows)],
+    }
+    table, source = pa.table(columns), folder / f"{rows}.parquet"
+    pq.write_table(table, source, row_group_size=10_000, use_dictionary=False)
+    command = [sys.executable, "-c", SCORE_WITH_ZEROS, str(source), str(folder / "scores" / f"{rows}.parquet")]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    scored, peak = done.stdout.split()
+    assert int(scored) == rows
+    return table.nbytes, 1024 * int(peak)
+
+
+def test_memory_does_not_grow_with_the_file() -> None:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        (small, low), (large, high) = pool.map(partial(bytes_and_peak, Path(folder)), (150_000, 600_000))
+    assert high - low < 0.75 * (large - small)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def judged() -> Judged:
     )
 
 
-def fitted(judged: Judged, spec: MixtureSpec = SPEC, **changes: object) -> Routed:
+def fitted(judged: Judged, spec: MixtureSpec = SPEC, **changes: Any) -> Routed:
     settings = {"epochs": 12, "patience": 12, "learning_rate": 0.01, "router_learning_rate": 0.02}
     config = tiny_config(**settings | changes)
     network = build_routed(MIXTURE, spec, seed=0)
@@ -104,7 +105,7 @@ def fitted(judged: Judged, spec: MixtureSpec = SPEC, **changes: object) -> Route
     ],
 )
 def test_the_temperature_falls_over_the_epochs_from_its_start_to_its_end(
-    drawn: Drawn, judged: Judged, changes: dict[str, object], start: float, end: float, epochs: int
+    drawn: Drawn, judged: Judged, changes: dict[str, Any], start: float, end: float, epochs: int
 ) -> None:
     fitted(judged, **changes)
     expected = np.geomspace(start, end, epochs)
