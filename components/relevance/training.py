@@ -122,8 +122,9 @@ def _head_parameters(spec: MixtureSpec, crossed: CrossFit, data: Judged, config:
     """What each variant's head has to learn with, and each model's alone: equal by construction, and counted."""
     heads = {name: build_single(spec, slot, 0) for slot, name in enumerate(spec.experts)}
     if config.dense is not None:
-        assert data.dense is not None
-        heads[config.dense.name] = build_single(spec, 0, 0, data.dense.shape[1])
+        dense_nD = data.of_fold(0).dense  # a tuned one is there in folds alone
+        assert dense_nD is not None
+        heads[config.dense.name] = build_single(spec, 0, 0, dense_nD.shape[1])
     return {name: fused_parameters(head.fusion) for name, head in (crossed.networks | heads).items()}
 
 
