@@ -166,8 +166,10 @@ print(rows, peak)
 def bytes_and_peak(folder: Path, rows: int) -> tuple[int, int]:
     """Of a file of so many pairs: its size in memory, and the peak of a process that scores it.
 
-    The peak is VmHWM, which begins anew in a child. `ru_maxrss` would begin at the peak of this very process.
+    The peak is VmHWM, which begins anew in a child. `ru_maxrss` would begin at the peak of this very process. Large
+    allocations are given back when they are freed, so that the peak is what was held, not an allocator's habit.
     """
+    environment = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}
     text = random.Random(rows).randbytes(100 * rows).hex()
     columns = {
         "market": ["ID"] * rows,
@@ -177,7 +179,7 @@ def bytes_and_peak(folder: Path, rows: int) -> tuple[int, int]:
     table, source = pa.table(columns), folder / f"{rows}.parquet"
     pq.write_table(table, source, row_group_size=10_000, use_dictionary=False)
     command = [sys.executable, "-c", SCORE_WITH_ZEROS, str(source), str(folder / "scores" / f"{rows}.parquet")]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
     scored, peak = done.stdout.split()
     assert int(scored) == rows
     return table.nbytes, 1024 * int(peak)
@@ -186,4 +188,4 @@ def bytes_and_peak(folder: Path, rows: int) -> tuple[int, int]:
 def test_memory_does_not_grow_with_the_file() -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         (small, low), (large, high) = pool.map(partial(bytes_and_peak, Path(folder)), (150_000, 600_000))
-    assert high - low < 0.75 * (large - small)
+    assert high - low < (large - small) / 4

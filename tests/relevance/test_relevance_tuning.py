@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from components.contracts.errors import BadInput
 from components.contracts.manifest import read_json, tree_digest
 from components.relevance import tuning
-from components.relevance.config import ExpertConfig
+from components.relevance.config import MIXTURE, ExpertConfig
 from components.relevance.encoder import TextEncoder, pad
 from components.relevance.encoding import encode
 from components.relevance.judged import judged_labels, load_judged, query_folds
@@ -26,7 +27,8 @@ from components.relevance.model.tuned import merged_trunk, new_tuned_expert
 from components.relevance.scoring import RelevanceScorer, score_pairs
 from components.relevance.tiny import FAMILIES
 from components.relevance.training import train
-from components.relevance.tuning import CHECKPOINT, HISTORY_FILE, TUNED, TuningDiverged, run_job, write_job
+from components.relevance.tuned_experts import TuningFailed, tune
+from components.relevance.tuning import CHECKPOINT, HISTORY_FILE, JOB_FILE, TUNED, TuningDiverged, run_job, write_job
 from components.relevance.weights import expert_spec, prepare_expert
 from tests.relevance.relevance_world import judgments, tiny_config, write_judgments
 
@@ -195,6 +197,61 @@ def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, 
     assert first == pytest.approx(second, abs=1e-4)
     (tmp_path / "two" / TUNED).rename(tmp_path / "by-two")
     assert tree_digest(run_job(tmp_path / "two")) == tree_digest(tmp_path / "by-two")
+
+
+def tuned_expert(tuning: TuningSpec, processes: int) -> Path:
+    """Folder of the expert that `tune` makes of all judged pairs."""
+    expert = ExpertConfig(name="tuned", family="qwen3", source="tiny:qwen3", tuning=tuning)
+    config = tiny_config(experts=(expert,), variants=(MIXTURE,), top_k=1, tune_processes=processes)
+    frame = judgments(160).assign(label=lambda frame: frame["grade"])
+    folder, _ = tune(expert, frame, (frame["query"] + " " + frame["title"]).tolist(), config, fold=None)
+    return folder
+
+
+@pytest.mark.slow
+def test_experts_are_tuned_by_as_many_processes_as_configured(
+    cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, commands, run = replace(TUNING, dropout=0.0), [], subprocess.run
+
+    def watched(command: list[str], **settings: Any) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return run(command, **settings)
+
+    alone = tuned_expert(spec, 1)
+    monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))  # else the job is found done
+    monkeypatch.setattr(subprocess, "run", watched)
+    shared = tuned_expert(spec, 2)
+    assert [command[1:5] for command in commands] == [
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ]
+    one, two = (load_file(folder / "model.safetensors") for folder in (alone, shared))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(values, two[name], atol=2e-4, rtol=1e-3)
+    before = load_file(
+        prepare_expert(ExpertConfig(name="x", family="qwen3", source="tiny:qwen3")) / "model.safetensors"
+    )
+    assert max((before[name] - values).abs().max() for name, values in one.items()) > 0.01, "both were tuned"
+
+
+@pytest.mark.slow
+def test_processes_that_fail_leave_no_expert(cache: None, capfd: pytest.CaptureFixture[str]) -> None:
+    diverging = replace(TUNING, learning_rate=1e30, head_learning_rate=1e30)
+    with pytest.raises(TuningFailed, match=r"tuning with 2 processes ended with code 1 \(job: ") as failure:
+        tuned_expert(diverging, 2)
+    assert "TuningDiverged" in capfd.readouterr().err, "the processes' own message is shown"
+    job = Path(str(failure.value).partition("(job: ")[2].rstrip(")"))
+    assert (job / JOB_FILE).is_file() and not (job / TUNED).exists()
+
+
+def test_a_failed_tunings_exit_code_is_told(cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\nexit 7\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(failing))
+    with pytest.raises(TuningFailed, match="tuning with 2 processes ended with code 7"):
+        tuned_expert(replace(TUNING, seed=7), 2)
 
 
 def test_a_job_without_enough_rows_is_refused(cache: None, tmp_path: Path) -> None:
