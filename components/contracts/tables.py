@@ -23,6 +23,8 @@ from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES, Column, TableSchema
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+# Of a column of a Parquet file, that are read ahead.
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,10 @@ def _read_batches(path: Path) -> Iterator[pa.Table]:
     """The file as tables of whatever size it is stored in."""
     with _readable(path):
         if path.suffix == ".parquet":
-            # Buffered ahead, all that was read of the file would stay in memory until its end.
-            batches: Iterable[pa.RecordBatch] = pq.ParquetFile(path, pre_buffer=False).iter_batches()
+            # Buffered ahead, all that was read of the file would stay in memory until its end; without a buffer of its
+            # own, a column is read a whole row group at a time, which may be the file.
+            file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES)
+            batches: Iterable[pa.RecordBatch] = file.iter_batches()
         else:
             # A stream's types are those of its first block: columns that nobody declared are read as text too.
             with pa_csv.open_csv(path, **_csv_options(())) as first:
