@@ -1,8 +1,6 @@
 """The online store of a release: built from its feature tables, read at request time, both through Feast."""
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from components.contracts.features import FEATURES, Feature
+from components.contracts.lock import alone_in
 from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory, read_json, read_manifest, write_json
 from components.contracts.markets import DOMAIN_CODES
@@ -35,7 +34,7 @@ def build_online_store(features: Path, state: Path, online: str | None = None) -
     wanted = {"digest": manifest["digest"], "online": online}
     target = state / _FOLDER
     state.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(state / f".{_FOLDER}.lock"):
+    with alone_in(state):  # of two servers that start together, one builds and the other finds it built
         if (target / _BUILT).is_file() and read_json(target / _BUILT) == wanted:
             return
         from feature_repo.store import offline_session, open_store
@@ -86,11 +85,3 @@ def _column(feature: Feature, values: list[Any]) -> np.ndarray | list[Any]:
     if feature.kind == "numeric":
         return floats.astype(np.float32)
     return np.where(np.isnan(floats), 0, floats).astype(np.int64)
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file: of two servers that start together, one builds and the other finds it built."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -4,14 +4,12 @@ The file is read, scored and written a shard at a time: memory does not grow wit
 the target until all are there, so that a run that was interrupted goes on where it stopped.
 """
 
-import fcntl
 import hashlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import SourceFileLoader
@@ -24,7 +22,7 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contracts.errors import BadInput
+from components.contracts.lock import alone_in
 from components.contracts.log import get_logger, track
 from components.contracts.manifest import file_digest, input_digest, read_manifest
 from components.contracts.schemas import Column, TableSchema
@@ -173,7 +171,7 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
     sizes = [shard.num_rows for shard in read_shards(source, PAIRS, limits, shard_rows)]
     parts = out.parent / f".{out.name}.{_work_key(scorer, source, shard_rows)}"
     parts.mkdir(parents=True, exist_ok=True)
-    with _alone(parts, out):
+    with alone_in(parts, f"{out}: another run is scoring these pairs into it; wait for it or stop it"):
         left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
         if len(left) < len(sizes):
             logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
@@ -185,20 +183,6 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
         whole.rename(out)
         shutil.rmtree(parts)
     return sum(sizes)
-
-
-@contextmanager
-def _alone(parts: Path, out: Path) -> Iterator[None]:
-    """Refuse a second run on the same shards while the first one lives."""
-    folder = os.open(parts, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BadInput(f"{out}: another run is scoring these pairs into it; wait for it or stop it") from error
-    else:
-        yield
-    finally:
-        os.close(folder)
 
 
 def _scored(scorer: Scorer, shard: pa.Table) -> pa.Table:

@@ -1,11 +1,9 @@
 """Tuned experts of a log: one tuned on all judged pairs, to be released, and one a fold that never saw its queries."""
 
-import fcntl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pandas as pd
 
 from components.contracts.cache import cache_folder
 from components.contracts.errors import ArchipelagoError
+from components.contracts.lock import alone_in
 from components.contracts.log import get_logger
 from components.contracts.manifest import file_digest, tree_digest
 from components.relevance.config import ExpertConfig, RelevanceConfig
@@ -54,7 +53,7 @@ def tune(
     chosen = [texts[row] for row in rows]
     job = _job(prepare_expert(expert), spec, expert.tuning, chosen, label, np.isin(rows, valid))
     _logger.info("tune %s %s: %d pairs", spec.name, "on all" if fold is None else f"outside fold {fold}", len(train))
-    with _alone(job):
+    with alone_in(job):
         _run(job, config.tune_processes)
     source = f"{expert.source}, tuned on the judgments"
     return job / TUNED, replace(spec, source=source, digest=tree_digest(job / TUNED))
@@ -76,14 +75,6 @@ def _job(
             if not (job / JOB_FILE).is_file():
                 raise
     return job
-
-
-@contextmanager
-def _alone(job: Path) -> Iterator[None]:
-    """Wait until no other run on this machine works on the job: it may be done by then."""
-    with (job / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _run(job: Path, processes: int) -> None:
