@@ -28,8 +28,7 @@ from components.relevance.tokenising import TokenisingWorkers, tokenise_pairs
 SHARD_ROWS = 65_536
 # Pieces that are prepared while one runs: the workers then have work between two of them, too.
 AHEAD = 2
-# Each holds every expert's tokenizer. Eight keep up with an H200 that runs Gemma's first nine layers; it waits for them
-# while it runs e5.
+# Each holds every expert's tokenizer.
 _MOST_WORKERS = 8
 
 

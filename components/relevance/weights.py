@@ -14,7 +14,7 @@ from components.contracts.log import get_logger
 from components.contracts.manifest import atomic_directory, read_json, tree_digest, write_json
 from components.relevance.config import ExpertConfig, WeightsConfig
 from components.relevance.gguf import convert_gguf, cut_layers, gguf_file
-from components.relevance.model.expert import pooled_width
+from components.relevance.model.expert import first_place, pooled_width
 from components.relevance.model.spec import ExpertSpec, save_experts
 from components.relevance.packaged import PACKAGES, package_files
 from components.relevance.tiny import write_tiny_expert
@@ -185,9 +185,8 @@ def _facts(folder: Path, licence: str) -> dict[str, Any]:
 
 
 def _positions(config: dict[str, Any]) -> int:
-    """Tokens a text may have: RoBERTa's kind counts places from behind its padding id."""
-    behind = config["pad_token_id"] + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
-    return int(config["max_position_embeddings"]) - behind
+    """Tokens that a text may have."""
+    return int(config["max_position_embeddings"]) - first_place(config["model_type"], config.get("pad_token_id") or 0)
 
 
 def _count_parameters(folder: Path) -> int:

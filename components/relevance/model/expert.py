@@ -70,6 +70,11 @@ def _mean(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
 _WITH_POOLER = ("bert", "roberta", "xlm-roberta")
 
 
+def first_place(model_type: str, pad_id: int) -> int:
+    """Row of the places' embeddings that a text's first token has: RoBERTa's kind counts from behind its padding id."""
+    return pad_id + 1 if model_type in ("roberta", "xlm-roberta") else 0
+
+
 class Expert(nn.Module):
     """Token ids to one vector a pair; exports to ONNX with a dynamic batch and sequence.
 

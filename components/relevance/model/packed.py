@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from components.contracts.errors import BadInput
 from components.relevance.model.attention import AttentionShape, packed_attention
-from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling
+from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling, first_place
 from components.relevance.model.norm import RmsNorm, SumNorm
 
 _FLOAT8_MAX = 448.0  # of e4m3
@@ -226,8 +226,7 @@ class EncoderEmbedding(nn.Module):
     def __init__(self, embeddings: Any, config: Any, dtype: torch.dtype, positions: int) -> None:
         super().__init__()
         self.embedding_VD = nn.Parameter(embeddings.word_embeddings.weight.to(dtype))
-        # RoBERTa counts places from behind its padding id.
-        first = config.pad_token_id + 1 if config.model_type != "bert" else 0
+        first = first_place(config.model_type, config.pad_token_id)
         places_LD = embeddings.position_embeddings.weight[first : first + positions]
         self.places_LD = nn.Parameter((places_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
         self.norm = embeddings.LayerNorm.float()
