@@ -134,17 +134,21 @@ def gpu_precision_table(result: dict[str, Any]) -> str:
 
 
 def gpu_mixture_table(result: dict[str, Any]) -> str:
-    """Batch scoring of a mixture against a synchronous control and against the dense baseline."""
+    """Batch scoring of a mixture against a synchronous control and against dense baselines."""
     rows = {
         "batch scoring over the synchronous control": result["batch_over_control"],
         "the same, a third of the requests repeated": result["batch_over_control_repeated"],
-        "mixture over the dense baseline": result["mixture_over_dense"],
+    }
+    rows |= {
+        f"mixture over {dense['layers']} layers of Gemma ({dense['parameters'] / 1e6:.0f} M)": dense[
+            "mixture_over_dense"
+        ]
+        for dense in result["dense"]
     }
     lines = [_row(["queries a second, ratio", "value"]), _row(["---", "---:"])]
     lines += [_row([name, f"{value:.2f}"]) for name, value in rows.items()]
-    active = result["active_parameters"]
-    counted = f"active parameters {active['mixture'] / 1e6:.0f} M and {active['dense'] / 1e6:.0f} M"
-    speed = f"{result['queries_per_second']['batch']:,.0f} queries of 10 items a second; {counted}"
+    active = f"{result['active_parameters'] / 1e6:.0f} M active parameters"
+    speed = f"the mixture, {active}, scores {result['queries_per_second']['batch']:,.0f} queries of 10 items a second"
     return "\n".join([*lines, "", f"Simulated requests; {speed}; {_gpu_source(result)}"])
 
 

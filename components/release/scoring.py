@@ -8,7 +8,8 @@ import hashlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,8 @@ from components.contracts.tables import Limits, read_shards, write_table
 from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
-from components.relevance.batch import BatchScorer, normal_pairs
+from components.relevance.ahead import prepared_ahead
+from components.relevance.batch import BatchScorer, RawPairs, Scored
 from components.relevance.encoder import length_batches, pad
 
 logger = get_logger(__name__)
@@ -60,10 +62,8 @@ class Scorer(Protocol):
         """Of all that its scores depend on."""
         ...
 
-    def score(
-        self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
+    def score_shards(self, shards: Iterable[RawPairs]) -> Iterator[Scored]:
+        """Relevance and chosen experts of each shard of pairs, in order."""
         ...
 
 
@@ -83,6 +83,8 @@ class ReleaseScorer:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         served = mixture.ServedMixture(folder, self._run, self._text)
         self._batch = BatchScorer(
+            normalise_query=self._text.normalise_query,
+            normalise_title=self._text.normalise_title,
             route=served.route,
             experts=[
                 _OnnxExpert(expert, self._text, partial(self._session, expert.model)) for expert in served.experts
@@ -90,12 +92,13 @@ class ReleaseScorer:
             fuse=self._fuse,
         )
 
-    def score(
-        self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 pairs."""
-        pairs = normal_pairs(markets, queries, titles, self._text.normalise_query, self._text.normalise_title)
-        return self._batch.score(pairs)
+    def score(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Scored:
+        """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
+        return self._batch.score(markets, queries, titles)
+
+    def score_shards(self, shards: Iterable[RawPairs]) -> Iterator[Scored]:
+        """The same of each shard of pairs, in order."""
+        return self._batch.score_shards(shards)
 
     def _session(self, model: str) -> onnxruntime.InferenceSession:
         # One core a call: batches run side by side, and none waits for another core inside an operator.
@@ -175,9 +178,11 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
         left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
         if len(left) < len(sizes):
             logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
-        shards = ((n, shard) for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
-        for number, shard in track(shards, "score pairs", len(left)):
-            write_table(_scored(scorer, shard), _part(parts, number))
+        shards = (shard for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
+        numbered = zip(sorted(left), _scored(scorer, shards), strict=True)
+        # A shard is written while the next one is scored.
+        for _ in track(prepared_ahead(partial(_write, parts), numbered), "score pairs", len(left)):
+            pass
         whole = parts / "whole.parquet"
         _join([_part(parts, number) for number in range(len(sizes))], whole)
         whole.rename(out)
@@ -185,11 +190,25 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
     return sum(sizes)
 
 
-def _scored(scorer: Scorer, shard: pa.Table) -> pa.Table:
-    relevance, experts = scorer.score(*(shard[name].to_pylist() for name in PAIRS.columns))
-    kept = shard.select([name for name in shard.column_names if name not in ("relevance", "experts")])
-    lists = pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64()))
-    return kept.append_column("relevance", pa.array(relevance)).append_column("experts", lists)
+def _scored(scorer: Scorer, shards: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Each shard with its scores."""
+    asked: deque[pa.Table] = deque()
+
+    def pairs() -> Iterator[RawPairs]:
+        for shard in shards:
+            asked.append(shard)
+            yield tuple(shard[name].to_pylist() for name in PAIRS.columns)
+
+    for relevance, experts in scorer.score_shards(pairs()):
+        shard = asked.popleft()
+        kept = shard.select([name for name in shard.column_names if name not in ("relevance", "experts")])
+        lists = pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64()))
+        yield kept.append_column("relevance", pa.array(relevance)).append_column("experts", lists)
+
+
+def _write(parts: Path, numbered: tuple[int, pa.Table]) -> None:
+    number, scored = numbered
+    write_table(scored, _part(parts, number))
 
 
 def _work_key(scorer: Scorer, source: Path, shard_rows: int) -> str:

@@ -3,14 +3,14 @@
 Distinct pairs only are scored; distinct queries are routed at once; then, expert by expert (so that one expert's
 weights are at work at a time), the pairs that chose it run in batches. The next pieces are tokenised and batched, and
 the next expert's weights loaded, while this piece runs; an expert that was loaded stays. Fusion comes last, over all
-pairs.
+pairs of a shard.
 
-Shapes: n pairs, U distinct pairs, N experts, K chosen, D_i width of expert i.
+Shapes: n pairs, U distinct pairs, Q distinct queries, N experts, K chosen, D_i width of expert i.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import pandas as pd
 from components.relevance.ahead import prepared_ahead
 
 # Pairs that are prepared together: enough to make batches of, little enough to hold several pieces at once.
-_PIECE = 4096
+_PIECE = 8192
 
 
 class PairEncoder(Protocol):
@@ -34,7 +34,7 @@ class PairEncoder(Protocol):
         ...
 
     def room(self, pairs: int) -> Any:
-        """Zeros float32 (pairs, D) where it runs."""
+        """Zeros float32 (pairs, D) where it runs; called in a thread of its own."""
         ...
 
     def run(self, batches: Any, rows: np.ndarray, room: Any) -> None:
@@ -45,6 +45,10 @@ class PairEncoder(Protocol):
 Route = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray, np.ndarray]]
 Fuse = Callable[[Sequence[Any], np.ndarray], np.ndarray]
 Normalise = Callable[[str], str]
+# markets, queries and titles of n >= 1 raw pairs
+RawPairs = tuple[Sequence[str], Sequence[str], Sequence[str]]
+# relevance float32 (n,), and chosen experts int64 (n, K), best first
+Scored = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -52,41 +56,94 @@ class BatchScorer:
     """The parts of a mixture, in the order they are called.
 
     Attributes:
-        route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)).
+        normalise_query, normalise_title: of the texts that route and experts read.
+        route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)); called in a
+            thread of its own.
         experts: in slot order.
         fuse: (one room (n, D_i) an expert, mask) -> relevance float32 (n,).
         ahead: pieces that are prepared at a time.
     """
 
+    normalise_query: Normalise
+    normalise_title: Normalise
     route: Route
     experts: Sequence[PairEncoder]
     fuse: Fuse
     ahead: int = 1
 
-    def score(self, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Relevance float32 (n,) and chosen experts int64 (n, K) of n >= 1 `normal_pairs`."""
-        inverse, distinct = _distinct(pairs, ["market", "query", "title"])
-        query_of, queries = _distinct(distinct, ["market", "query"])
+    def score(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Scored:
+        """Relevance and chosen experts of n >= 1 raw pairs."""
+        (scored,) = self.score_shards([(markets, queries, titles)])
+        return scored
+
+    def score_shards(self, shards: Iterable[RawPairs]) -> Iterator[Scored]:
+        """The same, shard by shard, of more pairs than fit into memory.
+
+        While a shard runs, the next one is routed and its first pieces are prepared: experts wait for the first alone.
+        """
+        plans = (plan for _, plan in prepared_ahead(self._plan, shards))
+        pieces = (piece for plan in plans for piece in plan.pieces())
+        for piece, batches in prepared_ahead(self._prepare, pieces, self.ahead):
+            plan = piece.plan
+            self.experts[piece.place].run(batches, piece.rows, plan.rooms[piece.place])
+            if piece.last:
+                yield self.fuse(plan.rooms, plan.mask_UN)[plan.inverse_n], plan.experts_nK
+
+    def _plan(self, raw: RawPairs) -> "_Plan":
+        pairs = normal_pairs(*raw, self.normalise_query, self.normalise_title)
+        inverse_n, distinct = _distinct(pairs, ["market", "query", "title"])
+        query_U, queries = _distinct(distinct, ["market", "query"])
         experts_QK, mask_QN = self.route(queries["market"].tolist(), queries["query"].tolist())
-        mask_UN = mask_QN[query_of]
-        rooms = [expert.room(len(distinct)) for expert in self.experts]
-        columns = [distinct[column].to_numpy(dtype=object) for column in ("market", "query", "title")]
+        return _Plan(
+            columns=[distinct[name].to_numpy(dtype=object) for name in ("market", "query", "title")],
+            rooms=[expert.room(len(distinct)) for expert in self.experts],
+            mask_UN=mask_QN[query_U],
+            inverse_n=inverse_n,
+            experts_nK=experts_QK[query_U][inverse_n],
+        )
 
-        def prepare(piece: tuple[int, np.ndarray]) -> Any:
-            place, rows = piece
-            batches = self.experts[place].prepare(*(column[rows].tolist() for column in columns))
-            self.experts[place].open()
-            return batches
+    def _prepare(self, piece: "_Piece") -> Any:
+        expert = self.experts[piece.place]
+        batches = expert.prepare(*(column[piece.rows].tolist() for column in piece.plan.columns))
+        expert.open()
+        return batches
 
-        pieces = [
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a shard before an expert runs.
+
+    Attributes:
+        columns: market, query and title of the U distinct pairs.
+        rooms: for each expert's vectors of them.
+        mask_UN: the experts that they are routed to.
+        inverse_n: each pair's place among the distinct ones.
+        experts_nK: each pair's experts, best first.
+    """
+
+    columns: Sequence[np.ndarray]
+    rooms: Sequence[Any]
+    mask_UN: np.ndarray
+    inverse_n: np.ndarray
+    experts_nK: np.ndarray
+
+    def pieces(self) -> "list[_Piece]":
+        """The work, expert by expert."""
+        cuts = [
             (place, rows[start : start + _PIECE])
-            for place, rows in enumerate(np.flatnonzero(mask_N) for mask_N in mask_UN.T)
+            for place, rows in enumerate(np.flatnonzero(mask_U) for mask_U in self.mask_UN.T)
             for start in range(0, len(rows), _PIECE)
         ]
-        for (place, rows), batches in prepared_ahead(prepare, pieces, self.ahead):
-            self.experts[place].run(batches, rows, rooms[place])
-        relevance_U = self.fuse(rooms, mask_UN)
-        return relevance_U[inverse], experts_QK[query_of][inverse]
+        return [_Piece(self, place, rows, number == len(cuts)) for number, (place, rows) in enumerate(cuts, start=1)]
+
+
+class _Piece(NamedTuple):
+    """Distinct pairs of a plan that the expert in that place reads together."""
+
+    plan: _Plan
+    place: int
+    rows: np.ndarray
+    last: bool
 
 
 def normal_pairs(

@@ -69,11 +69,15 @@ class PackedTextEncoder:
         return list(packs(tokens, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
 
     def run(self, ready: Sequence[Pack], rows: np.ndarray, room_nD: Tensor) -> None:
-        """Write the vectors of prepared texts into those rows of the room, on the encoder's device; a GPU is given all
-        packs before the first is done."""
-        places = torch.from_numpy(rows).to(self.device)
+        """Write the vectors of prepared texts into those rows of the room, on the encoder's device.
+
+        A GPU is given all packs before the first is done, and nothing here waits for it: the host can go on.
+        """
+        places_n = torch.from_numpy(rows)
+        if self.device.type == "cuda":
+            places_n = places_n.pin_memory().to(self.device, non_blocking=True)
         for pack in ready:
-            room_nD[places[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
+            room_nD[places_n[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
 
 
 def _multiplies_float8() -> bool:

@@ -4,7 +4,7 @@ Vectors stay where the experts run until they are fused.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from components.contracts.errors import BadInput
 from components.contracts.manifest import input_digest, read_manifest
 from components.contracts.markets import market_codes
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
-from components.relevance.batch import BatchScorer, normal_pairs
+from components.relevance.batch import BatchScorer, RawPairs, Scored
 from components.relevance.device import compute_device
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
@@ -24,12 +24,14 @@ from components.relevance.packed_encoder import PackedTextEncoder, Precision
 from components.relevance.packing import Pack, Tokens
 from components.relevance.tokenising import TokenisingWorkers, tokenise_pairs
 
-# Rows of a file that are scored at a time: while the next ones are read and routed, a GPU waits.
+# Rows of a file that are scored at a time: pairs that come again within them are scored once.
 SHARD_ROWS = 65_536
-# Pieces that are prepared while one runs: the workers then have work between two of them, too.
-AHEAD = 2
+# Pieces that are prepared while one runs: enough that all workers have work.
+AHEAD = 4
 # Each holds every expert's tokenizer.
-_MOST_WORKERS = 8
+_MOST_WORKERS = 16
+# Cores that launch the GPU's work, pack and read: what is left tokenises.
+_OTHER_CORES = 2
 
 
 class PackedScorer:
@@ -53,13 +55,17 @@ class PackedScorer:
         self.experts, workers = packed_pairs(folders, precision)
         self._ngrams = workers.ngrams if workers else query_ngrams
 
-    def score(
-        self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Scored:
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n >= 1 raw pairs."""
+        return self._batch().score(markets, queries, titles)
+
+    def score_shards(self, shards: Iterable[RawPairs]) -> Iterator[Scored]:
+        """The same of each shard of pairs, in order."""
+        return self._batch().score_shards(shards)
+
+    def _batch(self) -> BatchScorer:
         # Made here and not kept: it refers to this object, whose workers would then outlive it.
-        batch = BatchScorer(self.route, self.experts, self.fuse, AHEAD)
-        return batch.score(normal_pairs(markets, queries, titles, normalise_query, normalise_title))
+        return BatchScorer(normalise_query, normalise_title, self.route, self.experts, self.fuse, AHEAD)
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +111,7 @@ class PackedPairs:
         return torch.zeros(pairs, self.spec.dim, device=self.encoder.device)
 
     def run(self, batches: Sequence[Pack], rows: np.ndarray, room: Tensor) -> None:
-        """Write their vectors into those rows."""
+        """Write their vectors into those rows; a GPU may still be at it."""
         self.encoder.run(batches, rows, room)
 
 
@@ -116,5 +122,5 @@ def packed_pairs(
     encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
     if compute_device().type == "cpu":
         return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders], None
-    workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) // 2)))
+    workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) - _OTHER_CORES)))
     return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)], workers

@@ -1,15 +1,15 @@
-"""Batch scoring with a trained mixture on a GPU: against a synchronous control, and against the dense baseline.
+"""Batch scoring with a trained mixture on a GPU: against a synchronous control, and against dense baselines.
 
-    python tests/bench/study_relevance.py ... --work WORK          makes WORK: log, encodings, experts, model
-    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--queries 5000]
+    python tests/bench/study_relevance.py ... --work WORK          makes WORK: log, experts, model
+    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--dense-layers 18 16] [--queries 10000]
 
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
-searches are. The control takes the same requests in the order they come, 2,048 pairs at a time, and does one thing
-after another: route every pair, tokenise for an expert (on all cores), run it, copy its vectors to the host, the next
-expert, copy all back, fuse. It uses the same packed and compiled experts: what differs is the order of work, that ours
-tokenises in processes of its own, and that it routes a query and scores a pair once. The dense baseline goes through
-our batch scoring, with a head of the mixture's size; both normalise their texts.
+searches are. Ours takes it shard by shard, as `archipelago score` reads a file. The control takes the same requests in
+the order they come, 2,048 pairs at a time, and does one thing after another: route every pair, tokenise for an expert
+(on all cores), run it, copy its vectors to the host, the next expert, copy all back, fuse. It uses the same packed and
+compiled experts: what differs is the order of work, that ours tokenises in processes of its own, and that it routes a
+query and scores a pair once. A dense baseline goes through our batch scoring, with a head of the mixture's size.
 Writes tests/bench/results/gpu-mixture.json.
 """
 
@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
+from study_relevance import DENSE
 
-from components.contracts.manifest import read_manifest
 from components.contracts.text import format_normal_pair, normalise_query, normalise_title
-from components.relevance.batch import BatchScorer, normal_pairs
-from components.relevance.model.spec import ExpertSpec
+from components.relevance.batch import BatchScorer, RawPairs
 from components.relevance.networks import build_single
-from components.relevance.packed_scoring import AHEAD, PackedScorer, packed_pairs
+from components.relevance.packed_scoring import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
+from components.relevance.weights import expert_spec, prepare_expert
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -80,9 +80,12 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
     return np.concatenate(found)
 
 
-def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchScorer:
-    """The dense baseline alone, with a fresh head of the mixture's size."""
+def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchScorer:
+    """So many layers of the dense baseline alone, with a fresh head of the mixture's size."""
+    config = DENSE.model_copy(update={"name": f"dense-{layers}", "source": str(folder), "layer": layers})
+    spec = expert_spec(config)
     head = build_single(scorer.mixture.spec, 0, 0, spec.dim).to(scorer.device).eval()
+    experts, _ = packed_pairs([(prepare_expert(config), spec)], "bfloat16")
 
     def route(markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((len(queries), 1), dtype=np.int64), np.ones((len(queries), 1), dtype=np.float32)
@@ -92,8 +95,18 @@ def dense_scorer(scorer: PackedScorer, spec: ExpertSpec, folder: Path) -> BatchS
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
 
-    experts, _ = packed_pairs([(folder, spec)], "bfloat16")
-    return BatchScorer(route, experts, fuse, AHEAD)
+    return BatchScorer(normalise_query, normalise_title, route, experts, fuse, AHEAD)
+
+
+def in_shards(pairs: pd.DataFrame) -> list[RawPairs]:
+    """What a file of these pairs is read as."""
+    starts = range(0, len(pairs), SHARD_ROWS)
+    return [tuple(pairs[name].iloc[start : start + SHARD_ROWS].tolist() for name in PAIR) for start in starts]
+
+
+def relevance(scorer: PackedScorer | BatchScorer, shards: Sequence[RawPairs]) -> np.ndarray:
+    """Of every pair of all shards."""
+    return np.concatenate([scores for scores, _ in scorer.score_shards(shards)])
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -119,29 +132,28 @@ def expert_seconds(experts: Sequence[Any], pairs: pd.DataFrame) -> dict[str, flo
     return taken
 
 
-def measure(work: Path, log: Path, dense: Path, queries: int) -> dict[str, Any]:
+def measure(work: Path, log: Path, dense: Path, layers: Sequence[int], queries: int) -> dict[str, Any]:
     """All ways over the same pairs, in one process."""
     scorer = PackedScorer(work / "model", work / "experts", "bfloat16")
-    encodings = read_manifest(work / "encodings")
-    spec = ExpertSpec(**encodings["dense"])
-    alone = dense_scorer(scorer, spec, dense)
+    alone = {count: dense_scorer(scorer, dense, count) for count in layers}
     pairs = workload(log, queries)
     again = repeated(pairs, 1 / 3)
-    columns = {"distinct": pairs, "repeated": again}
-    ours = {name: scorer.score(*(some[column].tolist() for column in PAIR))[0] for name, some in columns.items()}
-    difference = max(float(np.abs(ours[name] - control(scorer, some)).max()) for name, some in columns.items())
+    shards, shards_again = in_shards(pairs), in_shards(again)
+    difference = max(
+        float(np.abs(relevance(scorer, ours) - control(scorer, theirs)).max())
+        for ours, theirs in ((shards, pairs), (shards_again, again))
+    )
     assert difference < 1e-3, f"scores differ by {difference}"
-    lists, lists_again = ([some[column].tolist() for column in PAIR] for some in (pairs, again))
     taken = {
-        "batch": seconds(lambda: scorer.score(*lists)),
+        "batch": seconds(lambda: relevance(scorer, shards)),
         "control": seconds(lambda: control(scorer, pairs)),
-        "batch_repeated": seconds(lambda: scorer.score(*lists_again)),
+        "batch_repeated": seconds(lambda: relevance(scorer, shards_again)),
         "control_repeated": seconds(lambda: control(scorer, again)),
-        "dense": seconds(lambda: alone.score(normal_pairs(*lists, normalise_query, normalise_title))),
     }
+    taken_alone = {count: seconds(lambda one=one: relevance(one, shards)) for count, one in alone.items()}
     _, mask = scorer.route(pairs["market"].tolist(), pairs["query"].tolist())
     parameters = {expert.spec.name: expert.spec.parameters for expert in scorer.experts}
-    active = float(mask.mean(axis=0) @ np.array(list(parameters.values())))
+    experts_alone = [one.experts[0] for one in alone.values()]
     return {
         "queries": queries,
         "pairs": len(pairs),
@@ -149,10 +161,18 @@ def measure(work: Path, log: Path, dense: Path, queries: int) -> dict[str, Any]:
         "queries_per_second": {name: round(queries / value, 1) for name, value in taken.items()},
         "batch_over_control": round(taken["control"] / taken["batch"], 3),
         "batch_over_control_repeated": round(taken["control_repeated"] / taken["batch_repeated"], 3),
-        "mixture_over_dense": round(taken["dense"] / taken["batch"], 3),
-        "active_parameters": {"mixture": round(active), "dense": spec.parameters},
+        "active_parameters": round(float(mask.mean(axis=0) @ np.array(list(parameters.values())))),
         "share": dict(zip(parameters, mask.mean(axis=0).round(3).tolist(), strict=True)),
-        "expert_seconds": expert_seconds([*scorer.experts, *alone.experts], pairs),
+        "dense": [
+            {
+                "layers": count,
+                "parameters": expert.spec.parameters,
+                "queries_per_second": round(queries / value, 1),
+                "mixture_over_dense": round(value / taken["batch"], 3),
+            }
+            for (count, value), expert in zip(taken_alone.items(), experts_alone, strict=True)
+        ],
+        "expert_seconds": expert_seconds([*scorer.experts, *experts_alone], pairs),
     }
 
 
@@ -162,16 +182,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="what study_relevance.py made")
     parser.add_argument("--log", type=Path, help="the log it was made of [default: WORK/log]")
     parser.add_argument("--dense", type=Path, help="the dense baseline's folder")
-    parser.add_argument("--queries", type=int, default=5_000)
+    parser.add_argument("--dense-layers", type=int, nargs="+", default=[18, 16], help="of the dense baselines")
+    parser.add_argument("--queries", type=int, default=10_000)
     arguments = parser.parse_args()
     if not torch.cuda.is_available() or not arguments.work or not arguments.dense:
         print("not measured: needs a GPU, --work and --dense")
         return
+    depths = " ".join(map(str, arguments.dense_layers))
+    options = f"--work WORK --dense FOLDER --dense-layers {depths} --queries {arguments.queries}"
     result = {
-        "command": f"python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER --queries {arguments.queries}",
+        "command": f"python tests/bench/bench_gpu_mixture.py {options}",
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": True,
-        **measure(arguments.work, arguments.log or arguments.work / "log", arguments.dense, arguments.queries),
+        **measure(
+            arguments.work,
+            arguments.log or arguments.work / "log",
+            arguments.dense,
+            arguments.dense_layers,
+            arguments.queries,
+        ),
     }
     target = Path(os.environ.get("OUT", RESULT.parent)) / RESULT.name
     target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

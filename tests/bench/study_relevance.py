@@ -6,8 +6,8 @@
 
 PATH is an AnalytiCup query-category file or its folder, DIR a log that was made of one before. Experts are the laptop
 profile's, frozen, or with --tuned deeper ones that are tuned on the judgments, once outside each fold; the dense
-baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to (but where
---qwen adds a larger one: what is compared then is experts, not costs). Encoding
+baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to, or its
+first --dense-layers (but where --qwen adds a larger expert: what is compared then is experts, not costs). Encoding
 frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU,
 and the cross-validation many cores: WORK may go from the one machine to the other in between.
 Writes tests/bench/results/study-NAME.json; the full report is WORK/model/reports/relevance.html.
@@ -89,13 +89,13 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
         changes: dict[str, object] = {"source": source(frozen.source)}
         if arguments.tuned:
             layers = TUNED_LAYERS | {GEMMA3_270M.name: arguments.gemma_layers}
-            changes |= {"layer": layers.get(frozen.name), "tuning": TUNINGS[frozen.name]}
+            changes |= {"layer": layers.get(frozen.name, frozen.layer), "tuning": TUNINGS[frozen.name]}
         return frozen.model_copy(update=changes)
 
     qwen = (QWEN.model_copy(update={"source": str(arguments.qwen)}),) if arguments.qwen else ()
     return RelevanceConfig(
         experts=(*(expert(frozen) for frozen in FROZEN), *qwen),
-        dense=expert(DENSE),
+        dense=expert(DENSE.model_copy(update={"layer": arguments.dense_layers})),
         texts=E5_TEXTS.model_copy(update={"source": source(E5_TEXTS.source)}),
         variants=VARIANTS,
         folds=arguments.folds,
@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--fit-processes", type=int, default=1, help="processes that share the cross-validation")
     parser.add_argument("--tuned", action="store_true", help="tune the experts and the dense baseline")
     parser.add_argument("--gemma-layers", type=int, default=12, help="of Gemma where it is tuned")
+    parser.add_argument("--dense-layers", type=int, help="of Gemma as the dense baseline [default: all 18]")
     parser.add_argument("--tune-workers", type=int, default=1, help="tunings at a time")
     arguments = parser.parse_args()
     if arguments.encode_only and not arguments.work:

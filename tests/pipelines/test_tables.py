@@ -110,7 +110,9 @@ def test_tables_of_a_gpu_name_it() -> None:
     found = {"bfloat16": {"relative_error": 0.012, "auc": 0.6841, "pairs_per_second": 45063}}
     precision = gpu_precision_table(made | {"experts": {"gemma": found}})
     assert "| gemma | bfloat16 | 1.2e-02 | 0.6841 | 45,063 |" in precision and source in precision
-    ratios = {"batch_over_control": 1.5, "batch_over_control_repeated": 2.0, "mixture_over_dense": 1.1}
-    counted = {"active_parameters": {"mixture": 88e6, "dense": 100e6}, "queries_per_second": {"batch": 4000.0}}
-    mixture = gpu_mixture_table(made | ratios | counted)
-    assert "| mixture over the dense baseline | 1.10 |" in mixture and "88 M and 100 M" in mixture and source in mixture
+    ratios = {"batch_over_control": 1.5, "batch_over_control_repeated": 2.0}
+    counted = {"active_parameters": 88e6, "queries_per_second": {"batch": 4000.0}}
+    dense = {"layers": 18, "parameters": 100e6, "mixture_over_dense": 1.1}
+    mixture = gpu_mixture_table(made | ratios | counted | {"dense": [dense]})
+    assert "| mixture over 18 layers of Gemma (100 M) | 1.10 |" in mixture and source in mixture
+    assert "the mixture, 88 M active parameters, scores 4,000 queries" in mixture

@@ -111,11 +111,11 @@ SLOW_SCORING = """
 import sys, time
 from pathlib import Path
 from components.release import scoring
-scored = scoring._scored
+write = scoring._write
 def slowly(*arguments):
     time.sleep(0.3)
-    return scored(*arguments)
-scoring._scored = slowly
+    write(*arguments)
+scoring._write = slowly
 scoring.score_file(scoring.ReleaseScorer(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]), 5)
 """
 
@@ -140,8 +140,8 @@ def test_a_second_run_is_refused_and_a_killed_one_goes_on_where_it_stopped(
     shards = -(-rows // 5)
     assert 2 <= kept < shards
     calls: list[int] = []
-    scored = scoring._scored
-    monkeypatch.setattr(scoring, "_scored", lambda *a: (calls.append(1), scored(*a))[1])
+    write = scoring._write
+    monkeypatch.setattr(scoring, "_write", lambda *a: (calls.append(1), write(*a))[1])
     assert score_file(ReleaseScorer(tiny.search), pairs, out, 5) == rows
     assert len(calls) == shards - kept
     check(out, rows)
@@ -155,8 +155,9 @@ import numpy as np
 from components.release.scoring import score_file
 class Zeros:
     markets, digest = ("ID",), "zeros"
-    def score(self, markets, queries, titles):
-        return np.zeros(len(titles), dtype=np.float32), np.zeros((len(titles), 2), dtype=np.int64)
+    def score_shards(self, shards):
+        for _, _, titles in shards:
+            yield np.zeros(len(titles), dtype=np.float32), np.zeros((len(titles), 2), dtype=np.int64)
 rows = score_file(Zeros(), Path(sys.argv[1]), Path(sys.argv[2]), 8192)
 (peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
 print(rows, peak)
