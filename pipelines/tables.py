@@ -110,6 +110,18 @@ def spaces_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", _source(result)])
 
 
+def fusion_table(result: dict[str, Any]) -> str:
+    """A row a head: pooled AUC, and what concatenation gains over it."""
+    lines = [
+        _row(["head", "pooled AUC", "concatenation gains (points)", "95 % interval"]),
+        _row(["---"] + ["---:"] * 3),
+    ]
+    for name, head in result["heads"].items():
+        gain, low, high = (f"{100 * value:+.2f}" for value in (head["concatenation_minus"], *head["interval"]))
+        lines.append(_row([name, f"{head['pooled']:.4f}", *((gain, f"{low} .. {high}") if float(gain) else ("", ""))]))
+    return "\n".join([*lines, "", f"{', '.join(result['experts'])}; {result['seeds']} seeds. {_source(result)}"])
+
+
 def gpu_experts_table(result: dict[str, Any]) -> str:
     """A row a shape and way of running it."""
     columns = ["pairs_per_second", "queries_per_second", "mfu", "padding"]
@@ -202,10 +214,10 @@ def measured_tables() -> dict[str, str]:
         result, name = read_json(path), path.stem.removeprefix("study-")
         tables |= {f"study-{name}": study_table(result), f"spaces-{name}": spaces_table(result)}
         tables[f"relevance-{name}"] = relevance_table(result)
+    tables |= {path.stem: fusion_table(read_json(path)) for path in sorted(RESULTS.glob("fusion-*.json"))}
     for name, table in GPU_TABLES.items():
-        if (path := RESULTS / f"{name}.json").is_file():
-            tables[name] = table(read_json(path))
-    others = ("run-", "study-", "gpu-")
+        tables |= {path.stem: table(read_json(path)) for path in sorted(RESULTS.glob(f"{name}*.json"))}
+    others = ("run-", "study-", "fusion-", "gpu-")
     benches = [path for path in sorted(RESULTS.glob("*.json")) if not path.stem.startswith(others)]
     tables["bench"] = bench_table({path.stem: read_json(path) for path in benches})
     return tables

@@ -97,10 +97,10 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
         experts=(*(expert(frozen) for frozen in FROZEN), *qwen),
         dense=expert(DENSE.model_copy(update={"layer": arguments.dense_layers})),
         texts=E5_TEXTS.model_copy(update={"source": source(E5_TEXTS.source)}),
-        variants=VARIANTS,
+        variants=tuple(variant for variant in VARIANTS if variant.name in arguments.variants),
         folds=arguments.folds,
         seeds=arguments.seeds,
-        bootstrap=1000,
+        bootstrap=arguments.bootstrap,
         encode_tokens=arguments.encode_tokens,
         precision=arguments.precision,
         fusion_hidden=tuple(arguments.hidden),
@@ -272,6 +272,16 @@ def main() -> None:
     parser.add_argument(
         "--encode-only", action="store_true", help="stop once WORK/encodings is written, for another machine"
     )
+    names = [variant.name for variant in VARIANTS]
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=names,
+        choices=names,
+        metavar="NAME",
+        help=f"that are compared, of {', '.join(names)} [default: all]",
+    )
+    parser.add_argument("--bootstrap", type=int, default=1000, help="resamples of queries for intervals")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--encode-tokens", type=int, default=1024, help="padded tokens a batch while encoding")

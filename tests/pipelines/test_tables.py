@@ -5,6 +5,7 @@ import pytest
 from components.contracts.errors import BadInput
 from pipelines.tables import (
     bench_table,
+    fusion_table,
     gpu_experts_table,
     gpu_mixture_table,
     gpu_precision_table,
@@ -116,3 +117,15 @@ def test_tables_of_a_gpu_name_it() -> None:
     mixture = gpu_mixture_table(made | ratios | counted | {"dense": [dense]})
     assert "| mixture over 18 layers of Gemma (100 M) | 1.10 |" in mixture and source in mixture
     assert "the mixture, 88 M active parameters, scores 4,000 queries" in mixture
+
+
+def test_fusion_table_says_what_concatenation_gains() -> None:
+    heads = {
+        "concatenation": {"pooled": 0.71, "concatenation_minus": 0.0, "interval": [0.0, 0.0]},
+        "average": {"pooled": 0.69, "concatenation_minus": 0.02, "interval": [0.015, 0.025]},
+    }
+    source = {"simulated": False, "command": "python f.py", "machine": "2 cores"}
+    table = fusion_table({"heads": heads, "experts": ["gemma", "e5"], "seeds": 3, **source})
+    assert "| concatenation | 0.7100 |  |  |" in table
+    assert "| average | 0.6900 | +2.00 | +1.50 .. +2.50 |" in table
+    assert "gemma, e5; 3 seeds. Real judgments; `python f.py` on 2 cores." in table
