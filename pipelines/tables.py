@@ -118,7 +118,8 @@ def fusion_table(result: dict[str, Any]) -> str:
     ]
     for name, head in result["heads"].items():
         gain, low, high = (f"{100 * value:+.2f}" for value in (head["concatenation_minus"], *head["interval"]))
-        lines.append(_row([name, f"{head['pooled']:.4f}", *((gain, f"{low} .. {high}") if float(gain) else ("", ""))]))
+        cells = (gain, f"{low} .. {high}") if head["concatenation_minus"] else ("", "")  # none over itself
+        lines.append(_row([name, f"{head['pooled']:.4f}", *cells]))
     return "\n".join([*lines, "", f"{', '.join(result['experts'])}; {result['seeds']} seeds. {_source(result)}"])
 
 

@@ -123,9 +123,11 @@ def test_fusion_table_says_what_concatenation_gains() -> None:
     heads = {
         "concatenation": {"pooled": 0.71, "concatenation_minus": 0.0, "interval": [0.0, 0.0]},
         "average": {"pooled": 0.69, "concatenation_minus": 0.02, "interval": [0.015, 0.025]},
+        "gated sum": {"pooled": 0.71, "concatenation_minus": 1e-5, "interval": [-0.001, 0.001]},
     }
     source = {"simulated": False, "command": "python f.py", "machine": "2 cores"}
     table = fusion_table({"heads": heads, "experts": ["gemma", "e5"], "seeds": 3, **source})
     assert "| concatenation | 0.7100 |  |  |" in table
     assert "| average | 0.6900 | +2.00 | +1.50 .. +2.50 |" in table
+    assert "| gated sum | 0.7100 | +0.00 | -0.10 .. +0.10 |" in table
     assert "gemma, e5; 3 seeds. Real judgments; `python f.py` on 2 cores." in table
