@@ -52,7 +52,7 @@ bench: setup ## Measure speed and memory; results land in tests/bench/results
 	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 tables: setup ## Write the README's tables from measured results (RUN=runs/... records that run first)
-	$(BIN)/python -m pipelines.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)
+	$(BIN)/python -m tests.bench.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)
 
 ROLES ?= data train monitor serve
 images: ## Build the container images, one a role (ROLES="data train" for some, IMAGE_FLAGS for docker build)

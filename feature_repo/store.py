@@ -17,7 +17,7 @@ import ibis
 from feast import FeatureStore, RepoConfig
 
 from components.contracts.errors import BadInput
-from components.contracts.log import get_logger
+from components.contracts.tools.log import get_logger
 from feature_repo.definitions import feature_objects
 
 PROJECT = "archipelago"

@@ -8,7 +8,7 @@ from kfp import compiler
 
 from components.contracts.errors import BadInput
 from pipelines.profile import Profile
-from pipelines.training import Source, build_pipeline
+from pipelines.training_pipeline import Source, build_pipeline
 
 ROLES = ("data", "train", "monitor", "serve")
 

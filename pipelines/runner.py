@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError, BadInput
-from components.contracts.manifest import read_json
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
+from components.contracts.tools.manifest import read_json
 from components.release.gate import VERDICT
 from pipelines.profile import Profile
-from pipelines.training import Source, build_pipeline
+from pipelines.training_pipeline import Source, build_pipeline
 
 Runner = Literal["subprocess", "docker"]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from components.contracts.manifest import read_json, read_manifest
+from components.contracts.tools.manifest import read_json, read_manifest
 from components.relevance.config import MIXTURE
 from pipelines.runner import Run
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import read_manifest
+from components.contracts.tools.manifest import read_manifest
 
 SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
 

@@ -1,6 +1,7 @@
 """The floors: who may import whom, and what stays out of which module."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,21 @@ def test_imports_flow_down_the_floors(path: Path) -> None:
         if n not in ("components", "serving", "pipelines") and not any(n == f or n.startswith(f"{f}.") for f in floors)
     }
     assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def room(module: str) -> str:
+    """The sub-package that a module lies in, or the module itself where it lies beside the rooms."""
+    depth = 3 if module.startswith("components.") else 2
+    return ".".join(module.split(".")[:depth])
+
+
+def test_rooms_of_a_stage_form_no_circle() -> None:
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in SOURCES if p.name != "__init__.py"}
+    arrows: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        used = {room(name) for name in imports(path) & modules.keys()}
+        arrows.setdefault(room(module), set()).update(used - {room(module)})
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

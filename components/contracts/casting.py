@@ -4,6 +4,8 @@ CSV states everything as text, pandas turns integers with gaps into floats, engi
 mean the same log.
 """
 
+from datetime import UTC, datetime
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,6 +43,11 @@ def cast_column(values: pa.ChunkedArray, target: pa.DataType, where: str) -> pa.
         raise BadInput(
             f"{where}: {len(values)} rows of {values.type}, cannot be read as {target} ({reason})"
         ) from error
+
+
+def to_utc(instant: datetime) -> datetime:
+    """The instant in UTC; a naive one is taken as UTC."""
+    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def refuse(at_fault: pa.ChunkedArray, values: pa.ChunkedArray, where: str, problem: str) -> None:

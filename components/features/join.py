@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from components.contracts import schemas
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURES
-from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_manifest
 from components.contracts.markets import DOMAIN_CODES, market_codes
 from components.contracts.tables import Limits, read_table, write_table
 from components.contracts.text import query_key
+from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
 
 KIND = "training_set"
 _ROW_COLUMNS = ("user_id", "item_id", "market", "query", "domain", "timestamp")

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from components.contracts.errors import BadInput
 from components.contracts.features import VIEWS
-from components.contracts.manifest import atomic_directory, input_digest, read_manifest, write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import atomic_directory, input_digest, read_manifest, write_manifest
 
 KIND = "features-latest"
 

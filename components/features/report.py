@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.contracts.features import VIEWS, Feature, stored_features
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 from components.features.counts import keyed_searches
 from components.features.latest import latest_rows
 from components.features.source import Source

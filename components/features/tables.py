@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from components.contracts.errors import BadInput
 from components.contracts.features import VIEWS, stored_features
-from components.contracts.manifest import input_digest, read_manifest, stage_directory, write_manifest
 from components.contracts.schemas import TIMESTAMP
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
 from components.features.config import FeaturesConfig
 from components.features.counts import item_stats, query_stats, user_stats
 from components.features.latest import as_utc

@@ -13,7 +13,7 @@ def simulate(config: str, as_of: str, log: Output[Dataset], report: Output[HTML]
 
     from components.marketplace.config import MarketplaceConfig
     from components.marketplace.report import REPORT
-    from components.marketplace.simulator import simulate as simulate_log
+    from components.marketplace.simulator.simulate import simulate as simulate_log
 
     simulate_log(MarketplaceConfig.model_validate_json(config), datetime.fromisoformat(as_of), Path(log.path))
     shutil.copyfile(Path(log.path) / REPORT, report.path)
@@ -27,7 +27,7 @@ def load(data: str, judgments: str, markets: str, as_of: str, log: Output[Datase
     from datetime import datetime
     from pathlib import Path
 
-    from components.marketplace.loaders import load_judgments, load_log
+    from components.marketplace.logs.load import load_judgments, load_log
     from components.marketplace.report import REPORT
 
     apart = Path(judgments) if judgments else None

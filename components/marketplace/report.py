@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import plotly.express as px
 
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 
 REPORT = "reports/marketplace.html"
 

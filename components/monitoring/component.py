@@ -19,7 +19,7 @@ def search_drift(
     import shutil
     from pathlib import Path
 
-    from components.contracts.manifest import read_manifest
+    from components.contracts.tools.manifest import read_manifest
     from components.monitoring.config import MonitoringConfig
     from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, search_drift
 
@@ -47,7 +47,7 @@ def relevance_drift(
     import shutil
     from pathlib import Path
 
-    from components.contracts.manifest import read_manifest
+    from components.contracts.tools.manifest import read_manifest
     from components.monitoring.config import MonitoringConfig
     from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, relevance_drift
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from components.contracts.log import get_logger
-from components.contracts.manifest import (
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import (
     MANIFEST,
     file_digest,
     input_digest,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.contracts.manifest import write_json
-from components.contracts.report import write_report
+from components.contracts.tools.manifest import write_json
+from components.contracts.tools.report import write_report
 from components.monitoring.columns import Measured
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import EVERY_MARKET

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from components.contracts import schemas
-from components.contracts.manifest import read_manifest
 from components.contracts.tables import Limits, read_table
 from components.contracts.text import normalise_query, query_key, stable_bucket
+from components.contracts.tools.manifest import read_manifest
 from components.monitoring.columns import ColumnSpec
 
 SPECS = [

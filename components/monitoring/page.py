@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 from components.monitoring.embeddings import METHOD as AUC_METHOD
 from components.monitoring.findings import Finding, verdict_word
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.features import CATEGORICAL, NUMERIC, Feature
-from components.contracts.manifest import read_manifest
 from components.contracts.text import query_key
+from components.contracts.tools.manifest import read_manifest
 from components.monitoring.columns import ColumnSpec
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import Vectors

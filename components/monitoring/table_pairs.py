@@ -17,9 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import MANIFEST, read_manifest
 from components.contracts.schemas import LOG_TABLES
 from components.contracts.tables import Limits, find_table, read_table
+from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.monitoring.columns import ColumnSpec
 from components.monitoring.findings import EVERY_MARKET
 

@@ -18,9 +18,9 @@ def train_ranker(
     import shutil
     from pathlib import Path
 
-    from components.contracts.manifest import read_manifest
+    from components.contracts.tools.manifest import read_manifest
     from components.ranking.config import RankingConfig
-    from components.ranking.training import train as train_ranker
+    from components.ranking.train import train as train_ranker
 
     out = Path(model.path)
     train_ranker(Path(training_set.path), Path(log.path), RankingConfig.model_validate_json(config), out)

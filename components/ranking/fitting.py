@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from components.contracts.features import FeatureTensors
-from components.contracts.log import get_logger
 from components.contracts.markets import DOMAINS
+from components.contracts.tools.log import get_logger
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import auc

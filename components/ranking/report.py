@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from components.contracts.blend import Blend
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 from components.ranking.config import RankingConfig
 from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import METRICS, roc_points

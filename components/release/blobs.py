@@ -9,8 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from components.contracts.cache import cache_folder
-from components.contracts.manifest import file_digest
+from components.contracts.tools.cache import cache_folder
+from components.contracts.tools.manifest import file_digest
 
 LARGE_BYTES = 16 << 20
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)

@@ -12,8 +12,8 @@ from typing import Any
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE
-from components.contracts.log import get_logger
-from components.contracts.manifest import (
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import (
     MANIFEST,
     file_digest,
     input_digest,
@@ -34,7 +34,7 @@ from components.release.golden import write_relevance_golden, write_search_golde
 from components.release.models import export_experts, export_mixture, export_ranker
 from components.release.repository import write_relevance_model, write_search_model
 from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
-from components.relevance.scoring import RelevanceScorer
+from components.relevance.scoring.reference import RelevanceScorer
 
 logger = get_logger(__name__)
 

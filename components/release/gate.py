@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from components.contracts.errors import BadInput, GateRefused
-from components.contracts.log import get_logger
-from components.contracts.manifest import (
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import (
     input_digest,
     read_json,
     read_manifest,
@@ -17,7 +17,7 @@ from components.contracts.manifest import (
     write_json,
     write_manifest,
 )
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 from components.release.gate_config import GateConfig
 
 VERDICT = "verdict.json"

@@ -18,13 +18,13 @@ import torch
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import assemble
-from components.contracts.log import get_logger
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query, normalise_title
+from components.contracts.tools.log import get_logger
 from components.features.join import join_rows
 from components.ranking.model.serving import load_ranker
 from components.release.config import ReleaseConfig
-from components.relevance.scoring import RelevanceScorer
+from components.relevance.scoring.reference import RelevanceScorer
 
 logger = get_logger(__name__)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import components.relevance.model.expert as expert_module
-from components.contracts.cache import cache_folder
 from components.contracts.features import CATEGORICAL, NUMERIC, SEQUENCE_LENGTH, SEQUENCES
-from components.contracts.log import get_logger
-from components.contracts.manifest import package_versions, read_json, write_json
+from components.contracts.tools.cache import cache_folder
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import package_versions, read_json, write_json
 from components.ranking.model.serving import load_ranker
 from components.release.blobs import link_or_copy
 from components.release.config import ReleaseConfig

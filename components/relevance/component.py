@@ -10,7 +10,7 @@ def encode(log: Input[Dataset], config: str, encodings: Output[Dataset], experts
     from pathlib import Path
 
     from components.relevance.config import RelevanceConfig
-    from components.relevance.encoding import encode as run
+    from components.relevance.encode import encode as run
 
     run(Path(log.path), RelevanceConfig.model_validate_json(config), Path(encodings.path), Path(experts.path))
 
@@ -30,8 +30,8 @@ def train_relevance(
     from pathlib import Path
 
     from components.relevance.config import RelevanceConfig
-    from components.relevance.report import log_artifacts
-    from components.relevance.training import train as run
+    from components.relevance.evaluation.report import log_artifacts
+    from components.relevance.train import train as run
 
     settings = RelevanceConfig.model_validate_json(config)
     run(Path(log.path), Path(encodings.path), Path(experts.path), settings, Path(model.path))
@@ -43,6 +43,6 @@ def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Outp
     """Score every encoded pair."""
     from pathlib import Path
 
-    from components.relevance.scoring import score_pairs
+    from components.relevance.score import score_pairs
 
     score_pairs(Path(encodings.path), Path(model.path), Path(scores.path))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import ibis
 
-from components.contracts.manifest import input_digest, stage_directory, write_json, write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import input_digest, stage_directory, write_json, write_manifest
 from components.samples.config import SamplesConfig
 from components.samples.entire_space import make_samples
 from components.samples.inputs import read_inputs

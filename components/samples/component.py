@@ -20,7 +20,7 @@ def build_samples(
     from datetime import datetime
     from pathlib import Path
 
-    from components.contracts.manifest import read_json
+    from components.contracts.tools.manifest import read_json
     from components.samples.build import build_samples
     from components.samples.config import SamplesConfig
 

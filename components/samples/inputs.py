@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import read_json, read_manifest
 from components.contracts.schemas import (
     CANDIDATES,
     EVENTS,
@@ -23,6 +22,7 @@ from components.contracts.schemas import (
 )
 from components.contracts.tables import Limits, find_table, read_table
 from components.contracts.text import normalise_query
+from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from components.contracts.report import Section, write_report
+from components.contracts.tools.report import Section, write_report
 from components.samples.config import SamplesConfig
 
 _VOLUMES = ("rows", "requests", "clicks", "purchases")

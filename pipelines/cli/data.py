@@ -14,7 +14,7 @@ def ingest(
     out: Annotated[Path, typer.Option("--out", help="folder for the converted tables and profile.yaml")],
 ) -> None:
     """Convert a published data set to the input contract, with a profile that names its markets."""
-    from components.marketplace.ingest import ingest as convert
+    from components.marketplace.logs.ingest import ingest as convert
 
     convert(format_, source, out)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from components.contracts import log
 from components.contracts.errors import ArchipelagoError
+from components.contracts.tools import log
 from pipelines.cli import data, serve, train
 
 app = typer.Typer(

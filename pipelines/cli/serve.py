@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.contracts.cache import cache_folder
 from components.contracts.errors import BadInput
-from components.contracts.manifest import read_json, write_json
+from components.contracts.tools.cache import cache_folder
+from components.contracts.tools.manifest import read_json, write_json
 
 # Where `serve` says what it serves, so that `query` need not be told.
 _RUNNING = "serving.json"
@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int, typer.Option(help="HTTP port of the service; 0 picks a free one")] = 8080,
 ) -> None:
     """Serve a release on loopback: Triton and the KServe transformer, until interrupted."""
-    from serving.launcher import serve_release
+    from serving.local.launcher import serve_release
 
     state = state or release.parent / f"{release.name}-state"
     with serve_release(release, state, http_port=port) as service:
@@ -93,14 +93,15 @@ def score(
     ] = None,
 ) -> None:
     """Score the relevance of many (market, query, title) pairs offline: a release on a CPU, or a model on a GPU."""
-    from components.release.scoring import SHARD_ROWS, ReleaseScorer, Scorer, score_file
+    from components.release.onnx_scoring import ReleaseScorer
+    from components.relevance.scoring.files import SHARD_ROWS, Scorer, score_file
 
     scorer: Scorer
     rows_at_once = SHARD_ROWS
     if release and not (model or experts or precision):
         scorer = ReleaseScorer(release)
     elif model and experts and not release:
-        from components.relevance import packed_scoring
+        from components.relevance.scoring import packed as packed_scoring
 
         scorer = packed_scoring.PackedScorer(model, experts, precision or "bfloat16")
         rows_at_once = packed_scoring.SHARD_ROWS

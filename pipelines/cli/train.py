@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from components.contracts.errors import BadInput
-from components.contracts.log import get_logger
-from components.contracts.manifest import atomic_directory, write_json
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import atomic_directory, write_json
 
 logger = get_logger(__name__)
 
@@ -128,8 +128,8 @@ def _keep_release(artifact: Path, releases: Path) -> Path:
 
 
 def _check_serving(release: Path, state: Path) -> dict[str, Any]:
-    from serving.check import check_serving
-    from serving.launcher import serve_release
+    from serving.local.check import check_serving
+    from serving.local.launcher import serve_release
 
     logger.info("serving %s and comparing its answers with offline scores", release.name)
     with serve_release(release, state) as service:

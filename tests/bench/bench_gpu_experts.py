@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from transformers import AutoModel, Gemma3TextConfig, Qwen3Config
 
-from components.relevance.encoder import pad
+from components.relevance.encoding.packed import PACK_SIZES
+from components.relevance.encoding.padded import pad
 from components.relevance.model.expert import Expert
-from components.relevance.model.packed import PackedExpert
-from components.relevance.packed_encoder import PACK_SIZES
-from components.relevance.packed_runner import PackedRunner
-from components.relevance.packing import Tokens, packs
+from components.relevance.packed.packs import Tokens, packs
+from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.trunk import PackedExpert
 
 RESULT = Path(__file__).parent / "results" / "gpu-experts.json"
 SHAPES = {

@@ -28,10 +28,10 @@ import torch
 from study_relevance import DENSE
 
 from components.contracts.text import format_normal_pair, normalise_query, normalise_title
-from components.relevance.batch import BatchScorer, RawPairs
-from components.relevance.networks import build_single
-from components.relevance.packed_scoring import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
-from components.relevance.weights import expert_spec, prepare_expert
+from components.relevance.experts.weights import expert_spec, prepare_expert
+from components.relevance.fitting.networks import build_single
+from components.relevance.scoring.batch import BatchScorer, RawPairs
+from components.relevance.scoring.packed import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10

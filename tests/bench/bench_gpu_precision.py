@@ -21,13 +21,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from components.relevance.auc import auc
 from components.relevance.config import E5_SMALL, GEMMA3_270M, ExpertConfig, RelevanceConfig
-from components.relevance.encoder import TextEncoder
-from components.relevance.encoding import judged_pairs, pair_texts
-from components.relevance.judged import query_folds
-from components.relevance.packed_encoder import PackedTextEncoder
-from components.relevance.weights import expert_spec, prepare_expert
+from components.relevance.encode import judged_pairs
+from components.relevance.encoding.packed import PackedTextEncoder
+from components.relevance.encoding.padded import TextEncoder
+from components.relevance.encoding.texts import pair_texts
+from components.relevance.experts.weights import expert_spec, prepare_expert
+from components.relevance.judgments.judged import query_folds
+from components.relevance.metrics.auc import auc
 
 RESULT = Path(__file__).parent / "results" / "gpu-precision.json"
 # Every block: a rounding error grows with depth.

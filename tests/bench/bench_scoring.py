@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from components.contracts.manifest import write_json
-from components.release import scoring
+from components.contracts.tools.manifest import write_json
+from components.release import onnx_scoring
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
-from pipelines.tables import RESULTS, machine
+from tests.bench.tables import RESULTS, machine
 
 ITEMS = 10
 PAIR = ["market", "query", "title"]
@@ -56,7 +56,7 @@ def control(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
     def run(model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(sessions[model].run(outputs, dict(feeds)))
 
-    mixture, text = (scoring._load(folder / name) for name in ("mixture.py", "text.py"))
+    mixture, text = (onnx_scoring._load(folder / name) for name in ("mixture.py", "text.py"))
     served = mixture.ServedMixture(folder, run, text)
     requests = [request for _, request in pairs.groupby("request")]
     served.score(*(requests[0][column].tolist() for column in PAIR))
@@ -67,7 +67,7 @@ def control(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
 
 def batch(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
     """The same through batch scoring; models are opened before the clock starts, as the control's are."""
-    scorer = scoring.ReleaseScorer(release)
+    scorer = onnx_scoring.ReleaseScorer(release)
     scorer.score(*(pairs[column].tolist()[:ITEMS] for column in PAIR))
     started = time.perf_counter()
     relevance, _ = scorer.score(*(pairs[column].tolist() for column in PAIR))

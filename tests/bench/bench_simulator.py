@@ -13,10 +13,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.contracts.manifest import read_manifest, write_json
+from components.contracts.tools.manifest import read_manifest, write_json
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate
-from pipelines.tables import RESULTS, machine
+from components.marketplace.simulator.simulate import simulate
+from tests.bench.tables import RESULTS, machine
 
 TARGET_EVENTS, TARGET_SECONDS = 1_000_000, 20.0
 # The laptop's six markets with more users and about seventeen times the requests.

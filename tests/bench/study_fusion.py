@@ -23,19 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.contracts.log import configure, track
-from components.contracts.manifest import read_manifest, write_json
-from components.relevance.auc import Resamples, auc, interval, weighted_aucs
+from components.contracts.tools.log import configure, track
+from components.contracts.tools.manifest import read_manifest, write_json
 from components.relevance.config import MIXTURE, RelevanceConfig
-from components.relevance.fitting import fit, predict
-from components.relevance.judged import Judged, load_judged, query_folds, training_rows
+from components.relevance.fitting.fit import fit, predict
+from components.relevance.fitting.networks import variant_spec
+from components.relevance.judgments.judged import Judged, load_judged, query_folds, training_rows
+from components.relevance.metrics.auc import Resamples, auc, interval, weighted_aucs
 from components.relevance.model.fusion import Combiner, ConcatFusion, GatedSum, Head, WeightedAverage, fused_parameters
 from components.relevance.model.routed import Routed
 from components.relevance.model.router import new_router
 from components.relevance.model.spec import MixtureSpec, load_experts
-from components.relevance.networks import variant_spec
-from components.relevance.training import mixture_spec
-from pipelines.tables import RESULTS, machine
+from components.relevance.train import mixture_spec
+from tests.bench.tables import RESULTS, machine
 
 
 @dataclass(frozen=True)

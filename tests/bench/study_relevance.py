@@ -28,9 +28,8 @@ import torch
 from safetensors import safe_open
 from torch.nn import functional
 
-from components.contracts.log import configure, get_logger
-from components.contracts.manifest import read_json, read_manifest, write_json
-from components.relevance.auc import Scores, market_aucs
+from components.contracts.tools.log import configure, get_logger
+from components.contracts.tools.manifest import read_json, read_manifest, write_json
 from components.relevance.config import (
     E5_SMALL,
     E5_TEXTS,
@@ -42,15 +41,17 @@ from components.relevance.config import (
     RelevanceConfig,
     VariantConfig,
 )
-from components.relevance.encoding import encode, judged_pairs, pair_texts
-from components.relevance.judged import fold_vectors, judged_labels, query_folds
+from components.relevance.encode import encode, judged_pairs
+from components.relevance.encoding.texts import pair_texts
+from components.relevance.experts.weights import expert_spec
+from components.relevance.judgments.judged import fold_vectors, judged_labels, query_folds
+from components.relevance.metrics.auc import Scores, market_aucs
 from components.relevance.model.spec import TuningSpec
-from components.relevance.training import train
-from components.relevance.tuned_experts import tune
-from components.relevance.tuning import CHECKPOINT, HISTORY_FILE
-from components.relevance.weights import expert_spec
+from components.relevance.train import train
+from components.relevance.tuning.folds import tune
+from components.relevance.tuning.job import CHECKPOINT, HISTORY_FILE
 from components.relevance.workers import worker_pool
-from pipelines.tables import RESULTS, machine
+from tests.bench.tables import RESULTS, machine
 
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
 FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
@@ -161,8 +162,8 @@ def used_machine() -> str:
 
 def ingest(judgments: Path, work: Path) -> None:
     """Make WORK/log of the judgments; what reads marketplaces is imported for this alone."""
-    from components.marketplace.layouts.analyticup import ingest_analyticup
-    from components.marketplace.loaders import load_judgments
+    from components.marketplace.logs.layouts.analyticup import ingest_analyticup
+    from components.marketplace.logs.load import load_judgments
     from pipelines.profile import load_profile
 
     ingest_analyticup(judgments, work / "judgments")

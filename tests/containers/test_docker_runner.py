@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 def produce(number: int, out: Output[Dataset]) -> None:
     from pathlib import Path
 
-    from components.contracts.manifest import write_manifest
+    from components.contracts.tools.manifest import write_manifest
 
     Path(out.path).mkdir(parents=True)
     (Path(out.path) / "number.txt").write_text(str(number))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts.manifest import read_manifest
+from components.contracts.tools.manifest import read_manifest
 from pipelines.profile import load_profile
 from pipelines.runner import StepFailed, run_pipeline
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import BadInput
-from serving.triton_server import triton_environment
+from serving.local.triton_server import triton_environment
 
 Archipelago = Callable[..., str]
 

@@ -10,9 +10,9 @@ import pytest
 
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE, FEATURES, VIEWS, assemble, stored_features
-from components.contracts.manifest import read_manifest, write_manifest
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import read_manifest, write_manifest
 from components.features.config import FeaturesConfig
 from components.features.join import join_rows, join_training_set
 from components.features.tables import build_feature_tables

@@ -12,8 +12,8 @@ import pytest
 
 from components.contracts.errors import BadInput
 from components.contracts.features import SEQUENCE_LENGTH, VIEWS, stored_features
-from components.contracts.manifest import read_manifest
 from components.contracts.text import query_key, stable_bucket
+from components.contracts.tools.manifest import read_manifest
 from components.features.config import FeaturesConfig
 from components.features.latest import latest_slice
 from components.features.tables import REPORT, build_feature_tables

@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 
 from components.contracts import schemas
-from components.contracts.manifest import write_manifest
 from components.contracts.schemas import TableSchema
 from components.contracts.tables import validate, write_table
 from components.contracts.text import normalise_query
+from components.contracts.tools.manifest import write_manifest
 
 AS_OF = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 MARKETS = ("ID", "TH")

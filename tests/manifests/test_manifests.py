@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.contracts.errors import BadInput
-from serving.triton_server import triton_environment
+from serving.local.triton_server import triton_environment
 from tests.manifests.pods import Manifest, pods, runtime_of
 from tests.manifests.rendering import MANIFESTS
 from tests.manifests.rules import RULES, flags

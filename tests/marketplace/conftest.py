@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate, simulate_market
+from components.marketplace.simulator.simulate import simulate, simulate_market
 from tests.marketplace.small_world import AS_OF, SMALL, Frames
 
 

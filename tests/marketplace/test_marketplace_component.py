@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 
-from components.contracts.manifest import read_manifest
+from components.contracts.tools.manifest import read_manifest
 from components.marketplace import component
+from tests.marketplace.logs.user_log import MARKETS, user_tables, write_tables
 from tests.marketplace.small_world import AS_OF, SMALL
-from tests.marketplace.user_log import MARKETS, user_tables, write_tables
 
 
 def outputs(tmp_path: Path) -> dict[str, SimpleNamespace]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from components.contracts.features import CATEGORICAL, NUMERIC, SEQUENCES
-from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 from components.monitoring.config import MonitoringConfig
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)

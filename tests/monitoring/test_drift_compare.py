@@ -10,7 +10,7 @@ import pytest
 from components.contracts.errors import BadInput
 from components.contracts.schemas import LOG_TABLES
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate
+from components.marketplace.simulator.simulate import simulate
 from components.monitoring.drift import compare
 from tests.monitoring.drift_world import CONFIG, read
 

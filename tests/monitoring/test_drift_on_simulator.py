@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 from components.features.config import FeaturesConfig
 from components.features.join import join_training_set
 from components.features.tables import build_feature_tables
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate
+from components.marketplace.simulator.simulate import simulate
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.drift import search_drift
 from components.samples.build import build_samples

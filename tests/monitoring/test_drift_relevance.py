@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 from components.monitoring.drift import relevance_drift
 from components.monitoring.judgment_folds import read_folds
 from tests.monitoring.drift_world import CONFIG, MARKETS, read, write_encodings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import read_manifest
+from components.contracts.tools.manifest import read_manifest
 from components.monitoring.columns import compare_columns
 from components.monitoring.drift import search_drift
 from components.monitoring.findings import judge_markets

@@ -8,7 +8,7 @@ import yaml
 from components.contracts.errors import BadInput
 from pipelines.compile import ROLES, compile_pipeline
 from pipelines.profile import load_profile
-from pipelines.training import Source
+from pipelines.training_pipeline import Source
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import write_json
+from components.contracts.tools.manifest import write_json
 from pipelines.profile import load_profile
 from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, _StepOutput, parse_as_of, peak_memory
-from pipelines.training import Source, build_pipeline
+from pipelines.training_pipeline import Source, build_pipeline
 
 
 @pytest.mark.parametrize("passed", [None, True, False], ids=["no verdict", "passed", "refused"])

@@ -13,9 +13,9 @@ from components.contracts.features import (
     SEQUENCES,
     FeatureTensors,
 )
-from components.contracts.manifest import write_manifest
 from components.contracts.markets import DOMAINS
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 
 CATEGORICAL_COLUMN = {f.name: i for i, f in enumerate(CATEGORICAL)}
 MARKETS = ("ID", "MY", "PH")

@@ -15,12 +15,12 @@ from ranking_world import MARKETS, random_features, write_world
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURES, assemble
-from components.contracts.manifest import input_digest, read_manifest
+from components.contracts.tools.manifest import input_digest, read_manifest
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import read_training_set
 from components.ranking.fitting import DeviceFeatures, fit, predict
 from components.ranking.model.serving import load_ranker
-from components.ranking.training import train
+from components.ranking.train import train
 
 CONFIG = RankingConfig.model_validate(
     {

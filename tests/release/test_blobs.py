@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts.manifest import file_digest
+from components.contracts.tools.manifest import file_digest
 from components.release import blobs
 from components.release.blobs import blob_folder, link_or_copy, store_large_files
 

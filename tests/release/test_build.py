@@ -15,8 +15,8 @@ import torch
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput, GateRefused
 from components.contracts.features import FEATURE_SERVICE, VIEWS
-from components.contracts.manifest import read_manifest
 from components.contracts.text import normalise_query
+from components.contracts.tools.manifest import read_manifest
 from components.release.build import build_release, release_digest
 from components.release.export import ParityError, Signature, check_parity, export_onnx
 from components.release.golden import UNKNOWN_USER

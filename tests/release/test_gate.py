@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.contracts.errors import BadInput, GateRefused
-from components.contracts.manifest import read_manifest, write_json, write_manifest
+from components.contracts.tools.manifest import read_manifest, write_json, write_manifest
 from components.release.gate import judge, require_passed
 from components.release.gate_config import GateConfig
 

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
-from components.release import scoring
+from components.release import onnx_scoring
 from components.release.build import release_digest
-from components.release.scoring import ReleaseScorer, score_file
+from components.release.onnx_scoring import ReleaseScorer
+from components.relevance.scoring import files
+from components.relevance.scoring.files import score_file
 from tests.release.tiny_release import Tiny
 
 
@@ -72,13 +74,13 @@ def test_columns_of_a_csv_file_that_nobody_declared_stay_what_they_say(tiny: Tin
 
 def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
-    run = scoring._OnnxExpert.run
+    run = onnx_scoring._OnnxExpert.run
 
     def counted(self, batches, rows, room):
         ran.append(len(rows))
         run(self, batches, rows, room)
 
-    monkeypatch.setattr(scoring._OnnxExpert, "run", counted)
+    monkeypatch.setattr(onnx_scoring._OnnxExpert, "run", counted)
     score_file(ReleaseScorer(tiny.search), pairs, tmp_path / "scores.parquet")
     golden = pq.read_metadata(tiny.search / "golden" / "relevance.parquet").num_rows
     assert sum(ran) == 2 * golden, "two experts a pair, each distinct pair once"
@@ -110,13 +112,14 @@ def test_a_truncated_file_is_refused(tiny: Tiny, pairs: Path, tmp_path: Path) ->
 SLOW_SCORING = """
 import sys, time
 from pathlib import Path
-from components.release import scoring
-write = scoring._write
+from components.release.onnx_scoring import ReleaseScorer
+from components.relevance.scoring import files
+write = files._write
 def slowly(*arguments):
     time.sleep(0.3)
     write(*arguments)
-scoring._write = slowly
-scoring.score_file(scoring.ReleaseScorer(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]), 5)
+files._write = slowly
+files.score_file(ReleaseScorer(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]), 5)
 """
 
 
@@ -140,8 +143,8 @@ def test_a_second_run_is_refused_and_a_killed_one_goes_on_where_it_stopped(
     shards = -(-rows // 5)
     assert 2 <= kept < shards
     calls: list[int] = []
-    write = scoring._write
-    monkeypatch.setattr(scoring, "_write", lambda *a: (calls.append(1), write(*a))[1])
+    write = files._write
+    monkeypatch.setattr(files, "_write", lambda *a: (calls.append(1), write(*a))[1])
     assert score_file(ReleaseScorer(tiny.search), pairs, out, 5) == rows
     assert len(calls) == shards - kept
     check(out, rows)
@@ -152,7 +155,7 @@ SCORE_WITH_ZEROS = """
 import sys
 from pathlib import Path
 import numpy as np
-from components.release.scoring import score_file
+from components.relevance.scoring.files import score_file
 class Zeros:
     markets, digest = ("ID",), "zeros"
     def score_shards(self, shards):

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from components.contracts.blend import Blend
-from components.contracts.manifest import atomic_directory, write_json, write_manifest
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
+from components.contracts.tools.manifest import atomic_directory, write_json, write_manifest
 from components.features.config import FeaturesConfig
 from components.features.tables import build_feature_tables
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate
+from components.marketplace.simulator.simulate import simulate
 from components.ranking.model.rankers import build_ranker
 from components.ranking.model.serving import save_ranker
 from components.ranking.model.spec import RankerSpec

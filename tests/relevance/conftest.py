@@ -7,9 +7,9 @@ from tests.relevance.relevance_world import Trained, judgments, tiny_config, wri
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    from components.relevance.encoding import encode
-    from components.relevance.scoring import score_pairs
-    from components.relevance.training import train
+    from components.relevance.encode import encode
+    from components.relevance.score import score_pairs
+    from components.relevance.train import train
 
     root = tmp_path_factory.mktemp("relevance")
     made = Trained(tiny_config(), *(root / name for name in ("log", "encodings", "experts", "model", "scores")))

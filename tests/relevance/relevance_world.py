@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
+from components.relevance.experts.weights import expert_spec, prepare_expert, write_experts
 from components.relevance.model.spec import ExpertSpec
-from components.relevance.weights import expert_spec, prepare_expert, write_experts
 
 MARKETS = ("ID", "TH", "VN")
 WORDS = {

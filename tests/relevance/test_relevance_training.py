@@ -12,20 +12,21 @@ import torch
 from transformers import AutoModel
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import read_manifest, tree_digest
 from components.contracts.schemas import QUERY_VECTORS, RELEVANCE_SCORES, TITLE_VECTORS
 from components.contracts.tables import Limits, read_table
+from components.contracts.tools.manifest import read_manifest, tree_digest
 from components.relevance.config import MIXTURE, ExpertConfig, VariantConfig
-from components.relevance.crossfit import cross_fit
-from components.relevance.encoding import encode
-from components.relevance.judged import load_judged
+from components.relevance.encode import encode
+from components.relevance.experts.weights import expert_spec, prepare_expert
+from components.relevance.fitting.crossfit import cross_fit
+from components.relevance.fitting.networks import build_routed, build_single
+from components.relevance.fitting.pseudo_labels import pseudo_labels
+from components.relevance.judgments.judged import load_judged
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import TuningSpec, load_experts
-from components.relevance.networks import build_routed, build_single
-from components.relevance.pseudo_labels import pseudo_labels
-from components.relevance.scoring import RelevanceScorer, score_pairs
-from components.relevance.training import mixture_spec, train
-from components.relevance.weights import expert_spec, prepare_expert
+from components.relevance.score import score_pairs
+from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.train import mixture_spec, train
 from tests.relevance.relevance_world import MARKETS, Trained, judgments, tiny_config, write_judgments
 
 VARIANTS = {"mixture", "weighted_average", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
@@ -114,7 +115,7 @@ def test_encoding_with_a_full_cache_gives_the_same(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHIPELAGO_CACHE", str(trained.log.parent / "cache"))
-    monkeypatch.setattr("components.relevance.encoder.TextEncoder.encode", None)  # nothing may be computed
+    monkeypatch.setattr("components.relevance.encoding.padded.TextEncoder.encode", None)  # nothing may be computed
     encode(trained.log, trained.config, tmp_path / "encodings", tmp_path / "experts")
     for path in sorted(trained.encodings.glob("*.npy")):
         np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "encodings" / path.name))

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from components.contracts.manifest import write_manifest
 from components.contracts.schemas import CANDIDATES, EVENTS, ITEMS, REQUESTS, TableSchema
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
+from components.contracts.tools.manifest import write_manifest
 from components.samples.config import SamplesConfig
 from components.samples.entire_space import EntireSpace, make_samples
 from components.samples.inputs import Inputs, read_inputs

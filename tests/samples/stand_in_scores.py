@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contracts.manifest import write_manifest
 from components.contracts.schemas import QUERY_VECTORS, RELEVANCE_SCORES, TITLE_VECTORS, TableSchema
 from components.contracts.tables import validate, write_table
 from components.contracts.text import normalise_query, query_ngrams
+from components.contracts.tools.manifest import write_manifest
 
 _BUCKETS = 512
 

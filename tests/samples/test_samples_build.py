@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.manifest import input_digest, read_manifest, tree_digest
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import Limits, read_table
+from components.contracts.tools.manifest import input_digest, read_manifest, tree_digest
 from components.samples import component
 from components.samples.build import build_samples
 from components.samples.config import SamplesConfig

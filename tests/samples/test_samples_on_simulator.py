@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.marketplace.config import MarketplaceConfig
-from components.marketplace.simulator import simulate
+from components.marketplace.simulator.simulate import simulate
 from components.samples.build import build_samples
 from components.samples.config import SamplesConfig
 from tests.samples.stand_in_scores import write_stand_ins

@@ -18,9 +18,9 @@ import pytest
 from components.contracts.errors import BadInput
 from components.release.build import release_digest
 from serving import client
-from serving.check import check_serving
-from serving.launcher import Service, serve_release
-from serving.triton_server import triton_environment
+from serving.local.check import check_serving
+from serving.local.launcher import Service, serve_release
+from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import CONFIG, EXPERTS, PRIOR, Tiny
 
 pytestmark = pytest.mark.slow

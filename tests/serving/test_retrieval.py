@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.manifest import write_manifest
 from components.contracts.tables import write_table
+from components.contracts.tools.manifest import write_manifest
 from serving.retrieval import retrieve, tokenise
 
 ITEMS = [

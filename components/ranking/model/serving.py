@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from components.contracts.errors import BadInput
 from components.contracts.features import CATEGORICAL, FEATURES, VERSION
-from components.contracts.manifest import read_json, write_json
 from components.contracts.markets import DOMAIN_CODES
+from components.contracts.tools.manifest import read_json, write_json
 from components.ranking.model.rankers import DOMAIN_COLUMN, Ranker, build_ranker
 from components.ranking.model.spec import RankerSpec
 

@@ -1,0 +1,116 @@
+"""Logs that users bring: their files checked against the log contract, then written as the stages expect them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.contracts.casting import refuse, to_utc
+from components.contracts.errors import BadInput
+from components.contracts.schemas import JUDGMENTS, LOG_TABLES, TableSchema
+from components.contracts.tables import SUFFIXES, Limits, find_table, read_log, read_table, write_table
+from components.contracts.text import normalise_query
+from components.contracts.tools.log import get_logger
+from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
+from components.marketplace.report import write_log_report
+
+logger = get_logger(__name__)
+
+
+def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> None:
+    """Check a log of six files and write it to the directory `out`, extra columns kept.
+
+    Args:
+        data: directory with a file each (.parquet, .csv or .csv.gz) for items, users, requests, candidates, events
+            and, unless given apart, judgments.
+        judgments: a file, or a directory that holds `judgments`; takes the place of one in `data`.
+        markets: the markets the log may name; their order sets market codes.
+        as_of: the end of the log; later timestamps are an error (naive: taken as UTC).
+        out: directory to make; nothing is written there unless all is well.
+
+    Raises:
+        BadInput: what breaks the contract: file, column, how many of how many rows, a first example.
+    """
+    end = to_utc(as_of)
+    apart = _judgments_path(judgments) if judgments else None
+    tables = read_log(data, Limits(_checked(markets), end), apart)
+    paths = {schema.name: _locate(data, schema) for schema in LOG_TABLES if apart is None or schema is not JUDGMENTS}
+    paths[JUDGMENTS.name] = apart or paths[JUDGMENTS.name]
+    _check_requests(tables["requests"], str(paths["requests"]))
+    _check_query_ids(tables["judgments"], str(paths["judgments"]))
+    _write(tables, paths, markets, end.isoformat(), out)
+
+
+def load_judgments(judgments: Path, markets: Sequence[str], out: Path) -> None:
+    """Check judgments and write a log directory that holds them alone: the input of the relevance half.
+
+    Arguments and errors are those of `load_log`.
+    """
+    path = _judgments_path(judgments)
+    table = read_table(path, JUDGMENTS, Limits(_checked(markets)))
+    _check_query_ids(table, str(path))
+    _write({JUDGMENTS.name: table}, {JUDGMENTS.name: path}, markets, None, out)
+
+
+def _write(
+    tables: Mapping[str, pa.Table], paths: Mapping[str, Path], markets: Sequence[str], as_of: str | None, out: Path
+) -> None:
+    with stage_directory(out) as root:
+        for name, table in tables.items():
+            write_table(table, root / f"{name}.parquet")
+        rows = {name: table.num_rows for name, table in tables.items()}
+        write_log_report(root, simulated=False)
+        write_manifest(
+            root,
+            "log",
+            config={"markets": list(markets)},
+            inputs={name: file_digest(path) for name, path in paths.items()},
+            metrics={"rows": rows},
+            simulated=False,
+            markets=list(markets),
+            as_of=as_of,
+        )
+    logger.info("loaded %s", ", ".join(f"{count} {name}" for name, count in rows.items()))
+
+
+def _checked(markets: Sequence[str]) -> Sequence[str]:
+    if not markets or len(set(markets)) < len(markets) or not all(market.strip() for market in markets):
+        raise BadInput(f"markets: expected distinct names, found {list(markets)}")
+    return markets
+
+
+def _locate(directory: Path, schema: TableSchema) -> Path:
+    path = find_table(directory, schema.name)
+    if path is None:
+        raise BadInput(f"{directory}: no file {' or '.join(schema.name + suffix for suffix in SUFFIXES)}")
+    return path
+
+
+def _judgments_path(judgments: Path) -> Path:
+    if judgments.is_dir():
+        return _locate(judgments, JUDGMENTS)
+    if not judgments.name.endswith(SUFFIXES):
+        raise BadInput(f"{judgments}: expected a name that ends in {', '.join(SUFFIXES)}")
+    return judgments
+
+
+def _check_requests(requests: pa.Table, where: str) -> None:
+    """Search requests state a query, others do not."""
+    search = pc.equal(requests["domain"], "search")
+    stated = requests["query"].is_valid()
+    column = f"{where}: column query"
+    refuse(pc.and_not(search, stated), requests["request_id"], column, "null in a search request")
+    refuse(pc.and_not(stated, search), requests["request_id"], column, "not null outside search")
+
+
+def _check_query_ids(judgments: pa.Table, where: str) -> None:
+    """A query id stands for one query (letter case and spaces aside) of one market."""
+    meanings = judgments.group_by(["query_id", "market", "query"]).aggregate([])
+    normalised = pa.array([normalise_query(query) for query in meanings["query"].to_pylist()], pa.string())
+    meanings = meanings.set_column(2, "query", normalised).group_by(["query_id", "market", "query"]).aggregate([])
+    per_id = meanings.group_by("query_id").aggregate([([], "count_all")])
+    ambiguous = per_id.filter(pc.greater(per_id["count_all"], 1))["query_id"]
+    at_fault = pc.is_in(judgments["query_id"], value_set=ambiguous.combine_chunks())
+    refuse(at_fault, judgments["query_id"], f"{where}: column query_id", "stands for several queries")

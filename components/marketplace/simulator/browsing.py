@@ -1,0 +1,184 @@
+"""Recommendation and shop requests, and returns without any request.
+
+Shapes: R requests, C candidates, U users, I items, P periods, S sellers, W wants.
+"""
+
+import numpy as np
+
+from components.contracts.markets import DOMAIN_CODES
+from components.marketplace.config import MarketplaceConfig
+from components.marketplace.simulator.behaviour import (
+    ABSENT,
+    CLICK,
+    DAY,
+    HOUR,
+    NO_REQUEST,
+    Events,
+    Lists,
+    follow_clicks,
+    rank_lists,
+)
+from components.marketplace.simulator.catalogue import Catalogue
+from components.marketplace.simulator.search import POLICY_NOISE, Wants
+from components.marketplace.simulator.timeline import Timeline
+from components.marketplace.simulator.users import Users
+from components.marketplace.simulator.world import cumulative, draw_rows
+
+REC, SHOP = DOMAIN_CODES["rec"], DOMAIN_CODES["shop"]
+BROWSE_BIAS = -2.6
+# A wanted item is shown early if it is on the list, and mostly clicked (our choice).
+WANT_SCORE, WANT_UTILITY = 1.5, 2.5
+WANT_DAYS = 3
+REC_WANTS = 2
+FOLLOW_UP = 0.6  # share of browsing requests that come within hours of a search by the same user
+SHOP_OF_WANT = 0.7  # share of shop requests, after a search, that open the shop of the item wanted
+DIRECT = 0.45  # share of wants that are met through a link or a wish list: no request
+DIRECT_PURCHASE = 0.3
+DIRECT_REC = 0.7
+
+
+def make_recommendations(
+    rng: np.random.Generator,
+    config: MarketplaceConfig,
+    timeline: Timeline,
+    catalogue: Catalogue,
+    users: Users,
+    searches: Lists,
+    wants: Wants,
+) -> Lists:
+    """Recommendation requests: candidates drawn by the policy for the user, with a recently wanted item or two."""
+    user_R, time_R = _visits(rng, config.rec_requests, timeline, users, searches)
+    period_R = timeline.period(time_R)
+    # More draws than candidates: repeats fall away.
+    draws = min(2 * config.candidates, config.items)
+    uniform_RC = rng.random((len(user_R), draws))
+    item_RC = np.zeros((len(user_R), draws), dtype=np.int64)
+    for period, popularity_I in enumerate(catalogue.popularity_PI):
+        now = period_R == period
+        affinity_UI = users.browse_affinity_PUI[period]
+        drawn_by = (1 - config.policy_utility) * popularity_I + config.policy_utility * affinity_UI
+        user_n = np.broadcast_to(user_R[now][:, None], (int(now.sum()), draws))
+        item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_n, uniform_RC[now])
+    wanted_R2 = np.stack([_wanted(rng, wants, user_R, time_R, back, 0.6) for back in range(1, REC_WANTS + 1)], axis=1)
+    item_RC = _distinct(np.concatenate([wanted_R2, item_RC], axis=1), config.candidates)
+    subject_R = np.zeros(len(user_R), dtype=np.int64)
+    return _lists(rng, config, catalogue, users, user_R, subject_R, time_R, period_R, item_RC, wanted_R2)
+
+
+def make_shop_visits(
+    rng: np.random.Generator,
+    config: MarketplaceConfig,
+    timeline: Timeline,
+    catalogue: Catalogue,
+    users: Users,
+    searches: Lists,
+    wants: Wants,
+) -> Lists:
+    """Shop requests: all that a seller has (as many as fit), often the seller of an item wanted."""
+    user_R, time_R = _visits(rng, config.shop_requests, timeline, users, searches)
+    period_R = timeline.period(time_R)
+    wanted_R = _wanted(rng, wants, user_R, time_R, 1, SHOP_OF_WANT)
+    members_SI = _members(catalogue.seller_I)
+    n_sellers = len(members_SI)
+    share_SI = (catalogue.seller_I == np.arange(n_sellers)[:, None]).astype(np.float32)
+    share_SI /= share_SI.sum(axis=1, keepdims=True)
+    liking_US = users.browse_affinity_PUI[0] @ share_SI.T
+    seller_R = draw_rows(cumulative(np.exp(1.5 * liking_US)), user_R, rng.random(len(user_R)))
+    seller_R = np.where(wanted_R == ABSENT, seller_R, catalogue.seller_I[wanted_R])
+    shelf_RI = rng.permuted(members_SI[seller_R], axis=1)
+    item_RC = _distinct(np.concatenate([wanted_R[:, None], shelf_RI], axis=1), config.candidates)
+    return _lists(rng, config, catalogue, users, user_R, seller_R, time_R, period_R, item_RC, wanted_R[:, None])
+
+
+def return_directly(rng: np.random.Generator, wants: Wants) -> tuple[Events, Wants]:
+    """Events without a request for a share of the wants, and the wants that are left."""
+    direct = rng.random(len(wants.user_W)) < DIRECT
+    user, item = wants.user_W[direct], wants.item_W[direct]
+    n = len(user)
+    # Most come back within the day, some in three.
+    wait = np.where(rng.random(n) < 0.85, rng.exponential(6.0, size=n), rng.uniform(24.0, 60.0, size=n)) * HOUR
+    clicks = Events(
+        user,
+        item,
+        np.where(rng.random(n) < DIRECT_REC, REC, SHOP),
+        np.full(n, NO_REQUEST),
+        np.full(n, CLICK),
+        wants.time_W[direct] + wait.astype(np.int64),
+    )
+    left = Wants(wants.user_W[~direct], wants.item_W[~direct], wants.time_W[~direct])
+    return follow_clicks(rng, clicks, np.full(n, DIRECT_PURCHASE)), left
+
+
+def _visits(
+    rng: np.random.Generator, n: int, timeline: Timeline, users: Users, searches: Lists
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users and times of browsing requests, in order of time; many follow a search of the same user within hours."""
+    time_R = timeline.draw(rng, n)
+    user_R = rng.choice(len(users.activity_U), size=n, p=users.activity_U)
+    after = rng.integers(len(searches.user_R), size=n)
+    later = searches.time_R[after] + (rng.exponential(8.0, size=n) * HOUR).astype(np.int64)
+    follows = (rng.random(n) < FOLLOW_UP) & (later < timeline.end)
+    user_R = np.where(follows, searches.user_R[after], user_R)
+    time_R = np.where(follows, later, time_R)
+    order = np.argsort(time_R, kind="stable")
+    return user_R[order], time_R[order]
+
+
+def _wanted(
+    rng: np.random.Generator, wants: Wants, user_R: np.ndarray, time_R: np.ndarray, back: int, chance: float
+) -> np.ndarray:
+    """The item wanted `back` searches ago, with the given chance that the list has it; else ABSENT."""
+    place_R = wants.latest(user_R, time_R, back, WANT_DAYS * DAY)
+    there = (place_R >= 0) & (rng.random(len(user_R)) < chance)
+    return np.where(there, wants.item_W[place_R] if len(wants.item_W) else ABSENT, ABSENT)
+
+
+def _distinct(item_RC: np.ndarray, width: int) -> np.ndarray:
+    """Each row's distinct items in order of first appearance, ABSENT after them, cut to `width` columns."""
+    order = np.argsort(item_RC, axis=1, kind="stable")
+    ordered = np.take_along_axis(item_RC, order, axis=1)
+    repeated = np.zeros(item_RC.shape, dtype=bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    gone = repeated | (item_RC == ABSENT)
+    left_first = np.argsort(gone, axis=1, kind="stable")[:, :width]
+    return np.take_along_axis(np.where(gone, ABSENT, item_RC), left_first, axis=1)
+
+
+def _members(seller_I: np.ndarray) -> np.ndarray:
+    """Items of each seller (S, most items a seller has), padded with ABSENT."""
+    sizes = np.bincount(seller_I)
+    members = np.full((len(sizes), sizes.max()), ABSENT)
+    order = np.argsort(seller_I, kind="stable")
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    members[seller_I[order], place] = order
+    return members
+
+
+def _lists(
+    rng: np.random.Generator,
+    config: MarketplaceConfig,
+    catalogue: Catalogue,
+    users: Users,
+    user_R: np.ndarray,
+    subject_R: np.ndarray,
+    time_R: np.ndarray,
+    period_R: np.ndarray,
+    item_RC: np.ndarray,
+    wanted_RW: np.ndarray,
+) -> Lists:
+    """Rank what was gathered, as the logging policy does."""
+    affinity_RC = users.browse_affinity_PUI[period_R[:, None], user_R[:, None], item_RC]
+    wanted_RC = (item_RC[:, :, None] == wanted_RW[:, None, :]).any(axis=2) & (item_RC != ABSENT)
+    utility_RC = BROWSE_BIAS + affinity_RC + WANT_UTILITY * wanted_RC
+    score_RC = (1 - config.policy_utility) * catalogue.popularity_PI[period_R[:, None], item_RC]
+    score_RC += config.policy_utility * affinity_RC + WANT_SCORE * wanted_RC
+    score_RC += POLICY_NOISE * rng.gumbel(size=item_RC.shape)
+    order_RC, depth_R = rank_lists(rng, item_RC, score_RC, config.page_size)
+    return Lists(
+        user_R,
+        subject_R,
+        time_R,
+        np.take_along_axis(item_RC, order_RC, axis=1),
+        depth_R,
+        np.take_along_axis(utility_RC, order_RC, axis=1),
+    )

@@ -1,0 +1,84 @@
+"""Texts to vectors with one expert on packs: what a GPU does instead of `encoder.TextEncoder`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contracts.errors import BadInput
+from components.contracts.tools.log import track
+from components.relevance.ahead import prepared_ahead
+from components.relevance.device import compute_device
+from components.relevance.encoding.padded import load_tokenizer
+from components.relevance.encoding.tokens import tokenise
+from components.relevance.model.expert import read_expert
+from components.relevance.model.spec import ExpertSpec
+from components.relevance.packed.packs import Pack, Tokens, packs
+from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.trunk import PackedExpert
+
+Precision = Literal["float32", "bfloat16", "float8"]
+# Tokens a pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
+# there, so that the last round of tiles fills the GPU too; the others take what is left.
+PACK_SIZES = (3_168, 6_336, 12_672, 25_344)
+_PIECE = 4096
+
+
+class PackedTextEncoder:
+    """One expert with its tokenizer, on a GPU where there is one; on a CPU it gives the same vectors, slower.
+
+    Args:
+        folder: the expert's folder (config.json, model.safetensors, tokenizer.json).
+        spec: how it reads and pools.
+        precision: of the matrix products; "bfloat16" or "float8".
+
+    Raises:
+        BadInput: 8-bit floats without a GPU that multiplies them.
+    """
+
+    def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision) -> None:
+        self.spec = spec
+        self.device = compute_device()
+        if precision == "float8" and not _multiplies_float8():
+            raise BadInput("precision float8 needs a GPU of compute capability 8.9 or more; use bfloat16")
+        self.tokenizer = load_tokenizer(folder, spec)
+        self._separator = spec.separator_id if spec.pooling == "segments" else None
+        packed = PackedExpert(read_expert(folder, spec).to(self.device), spec.max_tokens, float8=precision == "float8")
+        self._runner = PackedRunner(packed, 1 if self._separator is None else 2, PACK_SIZES)
+
+    def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
+        """Vectors float32 (n, dim) of n texts; progress is shown under `description`."""
+        pieces = [texts[start : start + _PIECE] for start in range(0, len(texts), _PIECE)]
+        done = prepared_ahead(self.prepare, pieces)
+        vectors = []
+        for piece, ready in track(done, description, len(pieces)) if description else done:
+            room_BD = torch.empty(len(piece), self.spec.dim, device=self.device)
+            self.run(ready, np.arange(len(piece)), room_BD)
+            vectors.append(room_BD.cpu().numpy())
+        return np.concatenate(vectors) if vectors else np.empty((0, self.spec.dim), dtype=np.float32)
+
+    def prepare(self, texts: Sequence[str]) -> list[Pack]:
+        """The texts' tokens in packs."""
+        return self.packed(tokenise(self.tokenizer, texts))
+
+    def packed(self, tokens: Tokens) -> list[Pack]:
+        """Tokens in packs, for a GPU in pinned memory."""
+        return list(packs(tokens, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
+
+    def run(self, ready: Sequence[Pack], rows: np.ndarray, room_nD: Tensor) -> None:
+        """Write the vectors of prepared texts into those rows of the room, on the encoder's device.
+
+        A GPU is given all packs before the first is done, and nothing here waits for it: the host can go on.
+        """
+        places_n = torch.from_numpy(rows)
+        if self.device.type == "cuda":
+            places_n = places_n.pin_memory().to(self.device, non_blocking=True)
+        for pack in ready:
+            room_nD[places_n[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
+
+
+def _multiplies_float8() -> bool:
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9)

@@ -1,0 +1,70 @@
+"""One expert on packs of pairs; on a GPU compiled, and replayed as one CUDA graph for each size of pack."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.relevance.packed.packs import Pack, Tokens, packs
+from components.relevance.packed.trunk import PackedExpert
+
+# Of the median length of a product search's pair; what a warm-up is run on.
+_USUAL_TOKENS = 40
+
+
+class PackedRunner:
+    """A packed expert, warmed up for packs of every size.
+
+    Args:
+        expert: on its device.
+        parts: of a pair that its pooling tells apart (Pack.parts_RS).
+        sizes: tokens of a pack, ascending.
+    """
+
+    def __init__(self, expert: PackedExpert, parts: int, sizes: Sequence[int]) -> None:
+        self.expert = expert
+        self.sizes = tuple(sizes)
+        self.device = next(expert.parameters()).device
+        self._graphs: dict[int, _Graph] = {}
+        if self.device.type == "cuda":
+            expert.compile_blocks()
+            separator = None if parts == 1 else -1
+            for size in reversed(self.sizes):
+                usual = [[0] * min(_USUAL_TOKENS, size)] * max(1, size // _USUAL_TOKENS)
+                # One is replayed at a time, so that all can use the memory of the first, the largest.
+                largest = self._graphs.get(self.sizes[-1])
+                pool = largest.graph.pool() if largest else None
+                self._graphs[size] = _Graph(expert, next(packs(Tokens.of(usual), (size,), separator)), pool)
+
+    @torch.inference_mode()
+    def run(self, pack: Pack) -> Tensor:
+        """float32 (len(pack.rows), pooled width) on the expert's device; the next call may overwrite it. Does not wait
+        for the device."""
+        graph = self._graphs.get(len(pack.ids_T))
+        pooled_RD = graph.replay(pack) if graph else self.expert(*(tensor.to(self.device) for tensor in pack.inputs))
+        return pooled_RD[: len(pack.rows)]
+
+
+class _Graph:
+    """The kernels of one pack size, launched together: what launching them one by one costs is paid once."""
+
+    def __init__(self, expert: PackedExpert, usual: Pack, pool: Any) -> None:
+        device = next(expert.parameters()).device
+        self.inputs = [tensor.to(device) for tensor in usual.inputs]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.inference_mode():
+            with torch.cuda.stream(stream):
+                for _ in range(3):  # compiles, and lets libraries choose and allocate
+                    expert(*self.inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, pool=pool):
+                self.pooled_RD: Tensor = expert(*self.inputs)
+
+    def replay(self, pack: Pack) -> Tensor:
+        for kept, new in zip(self.inputs, pack.inputs, strict=True):
+            kept.copy_(new, non_blocking=True)
+        self.graph.replay()
+        return self.pooled_RD

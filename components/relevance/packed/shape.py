@@ -1,0 +1,28 @@
+"""What attention needs to know of a trunk: its heads and what they see."""
+
+from dataclasses import dataclass
+
+# Tokens of one pair that a program of the GPU kernel attends from: pairs are short, more would stand half empty.
+TILE = 32
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Heads and what they see.
+
+    Attributes:
+        heads, kv_heads: of queries, and of keys and values; the first is a multiple of the second.
+        width: of a head.
+        scale: of the scores.
+        causal: a token sees those before it and itself, not those after it.
+        window: a token sees this many tokens, itself the last; 0: all.
+        eps: of the RMS norm of queries and keys.
+    """
+
+    heads: int
+    kv_heads: int
+    width: int
+    scale: float
+    causal: bool
+    window: int = 0
+    eps: float = 1e-6

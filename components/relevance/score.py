@@ -1,0 +1,71 @@
+"""Relevance of every encoded pair, from the stored vectors."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components.contracts.errors import BadInput
+from components.contracts.schemas import RELEVANCE_SCORES
+from components.contracts.tables import Limits, validate, write_table
+from components.contracts.tools.manifest import input_digest, read_json, stage_directory, write_json, write_manifest
+from components.relevance.judgments.judged import distinct_ngrams
+from components.relevance.model.mixture import Mixture, load_mixture
+from components.relevance.scoring.reference import market_column
+
+THRESHOLDS = "thresholds.json"
+_CHUNK = 8192
+
+
+def score_pairs(encodings: Path, model: Path, out: Path) -> None:
+    """Write the `scores` dataset: scores.parquet (RELEVANCE_SCORES) of every encoded pair, and thresholds.json.
+
+    Raises:
+        BadInput: the encodings were made for other experts or markets than the model's.
+    """
+    mixture = load_mixture(model)
+    pairs = pq.read_table(encodings / "pairs.parquet").to_pandas()
+    vectors = [_open_vectors(encodings, name, dim) for name, dim in zip(*_slots(mixture), strict=True)]
+    market = torch.from_numpy(market_column(mixture, pairs["market"], f"{encodings}: pairs"))
+    sizes = mixture.spec.router
+    ngrams = distinct_ngrams(pairs["query"], sizes.ngram_buckets, sizes.max_ngrams)
+    relevance = np.empty(len(pairs), dtype=np.float32)
+    experts = np.empty((len(pairs), mixture.spec.top_k), dtype=np.int64)
+    for start in range(0, len(pairs), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        inputs = tuple(torch.from_numpy(np.ascontiguousarray(array[rows])) for array in vectors)
+        scored, chosen = mixture.score(ngrams[rows], market[rows], inputs)
+        relevance[rows], experts[rows] = scored.numpy(), chosen.numpy()
+    table = pa.table(
+        {
+            "market": pairs["market"],
+            "query": pairs["query"],
+            "item_id": pairs["item_id"],
+            "relevance": relevance,
+            "experts": pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64())),
+        }
+    )
+    with stage_directory(out) as root:
+        checked = validate(table, RELEVANCE_SCORES, "relevance scores", Limits(markets=mixture.spec.markets))
+        write_table(checked, root / "scores.parquet")
+        write_json(root / THRESHOLDS, read_json(model / THRESHOLDS))
+        inputs_used = {"encodings": input_digest(encodings), "model": input_digest(model)}
+        mean = pairs.assign(relevance=relevance).groupby("market")["relevance"].mean()
+        metrics = {"pairs": len(pairs), "mean_relevance": {str(name): float(value) for name, value in mean.items()}}
+        write_manifest(root, "scores", {}, inputs_used, metrics, packages=["torch"])
+
+
+def _slots(mixture: Mixture) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    return mixture.spec.experts, mixture.spec.dims
+
+
+def _open_vectors(encodings: Path, name: str, dim: int) -> np.ndarray:
+    path = encodings / f"{name}.npy"
+    if not path.is_file():
+        raise BadInput(f"{encodings}: no vectors of the model's expert {name}")
+    vectors: np.ndarray = np.load(path, mmap_mode="r")
+    if vectors.shape[1] != dim:
+        raise BadInput(f"{path}: width {vectors.shape[1]}, the model reads {dim}")
+    return vectors

@@ -1,0 +1,118 @@
+"""Serve a release on this machine: Triton and the KServe transformer as two child processes on loopback."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from components.contracts.tools.log import get_logger
+from serving import client
+from serving.local.processes import LOOPBACK, Child, ServingFailed, free_ports, sigterm_as_exit
+from serving.local.triton_server import TritonPorts, start_triton
+from serving.release import Release, open_release
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where a served release listens: KServe V2 over REST (`url`) and gRPC (`grpc_url`, host:port).
+
+    `triton_url` and `triton_grpc_url` are the server behind it; `pids` its process ids by name.
+    """
+
+    url: str
+    grpc_url: str
+    triton_url: str
+    triton_grpc_url: str
+    pids: dict[str, int]
+
+
+@contextmanager
+def serve_release(
+    release: Path, state: Path, http_port: int = 0, grpc_port: int = 0, timeout_s: float = 300.0
+) -> Iterator[Service]:
+    """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
+
+    Args:
+        release: a release folder.
+        state: folder for the online store, logs and backends; may be reused for another release.
+        http_port, grpc_port: of the transformer; 0 picks a free one.
+        timeout_s: longest wait for the first real answer.
+
+    Raises:
+        BadInput: not a release folder, or no Triton on this machine.
+        ServingFailed: a process ended or did not answer in time.
+    """
+    opened = open_release(release)
+    state.mkdir(parents=True, exist_ok=True)
+    ports = free_ports(5)
+    triton = TritonPorts(*ports[:3])
+    http_port, grpc_port = http_port or ports[3], grpc_port or ports[4]
+    deadline = time.monotonic() + timeout_s
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_as_exit())
+        server = start_triton(opened.repository, state, triton)
+        stack.callback(server.stop)
+        transformer = _start_transformer(opened, state, http_port, grpc_port, triton.grpc)
+        stack.callback(transformer.stop)
+        service = Service(
+            f"http://{LOOPBACK}:{http_port}",
+            f"{LOOPBACK}:{grpc_port}",
+            f"http://{LOOPBACK}:{triton.http}",
+            f"{LOOPBACK}:{triton.grpc}",
+            {"triton": server.pid, "transformer": transformer.pid},
+        )
+        _wait(lambda: _is_ready(service.triton_url), (server, transformer), deadline)
+        _wait(lambda: _answers(opened, service.url), (server, transformer), deadline)
+        logger.info("release %s answers at %s", opened.name, service.url)
+        yield service
+
+
+def _start_transformer(release: Release, state: Path, http_port: int, grpc_port: int, triton_port: int) -> Child:
+    command = [
+        sys.executable,
+        "-m",
+        "serving.transformer",
+        f"--release={release.path.resolve()}",
+        f"--state={state.resolve()}",
+        f"--host={LOOPBACK}",
+        f"--http_port={http_port}",
+        f"--grpc_port={grpc_port}",
+        f"--predictor_host={LOOPBACK}:{triton_port}",
+    ]
+    return Child("transformer", command, state / "logs" / "transformer.log", os.environ, state)
+
+
+def _wait(succeeded: Callable[[], bool], children: tuple[Child, ...], deadline: float) -> None:
+    while not succeeded():
+        for child in children:
+            child.check()
+        if time.monotonic() > deadline:
+            tails = "\n".join(f"{child.log} ends with:\n{child.tail()}" for child in children)
+            raise ServingFailed(f"the service did not answer in time; {tails}")
+        time.sleep(0.1)
+
+
+def _is_ready(triton_url: str) -> bool:
+    try:
+        return httpx.get(f"{triton_url}/v2/health/ready", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _answers(release: Release, url: str) -> bool:
+    """Whether a real request is answered: health alone says nothing about the models' processes."""
+    first = release.catalogue().slice(0, 1).to_pylist()[0]
+    try:
+        client.relevance(url, [first["market"]], [first["title"][:100]], [first["title"]])
+        if release.has_search:
+            client.search(url, first["market"], "nobody", first["title"][:100], [first["item_id"]])
+    except client.Unavailable:
+        return False
+    return True
