@@ -21,7 +21,7 @@ from components.contracts.tools.log import get_logger
 from feature_repo.definitions import feature_objects
 
 PROJECT = "archipelago"
-_log = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 def connect(registry: str | Path, online: str | Path) -> FeatureStore:
@@ -74,7 +74,7 @@ def offline_session() -> Iterator[None]:
     finally:
         ibis.options.default_backend = previous
         connection.disconnect()
-        _log.debug("%s", printed.getvalue().strip())
+        _logger.debug("%s", printed.getvalue().strip())
 
 
 def _registry(address: str) -> dict[str, Any]:

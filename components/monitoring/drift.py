@@ -36,7 +36,7 @@ PAGE = "reports/drift.html"
 EVIDENTLY_PAGE = "reports/evidently.html"
 EVIDENTLY_JSON = "evidently.json"
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 def search_drift(training_set: Path, encodings: Path, ranker: Path, config: MonitoringConfig, out: Path) -> None:
@@ -146,7 +146,7 @@ def _write(
             simulated=simulated,
         )
     for market, verdict in summary["shares"].items():
-        logger.info(
+        _logger.info(
             "drift %s: %s, %d of %d columns%s",
             market, verdict_word(verdict), verdict["drifted_columns"], verdict["tested"],
             f" ({', '.join(verdict['because'])})" if verdict["because"] else "",

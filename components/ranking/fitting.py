@@ -20,7 +20,7 @@ from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import auc
 from components.ranking.model.rankers import DOMAIN_COLUMN, Ranker, build_ranker, domain_loss
 
-logger = get_logger("archipelago.ranking")
+_logger = get_logger(__name__)
 _SCORE_BATCH = 8192
 _WARM_UP = 0.1  # share of the steps
 
@@ -101,7 +101,7 @@ def fit(variant: str, data: TrainingSet, features: DeviceFeatures, config: Ranki
         valid_auc = auc(data.native[valid_N, 0], probabilities_NY[:, 0])
         mean_loss = float(torch.stack(losses).mean())
         curve.append({"epoch": epoch, "loss": mean_loss, "valid_auc": valid_auc})
-        logger.info("%s: epoch %d/%d, loss %.4f, valid AUC %.4f", variant, epoch, config.epochs, mean_loss, valid_auc)
+        _logger.info("%s: epoch %d/%d, loss %.4f, valid AUC %.4f", variant, epoch, config.epochs, mean_loss, valid_auc)
         if not best_auc >= valid_auc:
             best_auc, best_epoch, best_state = valid_auc, epoch, copy.deepcopy(ranker.state_dict())
     ranker.load_state_dict(best_state)

@@ -21,7 +21,7 @@ from components.ranking.fitting import DeviceFeatures, Fitted, fit, predict
 from components.ranking.model.serving import save_ranker
 from components.ranking.report import Findings, write_ranking_report
 
-logger = get_logger("archipelago.ranking")
+_logger = get_logger(__name__)
 _ROC_POINTS = 100
 BLEND, PREDICTIONS, REPORT = "blend.json", "predictions.parquet", "reports/ranking.html"
 

@@ -36,7 +36,7 @@ from components.release.repository import write_relevance_model, write_search_mo
 from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
 from components.relevance.scoring.reference import RelevanceScorer
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
 NAME_DIGITS = 12
@@ -136,7 +136,7 @@ def build_release(
         target = out / str(facts["digest"])[:NAME_DIGITS]
         if not target.exists():  # else the same content is there already, perhaps being served
             root.rename(target)
-    logger.info("built release %s (%s)", target.name, facts["kind"])
+    _logger.info("built release %s (%s)", target.name, facts["kind"])
     return target
 
 

@@ -25,7 +25,7 @@ PAGE = "reports/gate.html"
 _POOLED = "pooled"
 _SUMMARIES = (_POOLED, "macro", "interval")  # of a variant's metrics, beside its markets
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateC
         counts = {"passed": not failed, "checks": len(checks), "failed": len(failed)}
         write_manifest(root, "verdict", config.model_dump(mode="json"), inputs, counts)
     for check in failed:
-        logger.error("gate: %s", check.why)
-    logger.info("gate %s: %d of %d checks failed", "refuses" if failed else "passed", len(failed), len(checks))
+        _logger.error("gate: %s", check.why)
+    _logger.info("gate %s: %d of %d checks failed", "refuses" if failed else "passed", len(failed), len(checks))
     return verdict
 
 

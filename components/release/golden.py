@@ -26,7 +26,7 @@ from components.ranking.model.serving import load_ranker
 from components.release.config import ReleaseConfig
 from components.relevance.scoring.reference import RelevanceScorer
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 SEARCH, RELEVANCE = "search.parquet", "relevance.parquet"
 KINDS = ("stored", "computed", "mixed", "unknown_user", "unseen_query", "stored")
@@ -106,7 +106,7 @@ def choose_requests(log: Path, scores: Path, markets: Sequence[str], config: Rel
         }
         if any(len(part) == 0 for part in local.values()):
             empty = ", ".join(name for name, part in local.items() if len(part) == 0)
-            logger.warning("market %s has no %s: no golden requests of it", market, empty)
+            _logger.warning("market %s has no %s: no golden requests of it", market, empty)
             continue
         known = _by_hash(local["stored"][["query"]].drop_duplicates(), ["query"], config.seed)["query"].tolist()
         for number in range(config.golden_requests):

@@ -23,7 +23,7 @@ from components.relevance.model.expert import load_expert
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 _PARITY = "parity.json"
 # Part of every cache key: raise it when the export changes.
@@ -117,7 +117,7 @@ def _exported_expert(experts: Path, spec: ExpertSpec, config: ReleaseConfig) -> 
     folder = cache_folder() / "onnx" / key[:24]
     if (folder / _PARITY).is_file():
         return folder
-    logger.info("exporting expert %s", spec.name)
+    _logger.info("exporting expert %s", spec.name)
     module = load_expert(experts, spec)
     random = torch.Generator().manual_seed(config.seed)
     vocabulary = int(module.trunk.get_input_embeddings().num_embeddings)  # type: ignore[operator]

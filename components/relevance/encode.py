@@ -24,7 +24,7 @@ from components.relevance.judgments.pairs import KEY, distinct_pairs, distinct_t
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.tuning.folds import tune
 
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -> None:

@@ -30,7 +30,7 @@ from components.relevance.model.mixture import Mixture
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
 from components.relevance.score import THRESHOLDS
 
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, out: Path) -> None:

@@ -13,7 +13,7 @@ from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, write_json
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 class RunnerName(StrEnum):
@@ -71,7 +71,7 @@ def run(
 
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
+    _logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
     with peak_memory() as peak:
         finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
         built = finished.artifacts.get("release")
@@ -114,7 +114,7 @@ def _profile_beside(judgments: Path | None) -> str | None:
     """The profile that ingestion wrote beside the judgments, where there is one."""
     if judgments is None or not (beside := judgments.parent / "profile.yaml").is_file():
         return None
-    logger.info("using the profile beside the judgments: %s", beside)
+    _logger.info("using the profile beside the judgments: %s", beside)
     return str(beside)
 
 
@@ -131,6 +131,6 @@ def _check_serving(release: Path, state: Path) -> dict[str, Any]:
     from serving.local.check import check_serving
     from serving.local.launcher import serve_release
 
-    logger.info("serving %s and comparing its answers with offline scores", release.name)
+    _logger.info("serving %s and comparing its answers with offline scores", release.name)
     with serve_release(release, state) as service:
         return check_serving(release, service.url)

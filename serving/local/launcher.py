@@ -16,7 +16,7 @@ from serving.local.processes import LOOPBACK, Child, ServingFailed, free_ports, 
 from serving.local.triton_server import TritonPorts, start_triton
 from serving.release import Release, open_release
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def serve_release(
         )
         _wait(lambda: _is_ready(service.triton_url), (server, transformer), deadline)
         _wait(lambda: _answers(opened, service.url), (server, transformer), deadline)
-        logger.info("release %s answers at %s", opened.name, service.url)
+        _logger.info("release %s answers at %s", opened.name, service.url)
         yield service
 
 

@@ -16,7 +16,7 @@ from components.contracts.tools.manifest import atomic_directory, read_json, rea
 _FOLDER = "online_store"
 _BUILT = "built.json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_log = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 def build_online_store(features: Path, state: Path, online: str | None = None) -> None:
@@ -43,7 +43,7 @@ def build_online_store(features: Path, state: Path, online: str | None = None) -
             store = open_store(features, root / "registry.db", online or root / "online.db")
             store.materialize(_EPOCH, datetime.fromisoformat(manifest["as_of"]))
             write_json(root / _BUILT, wanted)
-    _log.info("online store built in %s from features %s", target, manifest["digest"][:12])
+    _logger.info("online store built in %s from features %s", target, manifest["digest"][:12])
 
 
 class OnlineFeatures:

@@ -10,8 +10,11 @@ T = TypeVar("T")
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The named logger, writing to stderr once `configure` has run or through the root handler otherwise."""
+    """The logger of a module, which asks for `_logger = get_logger(__name__)`; it writes through the root's handler."""
     return logging.getLogger(name)
+
+
+_logger = get_logger(__name__)
 
 
 def configure(level: str | None = None) -> None:
@@ -22,7 +25,7 @@ def configure(level: str | None = None) -> None:
 
         logging.basicConfig(level=chosen, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
     else:
-        logging.basicConfig(level=chosen, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S", force=True)
+        logging.basicConfig(level=chosen, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     for noisy in ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -35,9 +38,8 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
 
         yield from rich_track(items, description=description, total=total, console=Console(stderr=True))
         return
-    logger = get_logger("archipelago.progress")
     step = max(1, total // 10)
     for done, item in enumerate(items, start=1):
         yield item
         if done % step == 0 or done == total:
-            logger.info("%s: %d/%d", description, done, total)
+            _logger.info("%s: %d/%d", description, done, total)

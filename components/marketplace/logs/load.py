@@ -16,7 +16,7 @@ from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
 from components.marketplace.report import write_log_report
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> None:
@@ -72,7 +72,7 @@ def _write(
             markets=list(markets),
             as_of=as_of,
         )
-    logger.info("loaded %s", ", ".join(f"{count} {name}" for name, count in rows.items()))
+    _logger.info("loaded %s", ", ".join(f"{count} {name}" for name, count in rows.items()))
 
 
 def _checked(markets: Sequence[str]) -> Sequence[str]:

@@ -31,7 +31,7 @@ from components.marketplace.simulator.timeline import make_timeline
 from components.marketplace.simulator.users import make_users
 from components.marketplace.simulator.world import make_ids, stream
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def simulate(config: MarketplaceConfig, as_of: datetime, out: Path) -> None:
         )
     seconds = time.perf_counter() - started
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    logger.info(
+    _logger.info(
         "simulated %d events, %d candidates in %.1f s (%.0f events/s), peak memory %.0f MB",
         rows["events"], rows["candidates"], seconds, rows["events"] / seconds, peak_mb,
     )  # fmt: skip

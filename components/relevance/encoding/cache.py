@@ -12,7 +12,7 @@ import numpy as np
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory
 
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 class EmbeddingCache:

@@ -25,7 +25,7 @@ _FACTS = "expert.json"
 # No part of what runs for a token: rows that are looked up, and BERT's own pooler, which is not loaded.
 _INACTIVE = re.compile(r"(embed_tokens|_embeddings)\.weight$|^pooler\.")
 _LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:

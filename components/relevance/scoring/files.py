@@ -24,7 +24,7 @@ from components.contracts.tools.manifest import file_digest
 from components.relevance.ahead import prepared_ahead
 from components.relevance.scoring.batch import RawPairs, Scored
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 SHARD_ROWS = 16_384
 PAIRS = TableSchema(
@@ -76,7 +76,7 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
     with alone_in(parts, f"{out}: another run is scoring these pairs into it; wait for it or stop it"):
         left = {number for number in range(len(sizes)) if not _part(parts, number).is_file()}
         if len(left) < len(sizes):
-            logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
+            _logger.info("%d of %d shards were scored before", len(sizes) - len(left), len(sizes))
         shards = (shard for n, shard in enumerate(read_shards(source, PAIRS, limits, shard_rows)) if n in left)
         numbered = zip(sorted(left), _scored(scorer, shards), strict=True)
         # A shard is written while the next one is scored.

@@ -21,7 +21,7 @@ from components.relevance.judgments.judged import training_rows
 from components.relevance.model.spec import ExpertSpec, TuningSpec
 from components.relevance.tuning.job import JOB_FILE, TUNED, run_job, write_job
 
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 class TuningFailed(ArchipelagoError):

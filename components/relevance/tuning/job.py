@@ -42,7 +42,7 @@ HISTORY_FILE = "tuning.json"
 _VERSION = 1
 # Rows whose lengths are sorted together before they are cut into steps: batches waste little and still vary.
 _SORTED_STEPS = 32
-_logger = get_logger("archipelago.relevance")
+_logger = get_logger(__name__)
 
 
 def write_job(

@@ -18,7 +18,7 @@ from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
 from components.marketplace.logs.layouts.profile import write_profile
 
-logger = get_logger(__name__)
+_logger = get_logger(__name__)
 
 _PUBLISHED = "train"
 _LAYOUT = TableSchema(
@@ -81,7 +81,7 @@ def ingest_analyticup(source: Path, out: Path) -> None:
             simulated=False,
             markets=markets,
         )
-    logger.info("analyticup: %s", ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report.items()))
+    _logger.info("analyticup: %s", ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report.items()))
 
 
 def _judgments(pairs: pd.DataFrame) -> pa.Table:
