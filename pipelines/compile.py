@@ -7,8 +7,9 @@ import yaml
 from kfp import compiler
 
 from components.contracts.errors import BadInput
+from pipelines.choices import Source
 from pipelines.profile import Profile
-from pipelines.training_pipeline import Source, build_pipeline
+from pipelines.training_pipeline import build_pipeline
 
 ROLES = ("data", "train", "monitor", "serve")
 

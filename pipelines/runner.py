@@ -11,21 +11,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import pyarrow.compute as pc
 from kfp import local
 
+from components.contracts.casting import to_utc
 from components.contracts.errors import ArchipelagoError, BadInput
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
 from components.contracts.tools.manifest import read_json
 from components.release.gate import VERDICT
+from pipelines.choices import Runner, Source
 from pipelines.profile import Profile
-from pipelines.training_pipeline import Source, build_pipeline
-
-Runner = Literal["subprocess", "docker"]
+from pipelines.training_pipeline import build_pipeline
 
 # What KFP's executor says about itself, and Feast at every read; the rest of a step's output is worth a person's time.
 _EXECUTOR_CHATTER = re.compile(
@@ -215,4 +215,4 @@ def parse_as_of(text: str | None) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"--as-of {text!r}: not an ISO 8601 instant such as 2026-01-31T00:00:00Z") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return to_utc(moment)

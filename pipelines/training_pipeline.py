@@ -5,7 +5,7 @@ Three sources lead into the same steps: the simulator, a user's own log, or judg
 
 import json
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Dataset, Model
@@ -17,9 +17,8 @@ from components.ranking import component as ranking
 from components.release import component as release
 from components.relevance import component as relevance
 from components.samples import component as samples
+from pipelines.choices import Source
 from pipelines.profile import Profile
-
-Source = Literal["simulator", "log", "judgments"]
 
 
 class SearchOutputs(NamedTuple):
@@ -80,37 +79,27 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
         else:
             log = marketplace.load(data=data, judgments=judgments, markets=markets, as_of=as_of).outputs["log"]
+        half = _relevance_half(log, relevance_config)
 
-        encode = relevance.encode(log=log, config=relevance_config)
-        encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
-        relevance_train = relevance.train_relevance(
-            log=log, encodings=encodings, experts=experts, config=relevance_config
-        )
-        relevance_model = relevance_train.outputs["model"]
-        scores = relevance.score_relevance(encodings=encodings, model=relevance_model).outputs["scores"]
-
-        es3 = samples.build_samples(log=log, scores=scores, encodings=encodings, config=samples_config, as_of=as_of)
-        tables = features.build_features(log=log, scores=scores, config=features_config, as_of=as_of).outputs[
+        es3 = samples.build_samples(
+            log=log, scores=half.scores, encodings=half.encodings, config=samples_config, as_of=as_of
+        ).outputs["samples"]
+        tables = features.build_features(log=log, scores=half.scores, config=features_config, as_of=as_of).outputs[
             "features"
         ]
-        training_set = features.join_features(features=tables, log=log, samples=es3.outputs["samples"]).outputs[
-            "training_set"
-        ]
+        training_set = features.join_features(features=tables, log=log, samples=es3).outputs["training_set"]
         ranker = ranking.train_ranker(training_set=training_set, log=log, config=ranking_config).outputs["model"]
 
-        drift = monitoring.search_drift(
-            training_set=training_set, encodings=encodings, ranker=ranker, config=monitoring_config
+        drift = monitoring.measure_drift(
+            log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
         ).outputs["drift"]
-        verdict = release.gate(relevance_model=relevance_model, ranker=ranker, drift=drift, config=gate_config).outputs[
-            "verdict"
-        ]
+        verdict = release.gate(
+            relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config
+        ).outputs["verdict"]
         released = release.build_release(
             log=log,
-            experts=experts,
-            encodings=encodings,
-            relevance_model=relevance_model,
-            scores=scores,
-            samples=es3.outputs["samples"],
+            **half._asdict(),
+            samples=es3,
             features=tables,
             ranker=ranker,
             drift=drift,
@@ -118,9 +107,8 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
             config=release_config,
             as_of=as_of,
         ).outputs["release"]
-        return SearchOutputs(
-            log, relevance_model, es3.outputs["samples"], tables, ranker, drift, verdict, released
-        )  # KFP channels stand for artifacts while a pipeline is traced
+        # KFP's channels stand for artifacts while a pipeline is traced.
+        return SearchOutputs(log, half.relevance_model, es3, tables, ranker, drift, verdict, released)
 
     return search
 
@@ -140,30 +128,33 @@ def _relevance_pipeline(profile: Profile) -> Callable[..., dsl.PipelineTask]:
         release_config: str = profile.release.model_dump_json(),
     ) -> RelevanceOutputs:
         log = marketplace.load(data="", judgments=judgments, markets=markets, as_of=as_of).outputs["log"]
-        encode = relevance.encode(log=log, config=relevance_config)
-        encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
-        model = relevance.train_relevance(
-            log=log, encodings=encodings, experts=experts, config=relevance_config
-        ).outputs["model"]
-        scores = relevance.score_relevance(encodings=encodings, model=model).outputs["scores"]
-        drift = monitoring.relevance_drift(
-            log=log, encodings=encodings, relevance_model=model, config=monitoring_config
-        ).outputs["drift"]
-        verdict = release.gate_relevance(relevance_model=model, drift=drift, config=gate_config).outputs["verdict"]
-        released = release.build_relevance_release(
-            log=log,
-            experts=experts,
-            encodings=encodings,
-            relevance_model=model,
-            scores=scores,
-            drift=drift,
-            verdict=verdict,
-            config=release_config,
-            as_of=as_of,
+        half = _relevance_half(log, relevance_config)
+        drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs["drift"]
+        verdict = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config).outputs["verdict"]
+        released = release.build_release(
+            log=log, **half._asdict(), drift=drift, verdict=verdict, config=release_config, as_of=as_of
         ).outputs["release"]
-        return RelevanceOutputs(log, model, drift, verdict, released)
+        return RelevanceOutputs(log, half.relevance_model, drift, verdict, released)
 
     return relevance_half
+
+
+class _RelevanceHalf(NamedTuple):
+    """KFP's channels of the relevance half's outputs, named as `build_release` takes them."""
+
+    encodings: Any
+    experts: Any
+    relevance_model: Any
+    scores: Any
+
+
+def _relevance_half(log: Any, config: str) -> _RelevanceHalf:
+    """The steps that every source shares: encode, train, score."""
+    encode = relevance.encode(log=log, config=config)
+    encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
+    model = relevance.train_relevance(log=log, encodings=encodings, experts=experts, config=config).outputs["model"]
+    scores = relevance.score_relevance(encodings=encodings, model=model).outputs["scores"]
+    return _RelevanceHalf(encodings, experts, model, scores)
 
 
 def _markets(profile: Profile) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
@@ -49,12 +51,7 @@ def search_drift(training_set: Path, encodings: Path, ranker: Path, config: Moni
     specs = search_windows.feature_specs(windows.history_days)
     compared = compare_columns(windows.reference, windows.current, specs, config)
     predicted = compare_columns(*search_windows.read_predictions(ranker, windows), [search_windows.PREDICTION], config)
-    frames = {"reference": windows.reference, "current": windows.current}
-    embedded = [
-        finding
-        for vectors in search_windows.read_vectors(encodings, frames)
-        for finding in compare_vectors(windows.reference, windows.current, vectors, "user_id", config)
-    ]
+    embedded = _compare_embeddings(encodings, windows.reference, windows.current, "user_id", config)
     _write(
         "search",
         [*compared.findings, *predicted.findings, *embedded],
@@ -67,7 +64,7 @@ def search_drift(training_set: Path, encodings: Path, ranker: Path, config: Moni
     )
 
 
-def relevance_drift(log: Path, encodings: Path, relevance_model: Path, config: MonitoringConfig, out: Path) -> None:
+def judgment_drift(log: Path, encodings: Path, config: MonitoringConfig, out: Path) -> None:
     """Compare the folds of a log's judgments: grades, text lengths, embeddings.
 
     Raises:
@@ -75,11 +72,7 @@ def relevance_drift(log: Path, encodings: Path, relevance_model: Path, config: M
     """
     reference, current, described = judgment_folds.read_folds(log)
     compared = compare_columns(reference, current, judgment_folds.SPECS, config)
-    embedded = [
-        finding
-        for vectors in search_windows.read_vectors(encodings, {"reference": reference, "current": current})
-        for finding in compare_vectors(reference, current, vectors, "query_key", config)
-    ]
+    embedded = _compare_embeddings(encodings, reference, current, "query_key", config)
     _write(
         "relevance",
         [*compared.findings, *embedded],
@@ -87,7 +80,7 @@ def relevance_drift(log: Path, encodings: Path, relevance_model: Path, config: M
         config,
         described,
         read_manifest(log).get("simulated"),
-        _digests(log=log, encodings=encodings, relevance_model=relevance_model),
+        _digests(log=log, encodings=encodings),
         out,
     )
 
@@ -107,6 +100,16 @@ def compare(reference: Path, current: Path, config: MonitoringConfig, out: Path)
     described = {"reference": str(reference), "current": str(current)}
     inputs = _digests(reference=reference, current=current)
     return _write("compare", findings, measured, config, described, _simulated(reference, current), inputs, out)
+
+
+def _compare_embeddings(
+    encodings: Path, reference: pd.DataFrame, current: pd.DataFrame, entity: str, config: MonitoringConfig
+) -> list[Finding]:
+    return [
+        finding
+        for vectors in search_windows.read_vectors(encodings, {"reference": reference, "current": current})
+        for finding in compare_vectors(reference, current, vectors, entity, config)
+    ]
 
 
 def _of_table(name: str, finding: Finding) -> Finding:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,23 +11,9 @@ import typer
 from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, write_json
+from pipelines.choices import Runner, Source
 
 _logger = get_logger(__name__)
-
-
-class RunnerName(StrEnum):
-    """Where pipeline steps run."""
-
-    SUBPROCESS = "subprocess"
-    DOCKER = "docker"
-
-
-class SourceName(StrEnum):
-    """Where the log comes from."""
-
-    SIMULATOR = "simulator"
-    LOG = "log"
-    JUDGMENTS = "judgments"
 
 
 def run(
@@ -44,9 +29,7 @@ def run(
         Path | None, typer.Option(help="folder for everything the run leaves [default: runs/<profile>-<time>]")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="ISO 8601 instant that counts as now")] = None,
-    runner: Annotated[
-        RunnerName, typer.Option(help="run steps as subprocesses or in their images")
-    ] = RunnerName.SUBPROCESS,
+    runner: Annotated[Runner, typer.Option(help="run steps as subprocesses or in their images")] = "subprocess",
     serve: Annotated[bool, typer.Option(help="serve the release at the end and check its answers")] = True,
 ) -> None:
     """Train, check and release: the whole pipeline on this machine. Without data, on a simulated marketplace.
@@ -65,15 +48,15 @@ def run(
         raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
     moment = parse_as_of(as_of)
     if source != "simulator":
-        moment = check_input(source.value, data, judgments, chosen.markets, moment)
+        moment = check_input(source, data, judgments, chosen.markets, moment)
     elif as_of is None:
         moment = chosen.simulated_as_of
 
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    _logger.info("running profile %s on the %s into %s", chosen.name, source.value, out)
+    _logger.info("running profile %s on the %s into %s", chosen.name, source, out)
     with peak_memory() as peak:
-        finished = run_pipeline(source.value, chosen, out, moment, data, judgments, runner.value)
+        finished = run_pipeline(source, chosen, out, moment, data, judgments, runner)
         built = finished.artifacts.get("release")
         release = _keep_release(built, out / "releases") if built else None
         serving = _check_serving(release, out / "serving") if release and serve else None
@@ -88,7 +71,7 @@ def run(
 def compile_(
     out: Annotated[Path, typer.Option(help="target file (.yaml)")],
     profile: Annotated[str, typer.Option(help="built-in profile or a YAML file")] = "laptop",
-    source: Annotated[SourceName, typer.Option(help="where the log comes from")] = SourceName.SIMULATOR,
+    source: Annotated[Source, typer.Option(help="where the log comes from")] = "simulator",
     image: Annotated[
         list[str] | None, typer.Option(help="ROLE=IMAGE, once a role: data, train, monitor, serve")
     ] = None,
@@ -100,14 +83,14 @@ def compile_(
     pairs = [entry.partition("=") for entry in image or []]
     if any(not reference for _, _, reference in pairs):
         raise BadInput(f"--image {', '.join(image or [])}: expected ROLE=IMAGE")
-    compile_pipeline(source.value, load_profile(profile), out, {role: reference for role, _, reference in pairs})
+    compile_pipeline(source, load_profile(profile), out, {role: reference for role, _, reference in pairs})
     typer.echo(f"wrote {out}")
 
 
-def _source(data: Path | None, judgments: Path | None) -> SourceName:
+def _source(data: Path | None, judgments: Path | None) -> Source:
     if data is not None:
-        return SourceName.LOG
-    return SourceName.SIMULATOR if judgments is None else SourceName.JUDGMENTS
+        return "log"
+    return "simulator" if judgments is None else "judgments"
 
 
 def _profile_beside(judgments: Path | None) -> str | None:

@@ -46,7 +46,7 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
     venv = triton_environment()
     server = _server_folder(venv)
     assert server is not None
-    packages = server.parents[2]
+    packages = server.parents[1]
     library_folder = subprocess.run(
         [venv / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
         check=True,

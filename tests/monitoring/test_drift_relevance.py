@@ -9,7 +9,7 @@ import pytest
 
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import write_manifest
-from components.monitoring.drift import relevance_drift
+from components.monitoring.drift import judgment_drift
 from components.monitoring.judgment_folds import read_folds
 from tests.monitoring.drift_world import CONFIG, MARKETS, read, write_encodings
 
@@ -39,11 +39,9 @@ def _log(root: Path, judgments: pd.DataFrame) -> Path:
 
 
 def _drift(root: Path, judgments: pd.DataFrame) -> dict:
-    log, model = _log(root / "log", judgments), root / "model"
-    model.mkdir()
-    write_manifest(model, "relevance-model", {}, {})
+    log = _log(root / "log", judgments)
     encodings = write_encodings(judgments.assign(query=judgments["query"].str.strip().str.lower()), root / "encodings")
-    relevance_drift(log, encodings, model, CONFIG, root / "drift")
+    judgment_drift(log, encodings, CONFIG, root / "drift")
     return read(root / "drift")
 
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from components.contracts.errors import BadInput
+from pipelines.choices import Source
 from pipelines.compile import ROLES, compile_pipeline
 from pipelines.profile import load_profile
-from pipelines.training_pipeline import Source
 
 GOLDEN = Path(__file__).parent / "golden"
 

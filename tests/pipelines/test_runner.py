@@ -8,9 +8,10 @@ import pytest
 
 from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import write_json
+from pipelines.choices import Source
 from pipelines.profile import load_profile
 from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, _StepOutput, parse_as_of, peak_memory
-from pipelines.training_pipeline import Source, build_pipeline
+from pipelines.training_pipeline import build_pipeline
 
 
 @pytest.mark.parametrize("passed", [None, True, False], ids=["no verdict", "passed", "refused"])
@@ -30,8 +31,6 @@ def test_a_refused_release_is_told_from_a_failed_step(tmp_path: Path, passed: bo
 def test_artifacts_are_found_where_the_runner_keeps_them(tmp_path: Path, source: Source) -> None:
     pipeline = build_pipeline(source, load_profile("tiny"))
     made = {"verdict": "gate/verdict", "relevance_model": "train-relevance/model"}
-    if source == "judgments":
-        made["verdict"] = "gate-relevance/verdict"
     for folder in made.values():
         (tmp_path / "run-1" / folder).mkdir(parents=True)
     assert _artifacts(pipeline, tmp_path) == {name: tmp_path / "run-1" / path for name, path in made.items()}
