@@ -51,8 +51,9 @@ format: setup ## Let ruff format and fix
 bench: setup ## Measure speed and memory; results land in tests/bench/results
 	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-tables: setup ## Write the README's tables from measured results (RUN=runs/... records that run first)
+tables: setup ## Write the pages' tables, of measured results (RUN=runs/... records that run first) and of code
 	$(BIN)/python -m tests.bench.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)
+	$(BIN)/python -m tests.page_tables
 
 ROLES ?= data train monitor serve
 images: ## Build the container images, one a role (ROLES="data train" for some, IMAGE_FLAGS for docker build)

@@ -15,6 +15,7 @@ class RankingConfig(StageConfig):
     """Everything the ranking stage may vary; the defaults are the laptop profile's.
 
     Attributes:
+        seed: of initial weights, batches and the bootstrap.
         variants: what is trained, as ``<architecture>_<rows>``: architectures of `RankerSpec`; rows `exposed` (native
             search exposures with native labels) or `es3` (every sample with its entire-space labels).
         released: the variant that is saved and served.
@@ -23,8 +24,10 @@ class RankingConfig(StageConfig):
         domain_weights: lambda_d of the loss (the source states none). Each domain's mean counts, so a domain of few
             rows weighs much a row: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
         epochs: passes over a variant's own rows, equal for all; the best of them on the validation part is kept.
+        batch_size: rows a step.
         learning_rate: peak of a one-cycle schedule (short linear warm-up, cosine to zero).
-        weight_decay: AdamW's, on weight matrices; `embedding_decay` on embedding tables.
+        weight_decay: AdamW's, on weight matrices.
+        embedding_decay: AdamW's, on embedding tables.
         bootstrap: replicates of the paired bootstrap over requests.
         device: "auto" takes a GPU where there is one.
     """

@@ -33,7 +33,7 @@ class ExpertConfig(WeightsConfig):
     """One expert of the mixture: a language model, and how a pair of texts becomes one vector.
 
     Attributes:
-        tuning: low-rank adapters that are tuned on the judgments (model.tuned says how); None keeps the model frozen.
+        tuning: low-rank adapters, tuned on the judgments (tuning.adapters says how); None keeps the model frozen.
         family: architecture family, for people ("gemma3", "bert", ...).
         pooling: what of the token vectors makes the pair's vector (model.expert says how).
         template: input text, with {market}, {query} and {item}.
@@ -59,7 +59,11 @@ class ExpertConfig(WeightsConfig):
 
 
 class TextConfig(WeightsConfig):
-    """The language model that encodes single texts, by the mean of its token vectors, and what it is given."""
+    """The language model that encodes single texts, by the mean of its token vectors, and what it is given.
+
+    Attributes:
+        query_template, item_template: input text, with {text}.
+    """
 
     query_template: str = "{text}"
     item_template: str = "{text}"
@@ -135,7 +139,8 @@ class RelevanceConfig(StageConfig):
         load_balance: weight of the router's load-balance loss; experts are of unequal worth, and a larger weight sends
             queries to the weak ones.
         temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
-        epochs: passes over the training rows at most; `max_steps` bounds them on large sets.
+        epochs: passes over the training rows at most.
+        max_steps: steps at most, over all epochs: what bounds a large set.
         patience: epochs without a better validation loss before training stops.
         learning_rate, router_learning_rate: peaks of the one-cycle schedule, of head and router.
         weight_decay: AdamW's decoupled decay of the head's matrices.
