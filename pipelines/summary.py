@@ -9,11 +9,11 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from components.contracts.tools.manifest import read_json, read_manifest
+from components.ranking.config import RANKING_METRICS
 from components.relevance.config import MIXTURE
 from pipelines.runner import Run
 
 RELEASED = MIXTURE.name  # the variant whose intervals are shown
-RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 _WIDTH = 120
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import Finding, untested
-from components.monitoring.noise import auc, swapped_auc, swaps
+from components.monitoring.noise import swapped_auc, swaps
 
 METHOD = "domain classifier AUC"
 _FOLDS = 5
@@ -54,6 +54,8 @@ def compare_vectors(
 
 
 def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: MonitoringConfig) -> Finding:
+    from sklearn.metrics import roc_auc_score
+
     is_current = rows["is_current"].to_numpy()
     sizes = (int((~is_current).sum()), int(is_current.sum()))
     entities = pd.factorize(rows["entity"])[0]
@@ -68,7 +70,7 @@ def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: Monitori
     draws = swaps(num_entities, config.noise_draws, config.seed)
     scores = _held_out_scores(rows["vector"].to_numpy(), is_current, entities, vectors.values, config)
     null = swapped_auc(scores, is_current, entities, draws)
-    score = auc(scores, is_current)
+    score = float(roc_auc_score(is_current, scores))
     threshold = max(config.embedding_threshold, float(np.nanquantile(null, config.noise_quantile)))
     return Finding("embedding", market, vectors.name, METHOD, score, threshold, score >= threshold, *sizes)
 

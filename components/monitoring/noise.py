@@ -10,6 +10,7 @@ Shapes: K entities, B bins, P draws.
 """
 
 import numpy as np
+from scipy.stats import rankdata
 
 # How Evidently fills empty bins (evidently.legacy.calculations.stattests.utils.get_binned_data).
 _FILL = 1e-4
@@ -63,16 +64,13 @@ def noise_floor(reference_KB: np.ndarray, current_KB: np.ndarray, swaps_PK: np.n
     return float(np.quantile(psi(reference_PB[kept], current_PB[kept]), quantile))
 
 
-def auc(scores: np.ndarray, is_current: np.ndarray) -> float:
-    """ROC AUC (ties count half) of telling current rows from reference rows by a score."""
-    entities = np.zeros(len(scores), dtype=np.int64)
-    return float(swapped_auc(scores, is_current, entities, np.zeros((1, 1)))[0])
-
-
 def swapped_auc(scores: np.ndarray, is_current: np.ndarray, entities: np.ndarray, swaps_PK: np.ndarray) -> np.ndarray:
-    """AUC (P,) of n scores when entities' windows are swapped; NaN where a draw empties a window."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    """AUC (P,) of n scores when entities' windows are swapped; NaN where a draw empties a window.
+
+    A swap moves rows between the classes and leaves their ranks, so that each entity's sum of ranks is enough: this
+    costs P K, not the P n of weighing every row (`contracts.tools.resampling`).
+    """
+    ranks = rankdata(scores)
     num_entities = swaps_PK.shape[1]
     reference_K2, current_K2 = (
         np.stack(

@@ -2,7 +2,7 @@
 
 A variant's scores are probabilities of a click, float32 (N,), NaN in rows that were not scored.
 
-Shape suffixes: N rows of the training set, T test rows that are evaluated, M those of one market.
+Shape suffixes: N rows of the training set, T test rows that are evaluated, M those of one market, G requests.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from sklearn.metrics import roc_auc_score
 
 from components.contracts.markets import DOMAIN_CODES
 from components.contracts.schemas import ORACLE
 from components.contracts.tables import read_table
 from components.ranking.dataset import TrainingSet
-from components.ranking.evaluation import auc, compact, request_agreement, request_auc, request_ndcg
+from components.ranking.evaluation import compact, request_agreement, request_auc, request_ndcg
 from components.ranking.intervals import RankingBootstrap, with_intervals
 
 ORACLE_FILE = "oracle.parquet"
@@ -56,7 +57,7 @@ def market_metrics(data: TrainingSet, score_N: np.ndarray, markets: tuple[str, .
         result[market] = {
             "exposures": len(own_M),
             "clicks": clicks,
-            "auc": auc(click_M, score_M) if both else None,
+            "auc": float(roc_auc_score(click_M, score_M)) if both else None,
             "gauc": grouped if np.isfinite(grouped) else None,
             "calibration": float(score_M.mean() / click_M.mean()) if clicks else None,
         }
@@ -114,8 +115,8 @@ def _utility(data: TrainingSet, rows_T: np.ndarray, path: Path) -> np.ndarray:
 
 def _rank_within(request_T: np.ndarray, value_T: np.ndarray) -> np.ndarray:
     """Rank of each value in its request, 0 (least) .. 1 (most)."""
-    size_R = np.bincount(request_T)
+    size_G = np.bincount(request_T)
     order = np.lexsort((value_T, request_T))
     rank_T = np.empty(len(order))
-    rank_T[order] = np.arange(len(order)) - np.repeat(np.cumsum(size_R) - size_R, size_R)
-    return np.asarray(rank_T / np.maximum(size_R[request_T] - 1, 1))
+    rank_T[order] = np.arange(len(order)) - np.repeat(np.cumsum(size_G) - size_G, size_G)
+    return np.asarray(rank_T / np.maximum(size_G[request_T] - 1, 1))

@@ -8,6 +8,7 @@ from components.contracts.config import StageConfig
 from components.contracts.markets import DOMAINS
 from components.ranking.model.spec import Architecture, RankerSpec
 
+RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")  # of every variant, as `evaluation` defines them
 Rows = Literal["exposed", "es3"]
 
 

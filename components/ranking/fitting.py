@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from components.contracts.features import FeatureTensors
@@ -17,7 +18,6 @@ from components.contracts.markets import DOMAINS
 from components.contracts.tools.log import get_logger
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import TrainingSet
-from components.ranking.evaluation import auc
 from components.ranking.model.rankers import DOMAIN_COLUMN, Ranker, build_ranker, domain_loss
 
 _logger = get_logger(__name__)
@@ -98,7 +98,7 @@ def fit(variant: str, data: TrainingSet, features: DeviceFeatures, config: Ranki
             schedule.step()
             losses.append(loss.detach())
         probabilities_NY = predict(ranker, features, valid_N)
-        valid_auc = auc(data.native[valid_N, 0], probabilities_NY[:, 0])
+        valid_auc = float(roc_auc_score(data.native[valid_N, 0], probabilities_NY[:, 0]))
         mean_loss = float(torch.stack(losses).mean())
         curve.append({"epoch": epoch, "loss": mean_loss, "valid_auc": valid_auc})
         _logger.info("%s: epoch %d/%d, loss %.4f, valid AUC %.4f", variant, epoch, config.epochs, mean_loss, valid_auc)

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from components.contracts.blend import Blend
 from components.contracts.tools.report import Section, write_report
-from components.ranking.config import RankingConfig
+from components.ranking.config import RANKING_METRICS, RankingConfig
 from components.ranking.dataset import TrainingSet
-from components.ranking.evaluation import METRICS, roc_points
+from components.ranking.evaluation import roc_points
 
 _ROC_POINTS = 200
 
@@ -74,7 +74,7 @@ def _variants_table(ranking: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"variant": name}
-            | {metric: figures[metric] for metric in METRICS}
+            | {metric: figures[metric] for metric in RANKING_METRICS}
             | {"AUC interval": _range(figures["interval"]["auc"]), "GAUC interval": _range(figures["interval"]["gauc"])}
             | {"predicted/actual": figures["calibration"]}
             for name, figures in ranking.items()

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.ranking.config import RANKING_METRICS
 from components.relevance.model.spec import ExpertSpec
-
-RANKING_METRICS = ("auc", "gauc", "hr@5", "ndcg@10")
 
 
 def model_card(

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.contracts.tools.resampling import auc
 from components.samples.entire_space import EntireSpace
 from components.samples.inputs import Inputs
 from components.samples.vectors import cosines, query_keys
@@ -124,9 +125,9 @@ def _leak_of(relevance: np.ndarray, cosine: np.ndarray, positive: np.ndarray) ->
     known = np.isfinite(relevance)
     comparable = np.isfinite(cosine)
     return {
-        "relevance_auc": auc(relevance[known], positive[known]),
-        "scored_auc": auc(known.astype(np.float64), positive),
-        "cosine_auc": auc(cosine[comparable], positive[comparable]),
+        "relevance_auc": _auc(positive[known], relevance[known]),
+        "scored_auc": _auc(positive, known.astype(np.float64)),
+        "cosine_auc": _auc(positive[comparable], cosine[comparable]),
         "scored_share_of_positives": _share(known[positive]),
         "scored_share_of_negatives": _share(known[~positive]),
     }
@@ -136,14 +137,6 @@ def _share(flags: np.ndarray) -> float | None:
     return round(float(flags.mean()), 4) if len(flags) else None
 
 
-def auc(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """Area under the ROC curve by ranks, ties at their mean rank; None where one class is absent."""
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
-        return None
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(count)
-    mean_rank = last_rank - (count - 1) / 2
-    rank_sum = mean_rank[place][positive].sum()
-    return round(float((rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)), 4)
+def _auc(positive: np.ndarray, signal: np.ndarray) -> float | None:
+    value = auc(positive.astype(np.float64), signal)
+    return None if value is None else round(value, 4)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,7 +29,6 @@ from components.relevance.encoding.padded import TextEncoder
 from components.relevance.encoding.texts import pair_texts
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.judgments.judged import query_folds
-from components.relevance.metrics.auc import auc
 
 RESULT = Path(__file__).parent / "results" / "gpu-precision.json"
 # Every block: a rounding error grows with depth.
@@ -59,7 +59,7 @@ def measure(expert: ExpertConfig, log: Path) -> dict[str, dict[str, float]]:
             probe.fit(exact[~test], label[~test])
         found[precision] = {
             "relative_error": float(f"{np.linalg.norm(vectors_nD - exact) / np.linalg.norm(exact):.1e}"),
-            "auc": round(auc(label[test], probe.decision_function(vectors_nD[test])) or 0.0, 4),
+            "auc": round(float(roc_auc_score(label[test], probe.decision_function(vectors_nD[test]))), 4),
             "pairs_per_second": round(len(texts) / seconds),
         }
         print(expert.name, precision, found[precision], flush=True)

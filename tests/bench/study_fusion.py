@@ -20,16 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from components.contracts.tools.log import configure, track
 from components.contracts.tools.manifest import read_manifest, write_json
+from components.contracts.tools.resampling import Bootstrap, auc, percentile_interval
 from components.relevance.config import MIXTURE, RelevanceConfig
 from components.relevance.fitting.fit import fit, predict
 from components.relevance.fitting.networks import variant_spec
 from components.relevance.judgments.judged import Judged, load_judged, query_folds, training_rows
-from components.relevance.metrics.auc import Resamples, auc, interval, weighted_aucs
 from components.relevance.model.fusion import Combiner, ConcatFusion, GatedSum, Head, WeightedAverage, fused_parameters
 from components.relevance.model.routed import Routed
 from components.relevance.model.router import new_router
@@ -117,12 +118,11 @@ def measure(log: Path, work: Path, names: list[str] | None, seeds: int) -> dict[
     data = load_judged(log, work / "encodings", specs, config)
     spec = mixture_spec(data, specs, config)
     label = data.label.numpy().astype(np.int64)
-    resamples = Resamples.draw(data.frame["query"], config.bootstrap, config.seed)
+    bootstrap = Bootstrap.draw(pd.factorize(data.frame["query"])[0], config.bootstrap, config.seed)
     logits = out_of_fold(data, spec, config)
     pooled = {name: float(np.mean([auc(label, own) for own in logits_Sn])) for name, logits_Sn in logits.items()}
     drawn = {
-        name: np.mean([weighted_aucs(label, own, resamples.weights_RN) for own in logits_Sn], axis=0)
-        for name, logits_Sn in logits.items()
+        name: np.mean([bootstrap.aucs(label, own) for own in logits_Sn], axis=0) for name, logits_Sn in logits.items()
     }
     return {
         "experts": [one.name for one in specs],
@@ -132,7 +132,7 @@ def measure(log: Path, work: Path, names: list[str] | None, seeds: int) -> dict[
                 "parameters": fused_parameters(heads(spec)[name]),
                 "pooled": pooled[name],
                 "concatenation_minus": pooled[CONCAT] - pooled[name],
-                "interval": interval(drawn[CONCAT] - drawn[name]),
+                "interval": percentile_interval(drawn[CONCAT] - drawn[name]),
             }
             for name in logits
         },

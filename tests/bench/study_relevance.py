@@ -45,7 +45,7 @@ from components.relevance.encode import encode, judged_pairs
 from components.relevance.encoding.texts import pair_texts
 from components.relevance.experts.weights import expert_spec
 from components.relevance.judgments.judged import fold_vectors, judged_labels, query_folds
-from components.relevance.metrics.auc import Scores, market_aucs
+from components.relevance.metrics.auc import MarketAucs, market_aucs
 from components.relevance.model.spec import TuningSpec
 from components.relevance.train import train
 from components.relevance.tuning.folds import tune
@@ -218,7 +218,9 @@ def histories(folders: list[Path]) -> list[dict[str, object]]:
     return [read_json(folder / HISTORY_FILE)["history"] for folder in folders]
 
 
-def tuned_heads(log: Path, encodings: Path, config: RelevanceConfig, tuned: dict[str, list[Path]]) -> dict[str, Scores]:
+def tuned_heads(
+    log: Path, encodings: Path, config: RelevanceConfig, tuned: dict[str, list[Path]]
+) -> dict[str, MarketAucs]:
     """Out-of-fold AUC of each tuned expert with the head that it was tuned with."""
     judged = judged_labels(log, config)
     market, label = judged["market"].to_numpy(), judged["label"].to_numpy()

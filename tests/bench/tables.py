@@ -13,6 +13,7 @@ from typing import Any
 
 from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import read_json, write_json
+from components.ranking.config import RANKING_METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests" / "bench" / "results"
@@ -47,9 +48,10 @@ def relevance_table(result: dict[str, Any]) -> str:
 
 def ranking_table(result: dict[str, Any]) -> str:
     """Ranking metrics a variant."""
-    metrics = ("auc", "gauc", "hr@5", "ndcg@10")
-    lines = [_row(["variant", *metrics]), _row(["---"] + ["---:"] * len(metrics))]
-    lines += [_row([variant, *(f"{values[m]:.4f}" for m in metrics)]) for variant, values in result["ranking"].items()]
+    lines = [_row(["variant", *RANKING_METRICS]), _row(["---"] + ["---:"] * len(RANKING_METRICS))]
+    lines += [
+        _row([variant, *(f"{values[m]:.4f}" for m in RANKING_METRICS)]) for variant, values in result["ranking"].items()
+    ]
     return "\n".join([*lines, "", _source(result)])
 
 

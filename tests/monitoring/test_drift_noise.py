@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components.monitoring.noise import auc, bins, entity_counts, noise_floor, psi, swapped_auc, swaps
+from components.monitoring.noise import bins, entity_counts, noise_floor, psi, swapped_auc, swaps
 
 
 def _counts(reference: np.ndarray, current: np.ndarray, entities: np.ndarray, num_entities: int):
@@ -69,15 +69,9 @@ def test_draws_that_empty_a_window_are_left_out() -> None:
     assert floor == psi(old_KB.sum(0), new_KB.sum(0))[0]
 
 
-def test_auc_equals_sklearn_with_ties() -> None:
-    rng = np.random.default_rng(0)
-    scores, label = rng.integers(0, 9, 300).astype(float), rng.random(300) < 0.4
-    assert auc(scores, label) == pytest.approx(roc_auc_score(label, scores), rel=1e-12)
-
-
 def test_swapping_everyone_mirrors_the_auc() -> None:
     rng = np.random.default_rng(0)
-    scores, label, entity = rng.normal(size=200), rng.random(200) < 0.5, rng.integers(0, 7, 200)
+    scores, label, entity = rng.normal(size=200).round(1), rng.random(200) < 0.5, rng.integers(0, 7, 200)
     nobody, everybody = swapped_auc(scores, label, entity, np.array([[0.0] * 7, [1.0] * 7]))
     assert nobody == pytest.approx(roc_auc_score(label, scores))
     assert everybody == pytest.approx(1 - nobody)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from components.contracts.blend import logit
 from components.ranking.blend import fill_relevance, fit_blend, relevance_prior
-from components.ranking.evaluation import auc
 
 
 def world(weights: tuple[float, float, float], bias: float, rows: int = 20000) -> tuple[np.ndarray, ...]:
@@ -46,7 +46,7 @@ def test_it_stays_finite_where_labels_are_separable_and_where_there_is_one_class
     for click in (np.array([0.0, 0, 1, 1]), np.zeros(4)):
         score = fit_blend(p, p, p, click, {}).score(p, p, p)
         assert np.isfinite(score).all()
-    assert auc(np.array([0.0, 0, 1, 1]), fit_blend(p, p, p, np.array([0.0, 0, 1, 1]), {}).score(p, p, p)) == 1
+    assert roc_auc_score([0, 0, 1, 1], fit_blend(p, p, p, np.array([0.0, 0, 1, 1]), {}).score(p, p, p)) == 1
 
 
 def test_priors_are_market_means_with_stand_ins() -> None:

@@ -1,6 +1,6 @@
 """Figures of every variant from its out-of-fold predictions.
 
-Shapes: S seeds, n rows, N experts, R resamples.
+Shapes: S seeds, n rows, N experts, R replicates.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, ndcg_score
 
+from components.contracts.tools.resampling import Bootstrap, percentile_interval
 from components.relevance.config import RelevanceConfig
 from components.relevance.fitting.crossfit import CrossFit
 from components.relevance.judgments.judged import Judged
-from components.relevance.metrics.auc import Resamples, Scores, interval, market_aucs, resampled_aucs
+from components.relevance.metrics.auc import MarketAucs, market_aucs, replicated_aucs
 
 NDCG_DEPTH = 10
 # Below this share of queries (of what each would get evenly) an expert is as good as lost: the router has collapsed.
@@ -26,7 +27,7 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
     Returns:
         relevance: variant -> {market: auc or None, "macro", "pooled", "interval": the same keys -> [low, high]}.
         deltas: variant -> {"macro" and "pooled": {"mixture_minus": points, "interval": [low, high]}}, the same
-            resamples of queries on both sides.
+            replicates on both sides.
         quality: variant -> {"pr_auc", "ndcg@10" (None unless queries have several items of different grades)}.
         seeds: variant -> pooled auc of each seed.
         Every figure is the mean over the seeds. Intervals are 95 % percentiles of a bootstrap over queries; they hold
@@ -34,28 +35,28 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
     """
     market = data.frame["market"].to_numpy()
     label = data.label.numpy().astype(np.int64)
-    resamples = Resamples.draw(data.frame["query"], config.bootstrap, config.seed)
+    bootstrap = Bootstrap.draw(pd.factorize(data.frame["query"])[0], config.bootstrap, config.seed)
     own = {
         variant: [market_aucs(market, label, logits, data.markets) for logits in logits_Sn]
         for variant, logits_Sn in crossed.logits.items()
     }
-    resampled = {
-        variant: _mean_resampled(market, label, logits_Sn, data, resamples)
+    replicates = {
+        variant: _mean_replicates(market, label, logits_Sn, data, bootstrap)
         for variant, logits_Sn in crossed.logits.items()
     }
     relevance: dict[str, Any] = {
         variant: {
-            **_mean_scores(scores),
-            "interval": {name: interval(values) for name, values in resampled[variant].items()},
+            **_mean_aucs(aucs),
+            "interval": {name: percentile_interval(values_R) for name, values_R in replicates[variant].items()},
         }
-        for variant, scores in own.items()
+        for variant, aucs in own.items()
     }
     mixture = config.variants[0].name
     deltas = {
         variant: {
             figure: {
                 "mixture_minus": relevance[mixture][figure] - relevance[variant][figure],
-                "interval": interval(resampled[mixture][figure] - resampled[variant][figure]),
+                "interval": percentile_interval(replicates[mixture][figure] - replicates[variant][figure]),
             }
             for figure in ("macro", "pooled")
             if relevance[variant][figure] is not None
@@ -67,24 +68,25 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
         "relevance": relevance,
         "deltas": deltas,
         "quality": {variant: _quality(data.frame, label, logits) for variant, logits in crossed.logits.items()},
-        "seeds": {variant: [score["pooled"] for score in scores] for variant, scores in own.items()},
+        "seeds": {variant: [each["pooled"] for each in aucs] for variant, aucs in own.items()},
     }
 
 
-def _mean_scores(scores: list[Scores]) -> Scores:
+def _mean_aucs(aucs: list[MarketAucs]) -> MarketAucs:
     """Means over seeds; a market without a class has no AUC under any seed."""
-    found: Scores = {}
-    for name in scores[0]:
-        values = [score[name] for score in scores]
+    found: MarketAucs = {}
+    for name in aucs[0]:
+        values = [each[name] for each in aucs]
         known = [value for value in values if value is not None]
         found[name] = float(np.mean(known)) if known else None
     return found
 
 
-def _mean_resampled(
-    market: np.ndarray, label: np.ndarray, logits_Sn: np.ndarray, data: Judged, resamples: Resamples
+def _mean_replicates(
+    market: np.ndarray, label: np.ndarray, logits_Sn: np.ndarray, data: Judged, bootstrap: Bootstrap
 ) -> dict[str, np.ndarray]:
-    each = [resampled_aucs(market, label, logits, data.markets, resamples) for logits in logits_Sn]
+    """Means over seeds of `replicated_aucs`."""
+    each = [replicated_aucs(market, label, logits_n, data.markets, bootstrap) for logits_n in logits_Sn]
     return {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
 
 

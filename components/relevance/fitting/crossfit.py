@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from components.contracts.tools.log import track
+from components.contracts.tools.resampling import auc
 from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
 from components.relevance.device import compute_device
 from components.relevance.fitting.fit import History, choose, fit, predict
@@ -16,7 +17,6 @@ from components.relevance.fitting.networks import build_routed, build_single
 from components.relevance.fitting.pseudo_labels import fit_pseudo_labels
 from components.relevance.fitting.tfidf import TfidfBaseline
 from components.relevance.judgments.judged import Judged, query_folds, training_rows
-from components.relevance.metrics.auc import auc
 from components.relevance.model.routed import Alone, Routed
 from components.relevance.model.router import QueryRouter, RuleRouter
 from components.relevance.model.spec import MixtureSpec

@@ -1,33 +1,17 @@
-"""AUC, intervals, calibration, thresholds and folds."""
+"""AUC per market, calibration, thresholds and folds."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
+from components.contracts.tools.resampling import Bootstrap, percentile_interval
 from components.relevance.config import RelevanceConfig
 from components.relevance.evaluation.figures import routing_shares
 from components.relevance.judgments.judged import query_folds, split_valid
-from components.relevance.metrics.auc import Resamples, auc, interval, market_aucs, resampled_aucs, weighted_aucs
+from components.relevance.metrics.auc import market_aucs, replicated_aucs
 from components.relevance.metrics.calibration import calibrate, calibration_error, fit_platt, thresholds
-
-ROWS = st.lists(st.tuples(st.booleans(), st.integers(-3, 3), st.integers(1, 4)), min_size=2, max_size=40)
-
-
-@given(ROWS)
-@settings(max_examples=80, deadline=None)
-def test_weighted_auc_equals_scikit_learns(rows: list[tuple[bool, int, int]]) -> None:
-    label, score, weight = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    found = weighted_aucs(label, score, np.stack([np.ones(len(label)), weight]))
-    if 0 < label.sum() < len(label):
-        assert found[0] == pytest.approx(roc_auc_score(label, score))
-        assert found[1] == pytest.approx(roc_auc_score(label, score, sample_weight=weight))
-        assert auc(label, score) == pytest.approx(found[0])
-    else:
-        assert np.isnan(found).all()
-        assert auc(label, score) is None
 
 
 def test_a_market_of_one_class_has_no_auc_and_does_not_spoil_the_rest() -> None:
@@ -37,30 +21,9 @@ def test_a_market_of_one_class_has_no_auc_and_does_not_spoil_the_rest() -> None:
     found = market_aucs(market, label, score, ["A", "B", "C"])
     assert found["B"] is None and found["C"] is None
     assert found["macro"] == found["A"] == pytest.approx(1 / 3)
-    resamples = Resamples.draw(pd.Series([f"q{i}" for i in range(10)]), 50, seed=0)
-    resampled = resampled_aucs(market, label, score, ["A", "B", "C"], resamples)
-    assert interval(resampled["B"]) is None
-    assert interval(resampled["macro"]) is not None
-
-
-def test_resamples_draw_whole_queries_and_repeat() -> None:
-    queries = pd.Series(["a", "b", "a", "c", "b", "a"])
-    weights = Resamples.draw(queries, 100, seed=3).weights_RN
-    assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] == weights[:, 5]).all()
-    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
-    np.testing.assert_array_equal(weights, Resamples.draw(queries, 100, seed=3).weights_RN)
-
-
-def test_interval_covers_the_true_auc_about_as_often_as_it_says() -> None:
-    covered = 0
-    for seed in range(60):
-        random = np.random.default_rng(seed)
-        label = random.integers(0, 2, 400)
-        score = label + random.normal(0, 2, 400)  # true AUC: Phi(1 / (2 sqrt 2)) = .638
-        queries = pd.Series(np.arange(400) // 2)
-        low, high = interval(weighted_aucs(label, score, Resamples.draw(queries, 200, seed).weights_RN)) or (1, 0)
-        covered += low <= 0.6382 <= high
-    assert covered >= 50
+    replicates = replicated_aucs(market, label, score, ["A", "B", "C"], Bootstrap.draw(np.arange(10), 50, seed=0))
+    assert percentile_interval(replicates["B"]) is None
+    assert percentile_interval(replicates["macro"]) is not None
 
 
 @given(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=20, max_size=80), st.integers(2, 5), st.integers(0, 9))
