@@ -1,7 +1,7 @@
 """Opening a Feast store from addresses: everything a store is follows from them and the definitions.
 
-Offline reads run on DuckDB. The online store is an SQLite file or Redis, the registry a file or an SQL database; which
-one it is follows from the address, so that growing past one machine changes addresses alone.
+Offline reads run on DuckDB. The online store is an SQLite file or Redis, the registry a file or an SQL database: the
+address says which. Steps and servers use files; no command passes another address yet.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def connect(registry: str | Path, online: str | Path) -> FeatureStore:
             online_store=_online(str(online)),
             offline_store={"type": "duckdb"},
             entity_key_serialization_version=3,
-            # One row a key reaches the online store, the newest, whatever the tables hold.
+            # One row per key reaches the online store, the newest, whatever the tables hold.
             materialization={"pull_latest_features": True},
         )
     )

@@ -25,7 +25,8 @@ def build_online_store(features: Path, state: Path, online: str | None = None) -
     Args:
         features: folder of feature tables with a manifest (a release's latest slice).
         state: folder for the registry and the SQLite file, replaced as a whole; created if need be.
-        online: address of another online store (`feature_repo.store.connect`), e.g. ``redis://host:6379``.
+        online: address of another online store (`feature_repo.store.connect`), e.g. ``redis://host:6379``. No command
+            passes one yet.
 
     Raises:
         BadInput: `features` has no manifest.
