@@ -1,7 +1,9 @@
-"""Feast definitions: entities, one feature view a table, and the feature service of the current model version.
+"""Feast definitions: entities, one feature view per table, and the feature service of the current model version.
 
-Generated from `components.contracts.features`, the one list of features; a model version names its own service, so that
-two versions can be trained and served side by side from one registry.
+- One list of features, `components.contracts.features`, makes them all: offline and online cannot differ.
+- A row holds from its time until the key's next row: views have no time to live.
+- Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
+- The feature service bears the model's version in its name.
 """
 
 from datetime import timedelta

@@ -28,7 +28,7 @@ _BUILT_IN = resources.files("pipelines") / "profiles"
 
 
 class Profile(StageConfig):
-    """The configuration of a whole run: the markets, and a section a stage.
+    """The configuration of a whole run: the markets, and one section per stage.
 
     `simulated_as_of` is the instant at which a simulated log ends, unless `--as-of` says otherwise.
     """

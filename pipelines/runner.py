@@ -183,7 +183,7 @@ class _StepOutput(io.TextIOBase):
 def peak_memory(interval_s: float = 0.5) -> Iterator[list[float]]:
     """Sample this process and its descendants; the yielded list holds the peak of their summed RSS in MB.
 
-    Shared pages count once a process, so the figure is an upper bound.
+    Shared pages count once per process, so the figure is an upper bound.
     """
     peak = [0.0]
     stop = threading.Event()

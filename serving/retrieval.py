@@ -1,4 +1,4 @@
-"""Candidates for a query: BM25 over a release's catalogue, a market at a time."""
+"""Candidates for a query: BM25 over a release's catalogue, one index per market."""
 
 import re
 from collections.abc import Iterator

@@ -94,7 +94,7 @@ def _feature_columns(features: Path, rows: pd.DataFrame, markets: Sequence[str])
 def _historical_features(features: Path, entities: pd.DataFrame) -> pa.Table:
     """Stored features of n entity rows, in order.
 
-    Two calls, as online: what belongs to the request is joined once a request, not once a candidate, because Feast
+    Two calls, as online: what belongs to the request is joined once per request, not once per candidate, because Feast
     joins every earlier row of a key with every entity row before it keeps the newest.
     """
     from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references

@@ -1,4 +1,4 @@
-"""The latest slice of feature tables: the newest row a key, which a release carries and serving materialises."""
+"""The latest slice of feature tables: the newest row per key, which a release carries and serving materialises."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +40,7 @@ def latest_slice(features: Path, as_of: datetime, out: Path) -> None:
 
 
 def latest_rows(features: Path, view: str, as_of: datetime) -> pa.Table:
-    """The newest row a key of one view with event_timestamp <= `as_of`, in key order."""
+    """The newest row per key of one view with event_timestamp <= `as_of`, in key order."""
     path = features / f"{view}.parquet"
     if not path.is_file():
         raise BadInput(f"{path}: no such file")

@@ -10,7 +10,7 @@ _JUST_AFTER = ibis.interval(microseconds=1)
 
 
 def user_sequences(source: Source, items: ibis.Table) -> ibis.Table:
-    """One row a user and instant with a click or purchase of any domain: the last of each kind, newest first.
+    """One row per user and instant with a click or purchase of any domain: the last of each kind, newest first.
 
     Args:
         source: the log.

@@ -1,6 +1,6 @@
 """The stage's inputs as Ibis tables: a log and its relevance scores, opened lazily on one DuckDB connection.
 
-Values were checked when the log was loaded; here only what a query would stumble over is: files and columns.
+Values were checked when the log was loaded; here it is only checked that files and columns are there.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,15 @@
-"""Feature tables: one Parquet file a Feast view, each row valid from its event_timestamp until the key's next row.
+"""Feature tables: one Parquet file per Feast view, each row valid from its event_timestamp until the key's next row.
 
-A request at time t may read rows with event_timestamp <= t; these hold only what happened before their timestamp.
-Definitions are Ibis expressions, run on DuckDB here.
+Choices (ours; paper 2 names its groups of features, not the features):
+
+- One list of features, `contracts.features`, for tables, Feast, training and serving.
+- A request at time t may read rows with event_timestamp <= t; a row holds only what happened before its timestamp.
+- Counts are over windows of 7 or 28 days and change at midnight UTC (`counts`).
+- Sequences hold the last 20 clicks and purchases, and change with each of them (`sequences`).
+- Click rates are smoothed towards a prior, so an item without exposures has one.
+- Ids are hashed to buckets with md5, as serving does (`profiles`).
+- Stored relevance is a feature that holds at any time: it depends on texts alone.
+- Definitions are Ibis expressions, run on DuckDB here.
 """
 
 from collections.abc import Mapping

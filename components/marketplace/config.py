@@ -12,24 +12,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MarketplaceConfig(StageConfig):
-    """What `simulate` makes. Sizes are a market's own; defaults are the laptop profile's (our choice throughout).
+    """What `simulate` makes. Sizes are per market; defaults are the laptop profile's (our choice throughout).
 
     Attributes:
-        markets: which of the six markets; their order sets market codes and changes nothing else.
-        seed: every draw follows from it.
+        markets: those of the six that are simulated; their order sets market codes and changes nothing else.
+        seed: number from which every draw follows.
         days: length of the log; it ends at `as_of`.
-        items, users, queries: entities in a market. A query is one distinct normalised text.
-        candidates: retrieved items a request, and the size of each query's fixed retrieval pool.
+        items, users, queries: numbers per market. A query is one distinct normalised text.
+        candidates: retrieved items per request, and the size of each query's fixed retrieval pool.
         page_size: positions on the first page; a user is shown this many candidates, or up to two fewer.
-        judgments: graded items a query, drawn from its pool.
-        search_requests, rec_requests, shop_requests: requests a market; the first is the amount of search data.
-        policy_utility: what the logging policy ranks by: 0 popularity alone, 1 the user's utility alone.
-        domain_shift: how far tastes in rec and shop differ from tastes in search: 0 the same, 1 unrelated.
+        judgments: graded items per query, drawn from its pool.
+        search_requests, rec_requests, shop_requests: requests per market; the first is the amount of search data.
+        policy_utility: dial of what the logging policy ranks by: 0 popularity alone, 1 the user's utility alone.
+        domain_shift: difference of tastes in rec and shop from tastes in search: 0 the same, 1 unrelated.
         elsewhere: share of search requests after which the user comes back, 1-3 days at most, for one of its
             candidates outside search.
         elsewhere_noise: share of those returns that are for any candidate, liked or not.
         annotator_noise: chance that one annotator's grade is a level off.
-        drift: how far the world moves (popularity, prices, query mix and language) once drift sets in; 0 not at all.
+        drift: size of the change of popularity, prices, query mix and language once drift sets in; 0: none.
         drift_days: days before `as_of` at which drift sets in.
     """
 

@@ -23,8 +23,8 @@ class ColumnSpec:
         kind: numeric, or categorical (values become text).
         scope: what its findings are called.
         entity: the column whose values are the units of the noise floor (a user's rows move together); None: each row.
-        log_scale: compare ln(1 + x): counts have long tails, and equal-width bins would see the tail alone.
-        expected: why it moves by construction, if it does: it is then shown, not judged.
+        log_scale: whether ln(1 + x) is compared: counts have long tails, which alone would fill bins of equal width.
+        expected: reason why it moves by construction, if it does: it is then shown, not judged.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ColumnsCompared:
 
 
 class _Window:
-    """Rows of one market in both windows, reference first, with entity codes made once a column."""
+    """Rows of one market in both windows, reference first, with entity codes made once per column."""
 
     def __init__(self, market: str, reference: pd.DataFrame, current: pd.DataFrame, config: MonitoringConfig) -> None:
         self.market = market

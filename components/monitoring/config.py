@@ -9,12 +9,12 @@ class MonitoringConfig(StageConfig):
     """Which rows are compared, how far a column may move, and how much of that makes drift.
 
     A column drifts when its score reaches both its threshold and its own noise floor (`noise.py`), so that small
-    markets don't cry wolf; a market drifts when a share of its columns, or its predictions or embeddings do.
+    markets give no false alarms; a market drifts when a share of its columns does, or its predictions or embeddings do.
     All defaults are our choice: the simulator's world does not drift by default, and does with its drift dialled up.
 
     Attributes:
-        expects_drift: the profile knows that its data drifts; the gate then lets drift pass.
-        method: how distributions of a column are compared: population stability index, as Evidently computes it.
+        expects_drift: whether the profile's data is known to drift; the gate then lets drift pass.
+        method: way of comparing a column's distributions: population stability index, as Evidently computes it.
         threshold: PSI at which a column drifts; 0.2 is the usual "significant shift".
         missing_threshold: change of a column's share of missing values at which it drifts.
         market_share: share of a market's tested columns that must drift for the market to drift.
@@ -22,14 +22,14 @@ class MonitoringConfig(StageConfig):
             two normal distributions with a PSI of 0.2 are told apart with an AUC of 0.62.
         embedding_components: principal components the classifier reads.
         noise_quantile: quantile of the score without drift that a score must exceed to count.
-        noise_draws: random swaps that quantile is estimated from.
-        min_rows: fewer rows than this in either window and nothing is said of a market, and that is said.
-        min_entities: fewer distinct users, items or queries than this and the noise floor is not to be trusted.
-        max_rows: rows of a market and window that are read at most, chosen by a hash.
+        noise_draws: random swaps from which that quantile is estimated.
+        min_rows: rows that a market needs in both windows to be judged; one with fewer is reported as not tested.
+        min_entities: distinct users, items or queries that a noise floor needs; a column with fewer is not tested.
+        max_rows: most rows that are compared per market and window, drawn at random.
         max_categories: most frequent categories kept apart; the others are one category.
-        reference_shift_days: the reference window is the current one moved back by this many days. Whole weeks, so that
-            both windows hold the same weekdays; two, so that it lies before the censored days and its 7-day counts come
-            from a full week of history.
+        reference_shift_days: days by which the current window is moved back to give the reference window. Whole weeks,
+            so that both windows hold the same weekdays; two, so that it lies before the censored days and its 7-day
+            counts come from a full week of history.
         history_days: days of log known to lie before the first training row. A count over more days than lie between
             the log's start and the reference window grows by construction: it is shown, not judged.
         seed: of the random swaps.

@@ -4,6 +4,17 @@ Each comparison writes into its output directory:
 - `drift.json`: what drifted, every finding, and what could not be tested (`findings.summarise`);
 - `drift.prom`: the same for Prometheus (`exporter`);
 - `reports/drift.html`: the page for people; `reports/evidently.html` and `evidently.json`: Evidently's own.
+
+Choices (ours):
+
+- Columns are compared per market by the population stability index, as Evidently computes it (`columns`).
+- A column drifts when its score reaches the threshold *and* its own noise floor, which is measured by swapping users,
+  items or queries between the windows (`noise`).
+- A market drifts when a share of its columns does, or its predictions, or its embeddings (`findings`).
+- Embeddings drift when a classifier tells the windows apart on users it has not seen (`embeddings`).
+- Search: evaluation days against days two weeks before, exposed rows alone (`search_windows`). Judgments have no time:
+  two folds of queries (`judgment_folds`). Any two data sets: `table_pairs`.
+- What could not be tested is listed, never passed over.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ class Vectors:
     """Vectors of texts or pairs.
 
     Attributes:
-        name: what is embedded, e.g. "title".
+        name: of what is embedded, e.g. "title".
         rows: "reference" and "current" -> row of `values` of each row of that frame, -1 where there is no vector.
         values: float32 (v, d).
     """
@@ -38,7 +38,7 @@ class Vectors:
 def compare_vectors(
     reference: pd.DataFrame, current: pd.DataFrame, vectors: Vectors, entity: str, config: MonitoringConfig
 ) -> list[Finding]:
-    """One finding a market: AUC of telling current vectors from reference vectors.
+    """One finding per market: AUC of telling current vectors from reference vectors.
 
     Frames have columns `market` and `entity`; a vector counts once for each entity that saw it in a window.
     """
@@ -78,7 +78,7 @@ def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: Monitori
 def _held_out_scores(
     vector_rows: np.ndarray, is_current: np.ndarray, entities: np.ndarray, values: np.ndarray, config: MonitoringConfig
 ) -> np.ndarray:
-    """For every row, how much it looks current to a classifier that did not see the row's entity."""
+    """Score of every row: how much it looks current to a classifier that did not see the row's entity."""
     from sklearn.linear_model import LogisticRegression
 
     distinct, inverse = np.unique(vector_rows, return_inverse=True)

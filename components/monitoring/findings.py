@@ -17,17 +17,17 @@ class Finding:
     """One comparison of one column in one market.
 
     Attributes:
-        scope: what the column is; "market" when nothing of the market could be tested.
+        scope: kind of the column; "market" when nothing of the market could be tested.
         market: a market, or "all" for all rows together.
         column: its name; "*" with scope "market".
-        method: how it was scored, e.g. "psi"; "" if it was not.
+        method: name of the way it was scored, e.g. "psi"; "" if it was not.
         score, threshold: it drifts where score >= threshold; None if it could not be tested. The threshold is the
             configured one or the noise floor, whichever is higher.
-        drifted: score >= threshold, in a column that is not expected to move.
+        drifted: whether score >= threshold, in a column that is not expected to move.
         rows_reference, rows_current: rows with a value.
-        why: why it was not tested, or why it is expected to move; "" otherwise.
-        expected: it moves by construction, so it is shown and not judged.
-        table: the table it is a column of, where several are compared.
+        why: reason why it was not tested, or is expected to move; "" otherwise.
+        expected: whether it moves by construction, so that it is shown and not judged.
+        table: table of the column, where several are compared.
     """
 
     scope: Scope

@@ -1,9 +1,9 @@
 """Population stability index on counts, and how large it gets without any drift.
 
 Rows of a log are not independent: a user's rows share tastes, an item's exposures share every count of that item.
-Counting rows as if they were makes PSI's usual threshold cry wolf in small markets. So the score without drift is
-measured: if nothing changed, an entity's rows of the two windows could be swapped. Swapping entities at random many
-times gives the distribution of the score, whose upper quantile is the column's noise floor (our choice; a paired
+Counting rows as if they were makes PSI's usual threshold give false alarms in small markets. So the score without
+drift is measured: if nothing changed, an entity's rows of the two windows could be swapped. Swapping entities at random
+many times gives the distribution of the score, whose upper quantile is the column's noise floor (our choice; a paired
 permutation test with the entity as its unit).
 
 Shapes: K entities, B bins, P draws.

@@ -1,7 +1,7 @@
 """Large files stored once: releases that share frozen weights share their bytes on disk.
 
-Files above 16 MB live in a store keyed by SHA-256 and are hard-linked into releases, read-only, since a change through
-one name would be a change of all. Across devices a hard link is impossible and a release keeps a copy of its own.
+Files above 16 MB lie in a store under their SHA-256 and are hard-linked into releases. They are read-only: a change
+through one name would change all. Across devices a hard link is impossible, and a release keeps its own copy.
 """
 
 import errno

@@ -1,4 +1,16 @@
-"""Build a release: one folder with everything that is served, named by the digest of its content."""
+"""Build a release: one folder with everything that is served, named by the digest of its content.
+
+Choices (ours):
+
+- Equal content, equal name: reports and manifests are not part of the digest.
+- Nothing is built that the gate refused.
+- Models are ONNX files, each compared with its PyTorch module on cases of different shapes (`export`).
+- One Triton repository for CPU and GPU; the Python models in it are copied as files (`repository`).
+- Features travel as the newest row per key; the online store is made from them where the release is served.
+- Golden answers, computed offline, travel with it: a served release is compared with them (`golden`).
+- Large weights are stored once per machine and hard-linked (`blobs`).
+- Every expert's licence texts are in it.
+"""
 
 import hashlib
 import shutil

@@ -11,15 +11,15 @@ class ReleaseConfig(StageConfig):
     Attributes:
         parity_tolerance: largest |ONNX - PyTorch| / max(1, largest |output|) of any exported model.
         serving_tolerance: largest difference of a served score from its offline one.
-        micro_batch: pairs that an expert scores at once.
+        micro_batch: pairs that an expert scores at once while serving.
         max_computed: most items of one search whose relevance is computed on the spot.
-        deadline_ms: after this long no further micro-batch is started for them. Two cores need about 30 ms a pair; the
-            default leaves a busy laptop room.
-        batch_delay_us: how long a GPU's dynamic batcher gathers.
-        golden_requests: search requests a market whose offline answers go into the release.
-        golden_items: candidates of each, at most.
-        golden_pairs: pairs a market whose offline relevance goes into the release.
-        seed: chooses golden requests and parity cases.
+        deadline_ms: time after which no further micro-batch is started for them. Two cores need about 30 ms per pair;
+            the default leaves a busy laptop room.
+        batch_delay_us: microseconds for which a GPU's dynamic batcher gathers requests.
+        golden_requests: search requests per market whose offline answers go into the release.
+        golden_items: most candidates of each such request.
+        golden_pairs: pairs per market whose offline relevance goes into the release.
+        seed: number that chooses golden requests and parity cases.
     """
 
     parity_tolerance: float = Field(default=1e-4, gt=0)

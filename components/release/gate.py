@@ -1,4 +1,12 @@
-"""The quality gate: whether a relevance model and a ranker may become a release, and why."""
+"""The quality gate: whether a relevance model and a ranker may become a release, and why.
+
+Choices (ours; the floors are in `GateConfig`):
+
+- Relevance: every market with enough judgments reaches a floor; the pooled AUC is not far below a baseline's.
+- Ranking: AUC and GAUC on native search exposures reach floors, and are not far below the baseline ranker's.
+- Data: no market drifted, unless the profile expects it; and something could be tested.
+- A figure that is missing or not judged is listed with its reason.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -126,7 +134,7 @@ def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check
 
 
 def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
-    """One check a market: it must not have drifted unless the profile expects drift; and something was tested."""
+    """One check per market: it must not have drifted unless the profile expects drift; and something was tested."""
     checks = []
     for market, verdict in drift["shares"].items():
         absent = [column for column in drift["untested"] if column["market"] == market]

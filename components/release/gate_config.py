@@ -9,13 +9,13 @@ class GateConfig(StageConfig):
     """Floors a release must reach; defaults are our choice, below seed noise and above a broken model.
 
     Attributes:
-        relevance_variant: the variant that is served.
-        relevance_baselines: variants it is held against, those of them that were trained.
-        min_relevance_auc: of every market with enough judgments.
-        min_judgments: judgments below which a market's AUC is reported and not judged.
-        relevance_tolerance: by how much the mixture's pooled AUC may lie below a baseline's.
-        min_ranking_auc, min_ranking_gauc: of the served ranker, on native search exposures.
-        ranking_tolerance: by how much they may lie below the baseline's.
+        relevance_variant: variant that is served.
+        relevance_baselines: variants it is compared with, where they were trained.
+        min_relevance_auc: floor of the AUC of every market with enough judgments, and of all together.
+        min_judgments: judgments that a market needs for its AUC to be judged; with fewer it is only reported.
+        relevance_tolerance: most by which the mixture's pooled AUC may lie below a baseline's.
+        min_ranking_auc, min_ranking_gauc: floors of the served ranker's AUC and GAUC, on native search exposures.
+        ranking_tolerance: most by which they may lie below the baseline ranker's.
     """
 
     relevance_variant: str = "mixture"

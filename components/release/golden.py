@@ -57,7 +57,7 @@ def write_search_golden(
     as_of: datetime,
     out: Path,
 ) -> None:
-    """Write `search.parquet`: one row a candidate of every golden request, in request order, with its offline answer.
+    """Write `search.parquet`: one row per candidate of every golden request, in request order, with its offline answer.
 
     Columns: request, kind, market, user_id, query, item_id, and score, relevance, p_click, p_purchase,
     relevance_source, user_known.
@@ -86,7 +86,7 @@ def write_search_golden(
 
 
 def choose_requests(log: Path, scores: Path, markets: Sequence[str], config: ReleaseConfig) -> pd.DataFrame:
-    """Requests of every market, of each kind in turn; one row a candidate, with its title.
+    """Requests of every market, of each kind in turn; one row per candidate, with its title.
 
     Raises:
         BadInput: no market has items, users and stored pairs; one that lacks some is left out with a warning.

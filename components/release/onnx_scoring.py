@@ -57,7 +57,7 @@ class ReleaseScorer:
         return self._batch.score_shards(shards)
 
     def _session(self, model: str) -> onnxruntime.InferenceSession:
-        # One core a call: batches run side by side, and none waits for another core inside an operator.
+        # One core per call: batches run side by side, and none waits for another core inside an operator.
         if model not in self._sessions:
             self._sessions[model] = open_session(onnx_path(self._repository, model), threads=1)
         return self._sessions[model]
@@ -113,7 +113,7 @@ class _OnnxExpert:
 
 
 class _NoBytecode(SourceFileLoader):
-    """Leaves nothing beside the source: a release's name is the digest of its content."""
+    """A loader that writes no bytecode beside the source: a release's name is the digest of its content."""
 
     def set_data(self, path: str, data: object, *, _mode: int = 0) -> None:
         """Drop the bytecode that would be written."""

@@ -73,7 +73,7 @@ def compile_(
     profile: Annotated[str, typer.Option(help="built-in profile or a YAML file")] = "laptop",
     source: Annotated[Source, typer.Option(help="where the log comes from")] = "simulator",
     image: Annotated[
-        list[str] | None, typer.Option(help="ROLE=IMAGE, once a role: data, train, monitor, serve")
+        list[str] | None, typer.Option(help="ROLE=IMAGE, once per role: data, train, monitor, serve")
     ] = None,
 ) -> None:
     """Compile the pipeline to YAML for Kubeflow Pipelines."""

@@ -1,4 +1,12 @@
-"""Serve a release on this machine: Triton and the KServe transformer as two child processes on loopback."""
+"""Serve a release on this machine: Triton and the KServe transformer as two child processes on loopback.
+
+Choices (ours):
+
+- The processes, ports and protocols are a pod's; Triton comes from its wheel, with its CPU configurations.
+- Ready means that a real request was answered, not that a health page says so.
+- Both processes end with this one, however it ends.
+- Nothing is written into the release; all state lies in a folder that may be deleted.
+"""
 
 import os
 import sys

@@ -1,4 +1,13 @@
-"""The public models of a release, `search` and `relevance`: check the request, ask Triton, answer."""
+"""The public models of a release, `search` and `relevance`: check the request, ask Triton, answer.
+
+Choices (ours):
+
+- A request is checked whole before Triton sees it; what is wrong is the caller's error and says what and where.
+- Features are read here, with two batched reads: the user and the query once, all items together.
+- Triton has no features and no catalogue: it gets tensors and titles.
+- An unknown user is served with the features of a new one; an unknown item or market is refused.
+- Pages are sorted by score, then item id, so that equal requests give equal pages.
+"""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,11 @@
-"""Logs that users bring: their files checked against the log contract, then written as the stages expect them."""
+"""Logs that users bring: their files checked against the log contract, then written as the stages expect them.
+
+Choices (ours):
+
+- Everything is checked before anything is written; the first broken rule is one error.
+- Extra columns are kept, and nothing is repaired or dropped: what is wrong is for its owner to mend.
+- Beyond each column's rules: ids refer to rows that exist, searches alone have a query, a query id means one query.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -23,7 +30,7 @@ def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: 
     """Check a log of six files and write it to the directory `out`, extra columns kept.
 
     Args:
-        data: directory with a file each (.parquet, .csv or .csv.gz) for items, users, requests, candidates, events
+        data: directory with one file (.parquet, .csv or .csv.gz) for each of items, users, requests, candidates, events
             and, unless given apart, judgments.
         judgments: a file, or a directory that holds `judgments`; takes the place of one in `data`.
         markets: the markets the log may name; their order sets market codes.

@@ -79,7 +79,7 @@ def rank_lists(
 
 
 def react(rng: np.random.Generator, lists: Lists, domain: int) -> Events:
-    """What users do with what they are shown: at most one click an exposed item, then perhaps a cart and a purchase."""
+    """Events on what users are shown: at most one click per exposed item, then perhaps a cart and a purchase."""
     page = int(lists.depth_R.max())
     utility = lists.utility_RC[:, :page]
     examination_C = np.arange(1, page + 1) ** -EXAMINATION_DECAY

@@ -46,7 +46,7 @@ def make_recommendations(
     searches: Lists,
     wants: Wants,
 ) -> Lists:
-    """Recommendation requests: candidates drawn by the policy for the user, with a recently wanted item or two."""
+    """Recommendation requests: candidates drawn by the policy, and one or two items that the user wanted recently."""
     user_R, time_R = _visits(rng, config.rec_requests, timeline, users, searches)
     period_R = timeline.period(time_R)
     # More draws than candidates: repeats fall away.
@@ -74,7 +74,7 @@ def make_shop_visits(
     searches: Lists,
     wants: Wants,
 ) -> Lists:
-    """Shop requests: all that a seller has (as many as fit), often the seller of an item wanted."""
+    """Shop requests: the items of one seller, as many as fit; often the seller of an item that the user wants."""
     user_R, time_R = _visits(rng, config.shop_requests, timeline, users, searches)
     period_R = timeline.period(time_R)
     wanted_R = _wanted(rng, wants, user_R, time_R, 1, SHOP_OF_WANT)

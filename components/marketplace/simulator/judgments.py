@@ -14,8 +14,8 @@ ANNOTATORS = 3
 def make_judgments(config: MarketplaceConfig, catalogue: Catalogue, queries: Queries) -> pa.Table:
     """The `judgments` table: `config.judgments` items of each query's pool, each graded 0, 1/3, 2/3 or 1.
 
-    Three annotators see the true level, each a level off with the chance `annotator_noise`; their median counts.
-    Half of the judged items are the pool's most relevant, so that every query has some to tell apart.
+    Three annotators see the true level; each is one level off with the chance `annotator_noise`. Their median counts.
+    Half of the judged items are the pool's most relevant, so that every query has relevant and other items.
     """
     rng = stream(config.seed, catalogue.market, "judgments")
     n_queries, n_pool = queries.pool_QC.shape

@@ -67,7 +67,7 @@ def make_queries(config: MarketplaceConfig, catalogue: Catalogue) -> Queries:
         if not type_order:
             type_order = list(rng.permutation(len(catalogue.types)))
         intent, facts = _draw_intent(rng, catalogue, int(type_order.pop()))
-        # One want, several ways to type it: a language each, another word, a slip of the finger.
+        # One want is typed in several ways: in each language, with other words, with slips of the finger.
         for _ in range(1 + int(rng.integers(_INTENT_FORMS))):
             language = str(rng.choice(list(languages), p=list(languages.values())))
             text = _write_query(rng, facts, language)

@@ -64,7 +64,7 @@ def make_searches(
     affinity_RC = users.search_affinity_PUI[period_R[:, None], user_R[:, None], item_RC]
     grade_QC = (queries.level_QC / TOP_LEVEL).astype(np.float32)
     utility_RC = SEARCH_BIAS + RELEVANCE_WEIGHT * grade_QC[query_R] + affinity_RC
-    # Retrieval errs the same way each time a query comes.
+    # Retrieval's error is drawn per query and item, not per request: it errs the same way each time.
     guess_QC = grade_QC + rng.normal(scale=RETRIEVAL_NOISE, size=grade_QC.shape)
     score_RC = RETRIEVAL_WEIGHT * guess_QC[query_R].astype(np.float32)
     score_RC += (1 - config.policy_utility) * catalogue.popularity_PI[period_R[:, None], item_RC]
@@ -95,8 +95,9 @@ def _draw_queries(
 
 
 def make_wants(rng: np.random.Generator, config: MarketplaceConfig, searches: Lists, events: Events) -> Wants:
-    """After a share of searches the user wants one candidate still, shown or not: the better its utility the likelier,
-    whatever was bought at once excepted.
+    """Wants that searches leave behind: after a share of them, the user still wants one of the candidates.
+
+    It may be one that was not shown. Better utility makes it likelier; what was bought at once is left out.
     """
     bought = events.take(events.type_n == PURCHASE)
     bought_RC = np.zeros(searches.item_RC.shape, dtype=bool)

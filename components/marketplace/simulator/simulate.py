@@ -1,7 +1,15 @@
 """A seeded marketplace of six markets, in the log contract, with its ground-truth utility beside it (simulated data).
 
-Nothing here is a real user, item or query. Each market is drawn from random streams of its own, so neither the order of
-markets nor which others there are changes a market's rows.
+Nothing here is a real user, item or query. Choices (ours; the dials are in `MarketplaceConfig`):
+
+- Each market has random streams of its own: neither the order of markets nor which others there are changes its rows.
+- Utility = relevance + the user's affinity to the item; it is the logit of a click once the item is looked at.
+- Positions further down are looked at less; a purchase comes after a click, in up to three days.
+- The logging policy ranks by a noisy guess at relevance, and by popularity or utility as a dial says.
+- After a share of searches the user comes back for a candidate outside search: what ES3 is to find again.
+- Titles and queries mix languages, as each market's shops do; some queries have slips of the finger.
+- Three annotators grade pooled items, and err now and then; their median counts.
+- `drift` moves popularity, prices, queries and language in the last days; 0 by default.
 """
 
 import resource

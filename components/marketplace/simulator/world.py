@@ -1,4 +1,4 @@
-"""What the parts of the simulator share: a market's ways, independent random streams, and ids."""
+"""Shared by the parts of the simulator: how each market writes and prices, independent random streams, and ids."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Ways:
     """How a market writes and prices (our choice; ID and VN follow the real titles the tests compare with).
 
     Attributes:
-        language: of its titles.
+        language: language of its titles.
         second: the language mixed into titles.
         mixing: chance that one phrase of a title is in the second language.
         query_languages: language -> share of queries.
@@ -64,7 +64,7 @@ def make_ids(prefix: str, count: int, width: int) -> pa.Array:
 
 
 def draw_rows(cumulative_RC: np.ndarray, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """One column index a draw, from the row ``rows[i]`` of row-wise cumulative probabilities (each row ends at 1).
+    """One column index per draw, from the row ``rows[i]`` of row-wise cumulative probabilities (each row ends at 1).
 
     Args:
         cumulative_RC: float64 (R, C), non-decreasing in a row.

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (one concept a line)
+# ruff: noqa: E501 (one concept per line)
 """Colours, features and brands of the simulator's items (brands are invented)."""
 
 from components.marketplace.simulator.lexicon.tables import parse_concepts

@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (one concept a line)
+# ruff: noqa: E501 (one concept per line)
 """What sellers add to a title beside the facts: spam in front and behind, and selling phrases in between."""
 
 from components.marketplace.simulator.lexicon.tables import parse_phrases

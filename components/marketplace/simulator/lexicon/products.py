@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (one concept a line)
+# ruff: noqa: E501 (one concept per line)
 """The simulator's product types: what they are called, cost, and which attributes they come with (all invented)."""
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class ProductType:
         category: the leaf category its items are listed under.
         price: median price in US dollars.
         names: language -> surface forms, the usual one first.
-        features: keys of `lexicon.attributes.FEATURES` an item may have (one each).
+        features: keys of `lexicon.attributes.FEATURES` an item may have (one of each).
         specs: model or size marks, the same in every language.
         coloured: whether items come in colours.
     """

@@ -1,4 +1,4 @@
-"""How the simulator's word lists are written down: one line a concept, one column a language."""
+"""How the simulator's word lists are written down: one line per concept, one column per language."""
 
 from collections.abc import Mapping
 
