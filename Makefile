@@ -49,7 +49,7 @@ format: setup ## Let ruff format and fix
 	$(BIN)/ruff check --fix .
 
 bench: setup ## Measure speed and memory; results land in tests/bench/results
-	for script in tests/bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$script .py) || exit 1; done
 
 tables: setup ## Write the pages' tables, of measured results (RUN=runs/... records that run first) and of code
 	$(BIN)/python -m tests.bench.tables $(if $(RUN),--run $(RUN)) $(TABLES_ARGS)

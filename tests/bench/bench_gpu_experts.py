@@ -1,6 +1,6 @@
 """How fast a GPU scores pairs with one language-model expert: packed, beside two usual ways of Hugging Face.
 
-    python tests/bench/bench_gpu_experts.py [--shapes qwen3-0.6b gemma3-1b qwen3-4b] [--kernels]
+    python -m tests.bench.bench_gpu_experts [--shapes qwen3-0.6b gemma3-1b qwen3-4b] [--kernels]
 
 Weights are random (speed does not depend on them), shapes those of the real models, lengths of pairs log-normal with
 median 38 tokens between 12 and 160, token ids random. Hugging Face is timed once after a few batches, the packed ways
@@ -153,7 +153,7 @@ def measure(name: str, pairs: int, rate: float, show_kernels: bool) -> dict[str,
     parameters = sum(weight.numel() for key, weight in trunk.named_parameters() if "embed_tokens" not in key)
     measured = Measured(name, parameters, rate)
     ids = workload(pairs)
-    hugging_face(trunk, ids[:200], 1, measured, "Hugging Face, a pair a call")
+    hugging_face(trunk, ids[:200], 1, measured, "Hugging Face, one pair per call")
     hugging_face(trunk, ids[:4096], 32, measured, "Hugging Face, 32 padded")
     hidden = [trunk(input_ids=torch.from_numpy(own)[None].cuda()).last_hidden_state[0, -1] for own in ids[:64]]
     reference = torch.stack(hidden).float()
@@ -198,7 +198,7 @@ def main() -> None:
     rate = product_rate()
     print(f"{torch.cuda.get_device_name()}: bfloat16 product {rate / 1e12:.0f} TFLOP/s", flush=True)
     result = {
-        "command": " ".join(["python tests/bench/bench_gpu_experts.py", *sys.argv[1:]]),
+        "command": " ".join(["python -m tests.bench.bench_gpu_experts", *sys.argv[1:]]),
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": True,
         "product_tflops": round(rate / 1e12, 1),

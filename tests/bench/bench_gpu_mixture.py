@@ -1,7 +1,7 @@
 """Batch scoring with a trained mixture on a GPU: against a synchronous control, and against dense baselines.
 
-    python tests/bench/study_relevance.py ... --work WORK          makes WORK: log, experts, model
-    python tests/bench/bench_gpu_mixture.py --work WORK --dense FOLDER [--dense-layers 18 16] [--queries 10000]
+    python -m tests.bench.study_relevance ... --work WORK          makes WORK: log, experts, model
+    python -m tests.bench.bench_gpu_mixture --work WORK --dense FOLDER [--dense-layers 18 16] [--queries 10000]
 
 FOLDER holds the dense baseline's weights (its speed does not depend on tuning). The workload is simulated: the log's
 own queries, ten items each drawn from its items, and once more with a third of the requests repeated, as popular
@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
-from study_relevance import DENSE
 
 from components.contracts.text import format_normal_pair, normalise_query, normalise_title
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.fitting.networks import build_single
 from components.relevance.scoring.batch import BatchScorer, RawPairs
 from components.relevance.scoring.packed import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
+from tests.bench.study_relevance import DENSE
 
 RESULT = Path(__file__).parent / "results" / "gpu-mixture.json"
 ITEMS = 10
@@ -179,7 +179,7 @@ def measure(work: Path, log: Path, dense: Path, layers: Sequence[int], queries: 
 def main() -> None:
     """Measure, keep and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, help="what study_relevance.py made")
+    parser.add_argument("--work", type=Path, help="what study_relevance made")
     parser.add_argument("--log", type=Path, help="the log it was made of [default: WORK/log]")
     parser.add_argument("--dense", type=Path, help="the dense baseline's folder")
     parser.add_argument("--dense-layers", type=int, nargs="+", default=[18, 16], help="of the dense baselines")
@@ -191,7 +191,7 @@ def main() -> None:
     depths = " ".join(map(str, arguments.dense_layers))
     options = f"--work WORK --dense FOLDER --dense-layers {depths} --queries {arguments.queries}"
     result = {
-        "command": f"python tests/bench/bench_gpu_mixture.py {options}",
+        "command": f"python -m tests.bench.bench_gpu_mixture {options}",
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": True,
         **measure(

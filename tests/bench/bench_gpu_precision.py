@@ -1,6 +1,6 @@
 """What bfloat16 and 8-bit floats cost on a GPU, with real weights and on real judgments.
 
-    python tests/bench/bench_gpu_precision.py --log LOG --weights FOLDER
+    python -m tests.bench.bench_gpu_precision --log LOG --weights FOLDER
 
 LOG is an ingested log with judgments, FOLDER holds gemma3-270m and e5-small as Hugging Face folders. For each expert:
 the vectors' relative error against float32, pairs a second, and the AUC of one logistic regression, fitted on float32
@@ -81,7 +81,7 @@ def main() -> None:
         for expert in EXPERTS
     ]
     result = {
-        "command": "python tests/bench/bench_gpu_precision.py --log LOG --weights FOLDER",
+        "command": "python -m tests.bench.bench_gpu_precision --log LOG --weights FOLDER",
         "machine": {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cores": os.cpu_count()},
         "simulated": False,
         "experts": {expert.name: measure(expert, arguments.log) for expert in experts},

@@ -1,6 +1,6 @@
 """Batch scoring of a release on this machine's CPU, against answering request by request.
 
-    python tests/bench/bench_scoring.py --release runs/RUN/releases/DIGEST
+    python -m tests.bench.bench_scoring --release runs/RUN/releases/DIGEST
 
 The workload is simulated: search requests of ten items whose queries repeat as popular ones do (Zipf), from the
 release's own queries and catalogue. The control answers each request when it comes: router, chosen expert, chosen
@@ -23,7 +23,7 @@ from components.contracts.tools.manifest import write_json
 from components.release import onnx_scoring
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
-from tests.bench.tables import RESULTS, machine
+from tests.bench.measured import RESULTS, machine
 
 ITEMS = 10
 PAIR = ["market", "query", "title"]
@@ -86,7 +86,7 @@ def measure(release: Path, requests: int) -> dict[str, object]:
     _, slow_distinct = control(release, distinct)
     _, fast_distinct = batch(release, distinct)
     return {
-        "command": "python tests/bench/bench_scoring.py --release RELEASE",
+        "command": "python -m tests.bench.bench_scoring --release RELEASE",
         "machine": machine(),
         "load_average": round(load, 1),
         "simulated": True,

@@ -1,6 +1,6 @@
 """How fast the simulator makes a million events (Parquet and report included), and at what peak memory.
 
-    python tests/bench/bench_simulator.py [--out DIRECTORY]
+    python -m tests.bench.bench_simulator [--out DIRECTORY]
 
 Writes tests/bench/results/simulator.json. The baseline is the project's target: a million events in 20 seconds.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from components.contracts.tools.manifest import read_manifest, write_json
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.simulate import simulate
-from tests.bench.tables import RESULTS, machine
+from tests.bench.measured import RESULTS, machine
 
 TARGET_EVENTS, TARGET_SECONDS = 1_000_000, 20.0
 # The laptop's six markets with more users and about seventeen times the requests.
@@ -34,7 +34,7 @@ def measure(out: Path) -> dict[str, object]:
     assert events >= TARGET_EVENTS, f"{events} events are not a million"
     target = TARGET_EVENTS / TARGET_SECONDS
     return {
-        "command": "python tests/bench/bench_simulator.py",
+        "command": "python -m tests.bench.bench_simulator",
         "machine": machine(),
         # What else ran: wall seconds mean little on a machine that is busy.
         "load_average": round(load, 1),

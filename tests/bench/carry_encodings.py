@@ -1,7 +1,7 @@
 """Carry a study's encodings from the machine that tuned and encoded to the one that cross-validates, in small files.
 
-    python tests/bench/carry_encodings.py pack WORK PARTS [--part-bytes 15500000]
-    python tests/bench/carry_encodings.py unpack PARTS WORK
+    python -m tests.bench.carry_encodings pack WORK PARTS [--part-bytes 15500000]
+    python -m tests.bench.carry_encodings unpack PARTS WORK
 
 Vectors are rounded to 8 bits a column, which the first command's output says the cost of: how far each file's vectors
 move, of their norm. The third part of a vector, |u - v| of the two before, is made anew instead of carried. Retrieval

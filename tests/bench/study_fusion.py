@@ -1,7 +1,7 @@
 """Why concatenation beats the projected average: the average is changed step by step into what concatenation does.
 
-    python tests/bench/study_relevance.py ... --work WORK          makes WORK: encodings, experts
-    python tests/bench/study_fusion.py --log LOG --work WORK --name NAME [--experts NAME ...]
+    python -m tests.bench.study_relevance ... --work WORK          makes WORK: encodings, experts
+    python -m tests.bench.study_fusion --log LOG --work WORK --name NAME [--experts NAME ...]
 
 Three things tell `model.fusion.WeightedAverage` from `ConcatFusion`, beside the width of the space that both heads
 project the chosen experts' vectors into and add them up in (the first hidden layer is that space for a concatenation):
@@ -36,7 +36,7 @@ from components.relevance.model.routed import Routed
 from components.relevance.model.router import new_router
 from components.relevance.model.spec import MixtureSpec, load_experts
 from components.relevance.train import mixture_spec
-from tests.bench.tables import RESULTS, machine
+from tests.bench.measured import RESULTS, machine
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def main() -> None:
     """Measure, keep and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--log", type=Path, required=True, help="the log that WORK was made of")
-    parser.add_argument("--work", type=Path, required=True, help="what study_relevance.py made")
+    parser.add_argument("--work", type=Path, required=True, help="what study_relevance made")
     parser.add_argument("--name", required=True, help="what the result is called")
     parser.add_argument("--experts", nargs="+", help="of WORK [default: all]")
     parser.add_argument("--seeds", type=int, default=3)
@@ -151,7 +151,7 @@ def main() -> None:
     configure()
     chosen = f" --experts {' '.join(arguments.experts)}" if arguments.experts else ""
     result = {
-        "command": f"python tests/bench/study_fusion.py --log LOG --work WORK --name {arguments.name}{chosen}",
+        "command": f"python -m tests.bench.study_fusion --log LOG --work WORK --name {arguments.name}{chosen}",
         "machine": machine(),
         "simulated": read_manifest(arguments.log)["simulated"],
         **measure(arguments.log, arguments.work, arguments.experts, arguments.seeds),

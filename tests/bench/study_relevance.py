@@ -1,15 +1,15 @@
 """Every way of routing and fusing, on real judgments: what the mixture gains, and over what.
 
-    python tests/bench/study_relevance.py --judgments PATH --name NAME [--work DIR] [--seeds 3]
-    python tests/bench/study_relevance.py --log DIR --name NAME --work WORK --tuned --encode-only --tune-workers 8
-    python tests/bench/study_relevance.py --log DIR --name NAME --work WORK --tuned --fit-processes 8
+    python -m tests.bench.study_relevance --judgments PATH --name NAME [--work DIR] [--seeds 3]
+    python -m tests.bench.study_relevance --log DIR --name NAME --work WORK --tuned --encode-only --tune-workers 8
+    python -m tests.bench.study_relevance --log DIR --name NAME --work WORK --tuned --fit-processes 8
 
-PATH is an AnalytiCup query-category file or its folder, DIR a log that was made of one before. Experts are the laptop
-profile's, frozen, or with --tuned deeper ones that are tuned on the judgments, once outside each fold; the dense
-baseline is the whole of Gemma-3-270M, with more active parameters than the two experts a query is routed to, or its
-first --dense-layers (but where --qwen adds a larger expert: what is compared then is experts, not costs). Encoding
-frozen experts is the long part on two cores (three quarters of an hour) and is kept in the cache; tuning wants a GPU,
-and the cross-validation many cores: WORK may go from the one machine to the other in between.
+PATH is an AnalytiCup query-category file or its folder; DIR is a log that was made of one before. Experts are the
+laptop profile's, frozen. With --tuned they are deeper, and tuned on the judgments once outside each fold. The dense
+baseline is the whole of Gemma-3-270M, or its first --dense-layers; it has at least as many active parameters as the two
+experts a query is routed to, unless --qwen adds a larger expert: then experts are compared, not costs. On two cores,
+encoding frozen experts takes three quarters of an hour; the cache keeps it. Tuning wants a GPU, cross-validation many
+cores: WORK may go from one machine to another in between.
 Writes tests/bench/results/study-NAME.json; the full report is WORK/model/reports/relevance.html.
 """
 
@@ -51,7 +51,7 @@ from components.relevance.train import train
 from components.relevance.tuning.folds import tune
 from components.relevance.tuning.job import CHECKPOINT, HISTORY_FILE
 from components.relevance.workers import worker_pool
-from tests.bench.tables import RESULTS, machine
+from tests.bench.measured import RESULTS, machine
 
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
 FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
@@ -249,7 +249,7 @@ def timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def command(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     """The command line, without defaults and the paths of this machine."""
-    words = ["python tests/bench/study_relevance.py"]
+    words = ["python -m tests.bench.study_relevance"]
     for name, value in vars(arguments).items():
         if name != "work" and value != parser.get_default(name):
             words.append("--" + name.replace("_", "-"))
