@@ -1,133 +1,179 @@
-"""README tables come from results, and a slot without a result is an error."""
+"""The pages' tables come from results and are not stale; a gain has its interval, and one that holds 0 is said to."""
+
+import json
+import re
+from pathlib import Path
 
 import pytest
 
 from components.contracts.errors import BadInput
-from tests.bench.tables import (
-    bench_table,
-    fusion_table,
-    gpu_experts_table,
-    gpu_mixture_table,
-    gpu_precision_table,
-    ranking_table,
-    relevance_table,
-    render,
-    run_table,
-    spaces_table,
-    study_table,
+from tests.bench import tables
+from tests.bench.cells import Gain, table
+from tests.bench.evidence import (
+    MIXTURES,
+    STEPS,
+    STUDIES,
+    VARIANTS,
+    areas,
+    by_study,
+    figures,
+    fusion_steps,
+    gains,
+    gpu_mixture,
+    page_tables,
+    precisions,
+    ranking,
+    speed,
 )
+from tests.bench.findings import Finding, findings_table
+from tests.bench.measured import RESULTS, ROOT, measured
+from tests.bench.tables import PAGE, README, has_findings, record_run, render, rendered
 
-RESULT = {
-    "simulated": True,
-    "markets": ["TH", "VN"],
-    "command": "make run",
-    "machine": "2 cores",
-    "seconds": 90.0,
-    "peak_rss_mb": 2048.0,
-    "relevance": {
-        "mixture": {"TH": 0.7, "VN": None, "macro": 0.7, "pooled": 0.71, "interval": {"pooled": [0.69, 0.73]}}
-    },
-    "ranking": {"dlrm_exposed": {"auc": 0.6, "gauc": 0.55, "hr@5": 0.4, "ndcg@10": 0.3}},
-    "serving": {"requests": 12, "p50_ms": 20.0, "p99_ms": 40.0, "max_abs_diff": 2e-6},
-}
-
-
-def test_tables_hold_the_measured_figures_and_say_where_they_come_from() -> None:
-    table = relevance_table(RESULT)
-    assert "| mixture | 0.700 | - | 0.700 | 0.710 | 0.690 .. 0.730 |" in table
-    assert "Simulated data; `make run` on 2 cores." in table
-    assert "| dlrm_exposed | 0.6000 | 0.5500 | 0.4000 | 0.3000 |" in ranking_table(RESULT)
-    assert "| 1.5 min |" in run_table(RESULT) and "2.0e-06" in run_table(RESULT)
-    bench = {
-        "figure": {"events_per_second": 120000},
-        "baseline": {"what": "target"},
-        "ratio": 2.4,
-        "command": "make bench",
-        "machine": "m",
-    }
-    assert "| simulator | events per second: 120,000 | what: target | 2.40 | `make bench` |" in bench_table(
-        {"simulator": bench}
-    )
-
-
+MADE = {"simulated": True, "command": "make run", "machine": "2 cores"}
 STUDY = {
     "simulated": False,
     "command": "python study.py",
     "machine": "2 cores",
-    "judged": {"pairs": 21000, "queries": 19000},
-    "relevance": {"mixture": {"pooled": 0.74}, "dense": {"pooled": 0.73}, "tfidf": {"pooled": 0.75}},
-    "deltas": {
-        "dense": {"pooled": {"mixture_minus": 0.0101, "interval": [0.004, 0.016]}},
-        "tfidf": {"pooled": {"mixture_minus": -0.01, "interval": [-0.02, 0.001]}},
+    "judged": {"pairs": 21_000, "queries": 19_000},
+    "relevance": {
+        "mixture": {"TH": 0.74, "VN": None, "macro": 0.74, "pooled": 0.74, "interval": {"pooled": [0.72, 0.76]}},
+        "tfidf": {"TH": 0.75, "VN": None, "macro": 0.75, "pooled": 0.75, "interval": {"pooled": [0.73, 0.77]}},
     },
-    "seeds": {"mixture": [0.74, 0.74], "dense": [0.73, 0.73], "tfidf": [0.75, 0.75]},
-    "quality": {"mixture": {"pr_auc": 0.8}, "dense": {"pr_auc": 0.79}, "tfidf": {"pr_auc": 0.81}},
-    "active_parameters": {"mixture": 66e6, "dense": 100e6},
-    "spaces": {
-        "spaces": {
-            "e5": {"width": 384, "mean_cosine": 0.91, "top_share": 0.2, "effective_rank": 120.4, "isoscore": 0.05}
-        },
-        "pairs": [{"left": "e5", "right": "gemma", "cka": 0.5466, "procrustes": 0.61}],
-    },
+    "markets": ["TH", "VN"],
+    "deltas": {"tfidf": {"pooled": {"mixture_minus": -0.01, "interval": [-0.02, 0.001]}}},
+    "quality": {"mixture": {"pr_auc": 0.8, "ndcg@10": 0.9}, "tfidf": {"pr_auc": 0.81, "ndcg@10": 0.91}},
+    "active_parameters": {"mixture": 66e6},
 }
 
 
-def test_a_study_shows_gains_and_losses_alike() -> None:
-    lines = study_table(STUDY).splitlines()
-    assert lines[2] == "| tfidf |  | 0.7500 | -1.00 | -2.00 .. +0.10 | 0.8100 |"
-    assert lines[3] == "| mixture | 66 | 0.7400 |  |  | 0.8000 |"
-    assert lines[4] == "| dense | 100 | 0.7300 | +1.01 | +0.40 .. +1.60 | 0.7900 |"
-    assert lines[-1].startswith("21,000 pairs, 19,000 queries, out of fold, 2 seeds. Real judgments;")
-    several = {name: figures | {"ndcg@10": 0.9} for name, figures in STUDY["quality"].items()}
-    with_ndcg = study_table(STUDY | {"judged": {"pairs": 40_000, "queries": 19_000}, "quality": several})
-    assert "| mixture | 66 | 0.7400 |  |  | 0.8000 | 0.9000 |" in with_ndcg and "PR-AUC | NDCG@10 |" in with_ndcg
-    spaces = spaces_table(STUDY)
-    assert "| e5 | 384 | 0.910 | 0.200 | 120 | 0.050 |" in spaces and "| e5, gemma | 0.547 | 0.610 |" in spaces
+def slug(heading: str) -> str:
+    """The anchor that a heading gets on GitHub."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_real_judgments_are_never_called_simulated() -> None:
-    assert "Real judgments" in relevance_table(RESULT | {"simulated": False})
+@pytest.mark.parametrize("page", [README, PAGE], ids=["README", "evidence"])
+def test_no_page_is_stale(page: Path) -> None:
+    if page == README and not has_findings():
+        pytest.skip("README has no table of findings yet")
+    assert page.read_text(encoding="utf-8") == rendered(page), "run `make tables`"
 
 
-def test_render_fills_slots_again_and_again_and_keeps_the_rest() -> None:
-    readme = "a\n<!-- table:x -->\nold\n<!-- end -->\nb\n"
-    once = render(readme, {"x": "| new |"})
-    assert once == "a\n<!-- table:x -->\n| new |\n<!-- end -->\nb\n"
-    assert render(once, {"x": "| new |"}) == once
+def test_every_table_stands_once_and_every_result_is_read() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert sorted(re.findall(r"<!-- table:([\w-]+) -->", text)) == sorted(page_tables())
+    singles = {"run-laptop", "gpu-experts", "gpu-precision", "scoring", "simulator"}
+    read = {*STUDIES.values(), *STEPS.values(), *MIXTURES.values(), *singles}
+    assert {path.stem for path in RESULTS.glob("*.json")} == read
+    assert {variant for name in STUDIES.values() for variant in measured(name)["relevance"]} == set(VARIANTS)
 
 
-def test_a_slot_without_a_result_is_refused() -> None:
-    with pytest.raises(BadInput, match="nowhere"):
-        render("<!-- table:nowhere -->\n<!-- end -->", {})
+def test_findings_and_the_list_of_questions_point_at_headings() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    headings = {slug(heading) for heading in re.findall(r"^##+ (.*)$", text, re.MULTILINE)}
+    pointed = re.findall(r"tests/bench/README\.md#([\w-]+)", findings_table())
+    assert len(pointed) == 8 and set(pointed) <= headings
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= headings
 
 
-def test_tables_of_a_gpu_name_it() -> None:
-    made = {"command": "python b.py", "machine": {"gpu": "NVIDIA H200", "cores": 16, "torch": "2.11.0"}}
-    source = "`python b.py` on one NVIDIA H200, 16 cores, PyTorch 2.11.0."
-    way = {"pairs_per_second": 9407.1, "queries_per_second": 940.7, "mfu": 0.43, "padding": 0.004}
-    experts = gpu_experts_table(made | {"product_tflops": 811.2, "shapes": {"qwen3-0.6b": {"ways": {"packed": way}}}})
-    assert "| qwen3-0.6b | packed | 9,407.1 | 940.7 | 0.43 | 0.004 |" in experts
-    assert "MFU is over 811 TFLOP/s" in experts and source in experts
-    found = {"bfloat16": {"relative_error": 0.012, "auc": 0.6841, "pairs_per_second": 45063}}
-    precision = gpu_precision_table(made | {"experts": {"gemma": found}})
-    assert "| gemma | bfloat16 | 1.2e-02 | 0.6841 | 45,063 |" in precision and source in precision
-    ratios = {"batch_over_control": 1.5, "batch_over_control_repeated": 2.0}
-    counted = {"active_parameters": 88e6, "queries_per_second": {"batch": 4000.0}}
-    dense = {"layers": 18, "parameters": 100e6, "mixture_over_dense": 1.1}
-    mixture = gpu_mixture_table(made | ratios | counted | {"dense": [dense]})
-    assert "| mixture over 18 layers of Gemma (100 M) | 1.10 |" in mixture and source in mixture
-    assert "the mixture, 88 M active parameters, scores 4,000 queries" in mixture
+def test_commands_of_results_are_modules_that_exist() -> None:
+    for path in RESULTS.glob("*.json"):
+        command = json.loads(path.read_text(encoding="utf-8"))["command"]
+        module = re.match(r"python -m ([\w.]+)", command)
+        assert command.startswith("make run") or (module and (ROOT / f"{module[1].replace('.', '/')}.py").is_file())
 
 
-def test_fusion_table_says_what_concatenation_gains() -> None:
+def test_a_gain_whose_interval_holds_zero_is_undecided() -> None:
+    assert str(Gain(0.0301, 0.024, 0.0367)) == "+3.01 (+2.40 .. +3.67)"
+    assert str(Gain(-0.0009, -0.0022, 0.0004)) == "-0.09 (-0.22 .. +0.04), undecided"
+    assert str(Gain(-0.002, -0.0031, -0.0008)) == "-0.20 (-0.31 .. -0.08)"
+    assert Finding.of_gain("x", Gain(0.004, -0.003, 0.01), "y", "z").interval == (
+        "-0.30 .. +1.00: holds 0, so no gain is shown"
+    )
+    assert Finding.of_gain("x", Gain(0.004, 0.001, 0.01), "y", "z").interval == "+0.10 .. +1.00"
+
+
+def test_a_table_puts_figures_on_the_right() -> None:
+    assert table(["a", "b", "c"], [["x", "y", "1"]], texts=2) == "| a | b | c |\n| --- | --- | ---: |\n| x | y | 1 |"
+
+
+def test_studies_stand_side_by_side_and_say_what_was_not_run() -> None:
+    without = STUDY | {"deltas": {}}
+    table = gains(["tfidf", "soft"], {"a": STUDY, "b": without})
+    assert table.splitlines()[0] == "| the mixture gains over | a |"
+    assert table.splitlines()[2:] == ["| tfidf | -1.00 (-2.00 .. +0.10), undecided |", "| soft | not run |"]
+    assert "| mixture | 0.7400 (66 M) |" in figures({"a": STUDY}) and "| tfidf | 0.7500 |" in figures({"a": STUDY})
+    several = STUDY | {"judged": {"pairs": 40_000, "queries": 19_000}}
+    assert "| mixture | 0.8000 | 0.8000 (0.9000) |" in precisions({"a": STUDY, "b": several})
+    assert by_study("x", ["v"], {"a": STUDY}, lambda result, variant: None) == "| x |\n| --- |\n| v |"
+
+
+def test_areas_hold_each_market_and_say_where_they_come_from() -> None:
+    table = areas(STUDY)
+    assert "| mixture | 0.740 | none | 0.740 | 0.740 | 0.720 .. 0.760 |  |" in table
+    assert "| 0.730 .. 0.770 | -1.00 (-2.00 .. +0.10), undecided |" in table
+    assert table.endswith("Real judgments; `python study.py` on 2 cores.")
+    assert areas(STUDY | MADE).endswith("Simulated data; `make run` on 2 cores.")
+
+
+def test_ranking_shows_each_difference_with_its_interval() -> None:
+    def row(auc: float, difference: list[float]) -> dict[str, object]:
+        names = ("auc", "gauc", "hr@5", "ndcg@10")
+        return {**dict.fromkeys(names, auc), "difference": dict.fromkeys(names, difference)}
+
+    found = {"dlrm_exposed": row(0.6, [0.0, 0.0, 0.0]), "hhsft_es3": row(0.61, [0.01, -0.002, 0.02])}
+    table = ranking(MADE | {"ranking": found, "oracle": {"hhsft_es3": {"ndcg@10": 0.9}}})
+    assert "| dlrm_exposed | 0.6000 |  |" in table and "| not measured |" in table
+    assert "| hhsft_es3 | 0.6100 | +1.00 (-0.20 .. +2.00), undecided |" in table and "| 0.9000 |" in table
+
+
+def test_fusion_steps_keep_the_interval_of_a_tie() -> None:
     heads = {
-        "concatenation": {"pooled": 0.71, "concatenation_minus": 0.0, "interval": [0.0, 0.0]},
-        "average": {"pooled": 0.69, "concatenation_minus": 0.02, "interval": [0.015, 0.025]},
-        "gated sum": {"pooled": 0.71, "concatenation_minus": 1e-5, "interval": [-0.001, 0.001]},
+        name: {"pooled": 0.7, "concatenation_minus": 0.02, "interval": [0.015, 0.025]}
+        for name in measured("fusion-tuned")["heads"]
     }
-    source = {"simulated": False, "command": "python f.py", "machine": "2 cores"}
-    table = fusion_table({"heads": heads, "experts": ["gemma", "e5"], "seeds": 3, **source})
-    assert "| concatenation | 0.7100 |  |  |" in table
-    assert "| average | 0.6900 | +2.00 | +1.50 .. +2.50 |" in table
-    assert "| gated sum | 0.7100 | +0.00 | -0.10 .. +0.10 |" in table
-    assert "gemma, e5; 3 seeds. Real judgments; `python f.py` on 2 cores." in table
+    heads["concatenation"] = {"pooled": 0.71, "concatenation_minus": 0.0, "interval": [0.0, 0.0]}
+    heads["gated sum"] = {"pooled": 0.71, "concatenation_minus": 1e-5, "interval": [-0.001, 0.001]}
+    table = fusion_steps({"tuned": MADE | {"heads": heads}})
+    assert "| concatenation | 0.7100 |  |" in table
+    assert "| average | 0.7000 | +2.00 (+1.50 .. +2.50) |" in table
+    assert "| gated sum | 0.7100 | +0.00 (-0.10 .. +0.10), undecided |" in table
+
+
+def test_speeds_name_their_machine_and_their_baseline() -> None:
+    machine = {"gpu": "NVIDIA H200", "cores": 16, "torch": "2.11.0"}
+    ratios = {"batch_over_control": 1.5, "batch_over_control_repeated": 2.0, "active_parameters": 88e6}
+    dense = {"layers": 18, "parameters": 100e6, "mixture_over_dense": 1.1}
+    run = MADE | ratios | {"machine": machine, "queries_per_second": {"batch": 4000.0}, "dense": [dense]}
+    table = gpu_mixture({"a": run, "b": run | {"dense": [dense | {"layers": 16}]}})
+    assert "| mixture over 18 layers of Gemma (100 M) | 1.10 | not run |" in table
+    assert "- a: Simulated data; `make run` on one NVIDIA H200, 16 cores, PyTorch 2.11.0." in table
+    bench = MADE | {"figure": {"events_per_second": 120000}, "baseline": {"what": "target"}, "ratio": 2.4}
+    assert "| simulator | events per second: 120,000 | what: target | 2.40 |" in speed({"simulator": bench})
+
+
+def test_a_recorded_run_keeps_the_intervals_of_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    run, deltas = tmp_path / "run", STUDY["deltas"]
+    summary = dict.fromkeys(tables._OF_SUMMARY) | {"drift": {"drifted": False}, "ranking": {"a": {"difference": {}}}}
+    model = run / "pipeline" / "one" / "train" / "model"
+    model.mkdir(parents=True)
+    (run / "summary.json").write_text(json.dumps(summary))
+    (model / "manifest.json").write_text(json.dumps({"metrics": {}}))
+    with pytest.raises(BadInput, match="no manifest of a relevance model"):
+        record_run(run, "mine", "make run")
+    (model / "manifest.json").write_text(json.dumps({"metrics": {"deltas": deltas}}))
+    record_run(run, "mine", "make run")
+    kept = json.loads((tmp_path / "run-mine.json").read_text())
+    assert kept["deltas"] == deltas and kept["ranking"] == summary["ranking"] and kept["command"] == "make run"
+
+
+def test_render_fills_places_again_and_again_and_keeps_the_rest() -> None:
+    page = "a\n<!-- table:x -->\nold\n<!-- end -->\nb\n"
+    once = render("page", page, {"x": "| new |"})
+    assert once == "a\n<!-- table:x -->\n| new |\n<!-- end -->\nb\n"
+    assert render("page", once, {"x": "| new |"}) == once
+
+
+def test_a_place_without_a_table_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"page: no table nowhere"):
+        render("page", "<!-- table:nowhere -->\n<!-- end -->", {})

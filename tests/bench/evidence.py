@@ -1,0 +1,280 @@
+"""The tables of tests/bench/README.md, one per question, from what was measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from components.ranking.config import RANKING_METRICS
+from tests.bench.cells import Gain, table
+from tests.bench.measured import Result, measured, source, sources
+
+# Column -> its result. The first is the study that findings are taken from.
+STUDIES = {
+    "tuned, 9 layers": "study-analyticup-tuned-9",
+    "tuned, 12 layers": "study-analyticup-tuned",
+    "tuned, 12 layers, dense 16": "study-analyticup-tuned-16",
+    "frozen": "study-analyticup",
+    "frozen, with Qwen": "study-analyticup-qwen",
+    "simulated, frozen": "study-simulated",
+}
+# What the mixture is compared with, by question.
+DENSE_MODEL = "gemma3-270m-dense"
+DENSE = (DENSE_MODEL, "tfidf")
+EXPERTS = ("best_single", "gemma3-270m", "e5-small", "minilm-l6", "qwen2-1_5b")
+ROUTERS = ("k=1", "k=3", "soft", "rule", "pseudo_label")
+FUSIONS = ("weighted_average", "gated_sum", "logit_average")
+VARIANTS = ("mixture", *DENSE, *EXPERTS, *ROUTERS, *FUSIONS)
+
+TUNED, FROZEN = "tuned, 9 layers", "frozen"
+MIXTURES = {"12 layers of Gemma": "gpu-mixture", "9 layers of Gemma": "gpu-mixture-9"}
+PHASES = ("tuning", "encoding", "cross-validation")
+STEPS = {"frozen": "fusion-frozen", "tuned, 12 layers": "fusion-tuned"}
+# From concatenation over what lies between to the plain average.
+HEADS = (
+    "concatenation", "gated sum", "average, weights", "average, dropout", "average, linear",
+    "average, weights and dropout", "average, all three", "average",
+)  # fmt: skip
+
+
+def gain_over(result: Result, variant: str) -> Gain | None:
+    """Pooled AUC of the mixture over a variant; None where they were not compared."""
+    delta = result["deltas"].get(variant)
+    return Gain.of(delta["pooled"]["mixture_minus"], delta["pooled"]["interval"]) if delta else None
+
+
+def by_study(
+    corner: str, variants: Sequence[str], studies: Mapping[str, Result], cell: Callable[[Result, str], object]
+) -> str:
+    """A row per variant and a column per study, but for studies that ran none of the variants."""
+    cells = {name: [cell(result, variant) for variant in variants] for name, result in studies.items()}
+    cells = {name: column for name, column in cells.items() if any(column)}
+    rows = zip(variants, *cells.values(), strict=True)
+    shown = ([variant, *(str(one or "not run") for one in own)] for variant, *own in rows)
+    return table([corner, *cells], shown)
+
+
+def gains(variants: Sequence[str], studies: Mapping[str, Result]) -> str:
+    """What the mixture gains over each variant."""
+    return by_study("the mixture gains over", variants, studies, gain_over)
+
+
+def figures(studies: Mapping[str, Result]) -> str:
+    """Pooled AUC, and how many parameters run for a pair."""
+
+    def cell(result: Result, variant: str) -> str | None:
+        active = result["active_parameters"].get(variant)
+        suffix = f" ({active / 1e6:.0f} M)" if active else ""
+        return f"{result['relevance'][variant]['pooled']:.4f}{suffix}" if variant in result["relevance"] else None
+
+    return by_study("pooled AUC (active parameters)", VARIANTS, studies, cell)
+
+
+def precisions(studies: Mapping[str, Result]) -> str:
+    """Area under the precision-recall curve; NDCG beside it where queries have several items each."""
+
+    def cell(result: Result, variant: str) -> str | None:
+        if variant not in result["quality"]:
+            return None
+        found, judged = result["quality"][variant], result["judged"]
+        several = judged["pairs"] >= 2 * judged["queries"]
+        return f"{found['pr_auc']:.4f}" + (f" ({found['ndcg@10']:.4f})" if several else "")
+
+    return by_study("PR-AUC (NDCG@10)", VARIANTS, studies, cell)
+
+
+def studies_table(studies: Mapping[str, Result]) -> str:
+    """What each study ran on, how long it took, and how to run it again."""
+    rows = []
+    for name, result in studies.items():
+        phases, active = result["phases"], result["active_parameters"]
+        rows.append(
+            [
+                name,
+                f"{result['judged']['pairs']:,} of {result['judged']['queries']:,}",
+                f"{len(result['seeds']['mixture'])}",
+                f"{active['mixture'] / 1e6:.0f} / {active[DENSE_MODEL] / 1e6:.0f} M",
+                "yes" if result["balance"]["released"]["collapsed"] else "no",
+                " / ".join(f"{phases[phase]:,}" if phase in phases else "none" for phase in PHASES),
+            ]
+        )
+    header = ["study", "pairs of queries", "seeds", "active parameters: mixture / dense", "collapse alarm, released"]
+    header.append(f"seconds: {' / '.join(PHASES)}")
+    return f"{table(header, rows)}\n\n{sources(studies)}"
+
+
+def areas(result: Result) -> str:
+    """AUC per variant and market or language, the pooled interval, and what the mixture gains."""
+    columns = [*result["markets"], "macro", "pooled"]
+    rows = []
+    for variant, aucs in result["relevance"].items():
+        low, high = aucs["interval"]["pooled"]
+        cells = ["none" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns]
+        rows.append([variant, *cells, f"{low:.3f} .. {high:.3f}", str(gain_over(result, variant) or "")])
+    header = ["variant", *columns, "95 % interval, pooled", "the mixture gains"]
+    return f"{table(header, rows)}\n\n{source(result)}"
+
+
+def spaces(tuned: Result, frozen: Result) -> str:
+    """Shape of each space, and how alike the experts' are; tuned / frozen in one cell."""
+    shapes = [result["spaces"]["spaces"] for result in (tuned, frozen)]
+    digits = {"mean_cosine": 3, "top_share": 3, "effective_rank": 0, "isoscore": 3}
+    rows = [
+        [name, str(shapes[0][name]["width"])]
+        + [" / ".join(f"{own[name][column]:.{places}f}" for own in shapes) for column, places in digits.items()]
+        for name in shapes[0]
+    ]
+    header = ["space (tuned / frozen)", "width", *(column.replace("_", " ") for column in digits)]
+    pairs = zip(tuned["spaces"]["pairs"], frozen["spaces"]["pairs"], strict=True)
+    alike = [
+        [f"{one['left']}, {one['right']}"] + [f"{one[key]:.3f} / {two[key]:.3f}" for key in ("cka", "procrustes")]
+        for one, two in pairs
+    ]
+    two_experts = table(["two experts (tuned / frozen)", "CKA", "Procrustes error"], alike)
+    return f"{table(header, rows)}\n\n{two_experts}"
+
+
+def fusion_steps(studies: Mapping[str, Result]) -> str:
+    """A row per head on the way from the average to concatenation: AUC, and what concatenation gains over it."""
+    rows = []
+    for name in HEADS:
+        cells = []
+        for result in studies.values():
+            head = result["heads"][name]
+            gain = Gain.of(head["concatenation_minus"], head["interval"])
+            cells += [f"{head['pooled']:.4f}", str(gain) if gain.value else ""]  # none over itself
+        rows.append([name, *cells])
+    header = ["head"]
+    for study in studies:
+        header += [f"AUC, {study}", f"concatenation gains, {study}"]
+    return f"{table(header, rows)}\n\n{sources(studies)}"
+
+
+def ranking(result: Result) -> str:
+    """Metrics per variant, each with its difference to the baseline; and agreement with the simulator's truth."""
+    rows = []
+    for variant, found in result["ranking"].items():
+        cells = []
+        for metric in RANKING_METRICS:
+            value, *interval = found["difference"][metric]
+            cells += [f"{found[metric]:.4f}", str(Gain.of(value, interval)) if any(interval) else ""]
+        truth = (result["oracle"] or {}).get(variant)
+        rows.append([variant, *cells, f"{truth['ndcg@10']:.4f}" if truth else "not measured"])
+    header = ["variant"]
+    for metric in RANKING_METRICS:
+        header += [metric.upper(), "gain"]
+    return f"{table([*header, 'NDCG@10 by the truth'], rows)}\n\n{source(result)}"
+
+
+def whole_run(result: Result) -> str:
+    """What a run costs."""
+    steps = sorted(result["stages"].items(), key=lambda step: -step[1])
+    rows = [
+        ["whole run, installation apart", f"{result['seconds'] / 60:.1f} min"],
+        *([f"step {name}", f"{seconds:.0f} s"] for name, seconds in steps),
+        ["peak memory, all processes", f"{result['peak_rss_mb'] / 1024:.1f} GiB"],
+    ]
+    return f"{table(['figure', 'value'], rows)}\n\n{source(result)}"
+
+
+def served(result: Result) -> str:
+    """How far served scores are from offline ones, and how long answers take."""
+    found = result["serving"]
+    rows = [
+        ["requests sent", f"{found['requests']}"],
+        ["largest difference between served and offline scores", f"{found['max_abs_diff']:.1e}"],
+        ["all requests, p50 / p99", f"{found['p50_ms']:.0f} / {found['p99_ms']:.0f} ms"],
+        ["searches whose relevance was stored, p50", f"{found['p50_stored_ms']:.0f} ms"],
+        ["searches whose relevance was in part computed, p50", f"{found['p50_computed_ms']:.0f} ms"],
+    ]
+    return f"{table(['figure', 'value'], rows)}\n\n{source(result)}"
+
+
+def gpu_experts(result: Result) -> str:
+    """A row per shape and way of running it."""
+    header = ["shape", "way", "MFU", "pairs/s", "queries/s (10 items)", "padding"]
+    rows = [
+        [
+            shape,
+            way,
+            _percent(found["mfu"]),
+            f"{found['pairs_per_second']:,.0f}",
+            f"{found['queries_per_second']:,.1f}",
+            _percent(found["padding"]),
+        ]
+        for shape, ways in result["shapes"].items()
+        for way, found in ways["ways"].items()
+    ]
+    rate = f"MFU is a share of {result['product_tflops']:.0f} TFLOP/s."
+    return f"{table(header, rows, texts=2)}\n\n{rate} {source(result)}"
+
+
+def gpu_precision(result: Result) -> str:
+    """A row per expert and precision: what it costs, and what it gains."""
+    rows = [
+        [expert, precision, _percent(found["relative_error"]), f"{found['auc']:.4f}", f"{found['pairs_per_second']:,}"]
+        for expert, precisions in result["experts"].items()
+        for precision, found in precisions.items()
+    ]
+    return f"{table(['expert', 'precision', 'relative error', 'AUC', 'pairs/s'], rows, texts=2)}\n\n{source(result)}"
+
+
+def gpu_mixture(runs: Mapping[str, Result]) -> str:
+    """Batch scoring of a mixture against a synchronous control and against dense models; a column per run."""
+    dense = [{one["layers"]: one for one in result["dense"]} for result in runs.values()]
+    depths = sorted({layers: one["parameters"] for own in dense for layers, one in own.items()}.items(), reverse=True)
+
+    def row(name: str, cell: Callable[[Result], str]) -> list[str]:
+        return [name, *(cell(result) for result in runs.values())]
+
+    rows = [
+        row("active parameters of the mixture", lambda result: f"{result['active_parameters'] / 1e6:.0f} M"),
+        row("queries of 10 items per second", lambda result: f"{result['queries_per_second']['batch']:,.0f}"),
+        row("batch scoring over the synchronous control", lambda result: f"{result['batch_over_control']:.2f}"),
+        row("the same, a third repeated", lambda result: f"{result['batch_over_control_repeated']:.2f}"),
+    ]
+    for layers, parameters in depths:
+        cells = [f"{own[layers]['mixture_over_dense']:.2f}" if layers in own else "not run" for own in dense]
+        rows.append([f"mixture over {layers} layers of Gemma ({parameters / 1e6:.0f} M)", *cells])
+    return f"{table(['figure or ratio', *runs], rows)}\n\n{sources(runs)}"
+
+
+def speed(results: Mapping[str, Result]) -> str:
+    """A row per measurement of `make bench` on a CPU: its figures, and the ratio to its baseline."""
+
+    def words(values: Mapping[str, object]) -> str:
+        shown = (value if isinstance(value, str) else format(value, ",.10g") for value in values.values())
+        return ", ".join(f"{name.replace('_', ' ')}: {one}" for name, one in zip(values, shown, strict=True))
+
+    rows = [
+        [name, words(result["figure"]), words(result["baseline"]), f"{result['ratio']:.2f}"]
+        for name, result in results.items()
+    ]
+    return f"{table(['measurement', 'figures', 'baseline', 'ratio'], rows, texts=3)}\n\n{sources(results)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def page_tables() -> dict[str, str]:
+    """Every table of tests/bench/README.md, by the name of its place."""
+    studies = {name: measured(file) for name, file in STUDIES.items()}
+    run = measured("run-laptop")
+    return {
+        "studies": studies_table(studies),
+        "gains-dense": gains(DENSE, studies),
+        "gains-experts": gains(EXPERTS, studies),
+        "gains-routers": gains(ROUTERS, studies),
+        "gains-fusions": gains(FUSIONS, studies),
+        "figures": figures(studies),
+        "precisions": precisions(studies),
+        "languages": areas(studies[TUNED]),
+        "markets": areas(run),
+        "spaces": spaces(studies[TUNED], studies[FROZEN]),
+        "fusion-steps": fusion_steps({name: measured(file) for name, file in STEPS.items()}),
+        "gpu-experts": gpu_experts(measured("gpu-experts")),
+        "gpu-precision": gpu_precision(measured("gpu-precision")),
+        "gpu-mixture": gpu_mixture({name: measured(file) for name, file in MIXTURES.items()}),
+        "ranking": ranking(run),
+        "served": served(run),
+        "whole-run": whole_run(run),
+        "speed": speed({name: measured(name) for name in ("scoring", "simulator")}),
+    }
