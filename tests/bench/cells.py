@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+NO_BREAK = "&nbsp;"
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -35,8 +37,8 @@ class Gain:
         return f"{100 * self.low:+.2f} .. {100 * self.high:+.2f}"
 
     def __str__(self) -> str:
-        """All of it in one cell."""
-        return f"{self.figure} ({self.interval})" + ", undecided" * self.undecided
+        """All of it in one cell of two lines, neither of which a browser breaks."""
+        return f"{self.figure}{', undecided' * self.undecided}<br>{self.interval}".replace(" ", NO_BREAK)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:

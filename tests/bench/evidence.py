@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from components.ranking.config import RANKING_METRICS
-from tests.bench.cells import Gain, table
+from tests.bench.cells import NO_BREAK, Gain, table
 from tests.bench.measured import Result, measured, source, sources
 
 # Column -> its result. The first is the study that findings are taken from.
@@ -53,7 +53,7 @@ def by_study(
 
 def gains(variants: Sequence[str], studies: Mapping[str, Result]) -> str:
     """What the mixture gains over each variant."""
-    return by_study("the mixture gains over", variants, studies, gain_over)
+    return by_study("gain over", variants, studies, gain_over)
 
 
 def figures(studies: Mapping[str, Result]) -> str:
@@ -61,10 +61,10 @@ def figures(studies: Mapping[str, Result]) -> str:
 
     def cell(result: Result, variant: str) -> str | None:
         active = result["active_parameters"].get(variant)
-        suffix = f" ({active / 1e6:.0f} M)" if active else ""
+        suffix = f"<br>{active / 1e6:.0f}{NO_BREAK}M" if active else ""
         return f"{result['relevance'][variant]['pooled']:.4f}{suffix}" if variant in result["relevance"] else None
 
-    return by_study("pooled AUC (active parameters)", VARIANTS, studies, cell)
+    return by_study("pooled AUC, active parameters", VARIANTS, studies, cell)
 
 
 def precisions(studies: Mapping[str, Result]) -> str:
@@ -101,15 +101,15 @@ def studies_table(studies: Mapping[str, Result]) -> str:
 
 
 def areas(result: Result) -> str:
-    """AUC per variant and market or language, the pooled interval, and what the mixture gains."""
-    columns = [*result["markets"], "macro", "pooled"]
+    """AUC per variant: pooled with its interval, macro, and of each market or language."""
+    columns = ["macro", *result["markets"]]
     rows = []
     for variant, aucs in result["relevance"].items():
         low, high = aucs["interval"]["pooled"]
-        cells = ["none" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns]
-        rows.append([variant, *cells, f"{low:.3f} .. {high:.3f}", str(gain_over(result, variant) or "")])
-    header = ["variant", *columns, "95 % interval, pooled", "the mixture gains"]
-    return f"{table(header, rows)}\n\n{source(result)}"
+        pooled = f"{aucs['pooled']:.3f}<br>{low:.3f} .. {high:.3f}".replace(" ", NO_BREAK)
+        cells = ("none" if aucs.get(column) is None else f"{aucs[column]:.3f}" for column in columns)
+        rows.append([variant, pooled, *cells])
+    return f"{table(['variant', 'pooled', *columns], rows)}\n\n{source(result)}"
 
 
 def spaces(tuned: Result, frozen: Result) -> str:
@@ -268,6 +268,7 @@ def page_tables() -> dict[str, str]:
         "precisions": precisions(studies),
         "languages": areas(studies[TUNED]),
         "markets": areas(run),
+        "gains-run": gains(list(run["deltas"]), {"pooled AUC, this run": run}),
         "spaces": spaces(studies[TUNED], studies[FROZEN]),
         "fusion-steps": fusion_steps({name: measured(file) for name, file in STEPS.items()}),
         "gpu-experts": gpu_experts(measured("gpu-experts")),
