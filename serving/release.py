@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import NAME_DIGITS, RELEVANCE_RELEASE, SEARCH_RELEASE
 from components.contracts.tools.manifest import read_manifest
-
-SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
 
 
 @dataclass(frozen=True)
@@ -53,4 +52,4 @@ def open_release(path: Path) -> Release:
     kind = manifest.get("kind")
     if kind not in (SEARCH_RELEASE, RELEVANCE_RELEASE):
         raise BadInput(f"{path}: a directory of kind {kind!r}, not a release")
-    return Release(path, str(manifest["digest"])[:12], tuple(manifest["markets"]), kind == SEARCH_RELEASE)
+    return Release(path, str(manifest["digest"])[:NAME_DIGITS], tuple(manifest["markets"]), kind == SEARCH_RELEASE)

@@ -128,13 +128,15 @@ def _pad(lists: Sequence[Any] | np.ndarray) -> np.ndarray:
     """(n, SEQUENCE_LENGTH) from n lists, arrays, None or NaN; a matrix is taken as padded already."""
     if isinstance(lists, np.ndarray) and lists.ndim == 2:
         return lists.astype(np.int64)
-    padded = np.zeros((len(lists), SEQUENCE_LENGTH), dtype=np.int64)
-    arrays = [
-        np.asarray(x)[:SEQUENCE_LENGTH] if isinstance(x, list | tuple | np.ndarray) else np.empty(0) for x in lists
-    ]
+    arrays = [np.asarray(x) if isinstance(x, list | tuple | np.ndarray) else np.empty(0) for x in lists]
     lengths = np.array([len(x) for x in arrays], dtype=np.int64)
-    if lengths.sum():
-        rows = np.repeat(np.arange(len(arrays)), lengths)
-        places = np.concatenate([np.arange(n) for n in lengths])
-        padded[rows, places] = np.concatenate(arrays).astype(np.int64)
+    return pad_sequences(np.concatenate([np.empty(0), *arrays]), np.cumsum(lengths) - lengths, lengths)
+
+
+def pad_sequences(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """int64 (n, SEQUENCE_LENGTH) of n lists that lie in `values`, cut to that length, 0-padded on the right."""
+    column = np.arange(SEQUENCE_LENGTH)
+    filled = column < lengths[:, None]
+    padded = np.zeros(filled.shape, dtype=np.int64)
+    padded[filled] = values[(starts[:, None] + column)[filled]]
     return padded

@@ -15,6 +15,7 @@ from components.contracts.features import FEATURES
 from components.contracts.markets import DOMAIN_CODES, market_codes
 from components.contracts.tables import Limits, read_table, write_table
 from components.contracts.text import query_key
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
 
 KIND = "training_set"
@@ -123,12 +124,9 @@ def _historical_features(features: Path, entities: pd.DataFrame) -> pa.Table:
 
 
 def _query_keys(rows: pd.DataFrame) -> np.ndarray:
-    """query_key of each row; texts are normalised once each."""
-    texts = rows[["market", "query"]].fillna({"query": ""})
-    code = texts.groupby(["market", "query"], sort=False).ngroup().to_numpy()
-    distinct = texts.drop_duplicates()
-    keys = [query_key(m, q) for m, q in zip(distinct["market"], distinct["query"], strict=True)]
-    return np.array(keys, dtype=object)[code]
+    """query_key of each row."""
+    pairs = zip(rows["market"], rows["query"].fillna(""), strict=True)
+    return np.array(map_distinct(lambda pair: query_key(*pair), pairs), dtype=object)
 
 
 def _codes(names: pd.Series, codes: dict[str, int]) -> pa.Array:

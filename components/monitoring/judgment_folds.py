@@ -13,6 +13,7 @@ import pandas as pd
 from components.contracts import schemas
 from components.contracts.tables import Limits, read_table
 from components.contracts.text import normalise_query, query_key, stable_bucket
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_manifest
 from components.monitoring.columns import ColumnSpec
 
@@ -53,16 +54,14 @@ def read_folds(log: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
 
 
 def _described(judgments: pd.DataFrame) -> pd.DataFrame:
-    queries = judgments[["market", "query"]].drop_duplicates()
-    queries = queries.assign(
-        query_key=[query_key(m, q) for m, q in zip(queries["market"], queries["query"], strict=True)],
-        normalised=[normalise_query(q) for q in queries["query"]],
+    pairs = zip(judgments["market"], judgments["query"], strict=True)
+    rows = judgments.assign(
+        query=map_distinct(normalise_query, judgments["query"]),
+        query_key=map_distinct(lambda pair: query_key(*pair), pairs),
     )
-    rows = judgments.merge(queries, on=["market", "query"], how="left")
     return rows.assign(
-        query=rows["normalised"],
-        query_chars=rows["normalised"].str.len(),
-        query_words=rows["normalised"].str.count(r"\S+"),
+        query_chars=rows["query"].str.len(),
+        query_words=rows["query"].str.count(r"\S+"),
         title_chars=rows["title"].str.len(),
         title_words=rows["title"].str.count(r"\S+"),
         titles_of_query=rows.groupby("query_key")["item_id"].transform("size").astype(np.float64),

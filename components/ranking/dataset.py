@@ -18,9 +18,9 @@ from components.contracts.features import (
     FEATURES,
     NUMERIC,
     RELEVANCE_COLUMN,
-    SEQUENCE_LENGTH,
     FeatureTensors,
     assemble,
+    pad_sequences,
 )
 from components.contracts.markets import DOMAIN_CODES
 from components.contracts.schemas import SAMPLES, SPLITS
@@ -117,14 +117,9 @@ def _feature(column: pa.ChunkedArray, kind: str) -> Any:
 def _padded(column: pa.ChunkedArray) -> np.ndarray:
     """(N, L) from a column of lists, whole columns at a time; null lists are empty."""
     lists = column.combine_chunks()
-    lengths = np.minimum(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(), SEQUENCE_LENGTH).astype(np.int64)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
     starts = lists.offsets.to_numpy()[:-1].astype(np.int64)
-    place = np.arange(SEQUENCE_LENGTH)
-    filled = place < lengths[:, None]
-    values = pc.fill_null(lists.values, 0).to_numpy()
-    padded = np.zeros((len(lists), SEQUENCE_LENGTH), dtype=np.int64)
-    padded[filled] = values[(starts[:, None] + place)[filled]]
-    return padded
+    return pad_sequences(pc.fill_null(lists.values, 0).to_numpy(), starts, lengths)
 
 
 def _check(path: Path, features: FeatureTensors, domain: np.ndarray) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from components.contracts.blend import Blend
 from components.contracts.markets import DOMAIN_CODES
 from components.contracts.tables import write_table
+from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
 from components.ranking.assessment import calibration_curve, market_metrics, native_metrics, oracle_metrics
@@ -40,8 +40,7 @@ def train(training_set: Path, log: Path, config: RankingConfig, out: Path) -> No
     markets, simulated = tuple(described["markets"]), bool(described.get("simulated", False))
     with stage_directory(out) as root:
         data = read_training_set(training_set, markets)
-        device = _device(config.device)
-        features = DeviceFeatures.put(data.features, device)
+        features = DeviceFeatures.put(data.features, compute_device(config.device))
         fitted = {variant: fit(variant, data, features, config) for variant in config.variants}
         searched = data.domain == DOMAIN_CODES["search"]
         judged = np.flatnonzero(data.exposed | (searched & (data.split != "train")))
@@ -80,12 +79,6 @@ def train(training_set: Path, log: Path, config: RankingConfig, out: Path) -> No
             simulated=simulated,
             markets=list(markets),
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, data: TrainingSet) -> np.ndarray:

@@ -24,6 +24,7 @@ from typing import Any
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE
+from components.contracts.releases import NAME_DIGITS, RELEVANCE_RELEASE, SEARCH_RELEASE
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
@@ -45,15 +46,13 @@ from components.release.gate import require_passed
 from components.release.golden import write_relevance_golden, write_search_golden
 from components.release.models import export_experts, export_mixture, export_ranker
 from components.release.repository import write_relevance_model, write_search_model
+from components.relevance.experts.weights import LICENCE_FILES
 from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
 from components.relevance.scoring.reference import RelevanceScorer
 
 _logger = get_logger(__name__)
 
-SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"
-NAME_DIGITS = 12
 REPORTS = "reports"
-_LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README*")
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ def _copy_licences(weights: Path, experts: tuple[ExpertSpec, ...], out: Path) ->
     for expert in experts:
         folder = out / expert.name
         folder.mkdir(parents=True)
-        texts = sorted({path for pattern in _LICENCE_FILES for path in (weights / expert.name).glob(pattern)})
+        texts = sorted({path for pattern in LICENCE_FILES for path in (weights / expert.name).glob(pattern)})
         for path in texts:
             shutil.copyfile(path, folder / path.name)
         if not texts:

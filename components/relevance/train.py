@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
 from components.relevance.config import RelevanceConfig
-from components.relevance.device import compute_device
 from components.relevance.evaluation.figures import (
     active_parameters,
     evaluate,

@@ -22,6 +22,7 @@ from components.contracts.schemas import (
 )
 from components.contracts.tables import Limits, find_table, read_table
 from components.contracts.text import normalise_query
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys
 
@@ -118,10 +119,9 @@ def read_thresholds(path: Path, markets: list[str]) -> pa.Table:
 
 
 def normalised_queries(queries: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Normalise each distinct query once; nulls stay."""
-    encoded = queries.combine_chunks().dictionary_encode()
-    distinct = pa.array([normalise_query(text) for text in encoded.dictionary.to_pylist()], pa.string())
-    return pa.chunked_array([distinct.take(encoded.indices)])
+    """Queries in normal form; nulls stay."""
+    normal = map_distinct(lambda text: None if text is None else normalise_query(text), queries.to_pylist())
+    return pa.chunked_array([pa.array(normal, pa.string())])
 
 
 def _read(directory: Path, schema: TableSchema, limits: Limits) -> pa.Table:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from components.contracts.errors import BadInput
+from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
 from components.relevance.ahead import prepared_ahead
-from components.relevance.device import compute_device
 from components.relevance.encoding.padded import load_tokenizer
 from components.relevance.encoding.tokens import tokenise
 from components.relevance.model.expert import read_expert

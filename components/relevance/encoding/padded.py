@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
-from components.relevance.device import compute_device
 from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import ExpertSpec
 

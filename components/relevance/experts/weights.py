@@ -24,7 +24,7 @@ _CONVERSION = 3
 _FACTS = "expert.json"
 # No part of what runs for a token: rows that are looked up, and BERT's own pooler, which is not loaded.
 _INACTIVE = re.compile(r"(embed_tokens|_embeddings)\.weight$|^pooler\.")
-_LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
+LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
 _logger = get_logger(__name__)
 
 
@@ -113,7 +113,7 @@ def _fetch(config: WeightsConfig) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        patterns = ["*.json", "*.safetensors", *_LICENCE_FILES]
+        patterns = ["*.json", "*.safetensors", *LICENCE_FILES]
         return Path(snapshot_download(config.source, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -128,7 +128,7 @@ def _copy_pretrained(source: Path, folder: Path, layers: int | None) -> None:
         convert_gguf(file, folder, layers)
     else:
         _copy_model(source, folder, layers)
-    for pattern in _LICENCE_FILES:
+    for pattern in LICENCE_FILES:
         for path in source.glob(pattern):
             shutil.copyfile(path, folder / path.name)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
 from components.contracts.tools.resampling import auc
 from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
-from components.relevance.device import compute_device
 from components.relevance.fitting.fit import History, choose, fit, predict
 from components.relevance.fitting.networks import build_routed, build_single
 from components.relevance.fitting.pseudo_labels import fit_pseudo_labels

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
-from components.contracts.text import query_ngrams
+from components.contracts.text import normalise_query, query_ngrams
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_manifest
 from components.relevance.config import RelevanceConfig
-from components.relevance.judgments.pairs import KEY, normalised, read_columns
+from components.relevance.judgments.pairs import KEY, read_columns
 from components.relevance.model.spec import ExpertSpec
 
 
@@ -84,7 +85,7 @@ def judged_labels(log: Path, config: RelevanceConfig) -> pd.DataFrame:
         BadInput: the labels are all of one class, or there are fewer queries than folds.
     """
     frame = read_columns(log, "judgments", ["market", "query", "item_id", "grade"])
-    frame["query"] = normalised(frame["query"])
+    frame["query"] = map_distinct(normalise_query, frame["query"])
     frame = frame.groupby(KEY, sort=True)["grade"].mean().reset_index()
     frame["label"] = (frame["grade"] >= config.grade_threshold).astype(np.float32)
     _check(frame["label"].to_numpy(), frame["query"].nunique(), f"{log}: judgments", config)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.text import normalise_query, normalise_title
+from components.contracts.tools.distinct import map_distinct
 
 KEY = ["market", "query", "item_id"]
 
@@ -29,12 +30,11 @@ def distinct_pairs(log: Path) -> pd.DataFrame:
         requests = read_columns(log, "requests", ["request_id", "market", "domain", "query"])
         candidates = read_columns(log, "candidates", ["request_id", "item_id"])
         searches = requests.loc[requests["domain"] == "search", ["request_id", "market", "query"]]
-        # Queries repeat and so do their lists: normalise each text once, join on its code.
         pairs = pd.concat([judgments[KEY], candidates.merge(searches, on="request_id")[KEY]])
         catalogue = read_columns(log, "items", ["item_id", "title"]).set_index("item_id")["title"]
         titles = pd.concat([catalogue, titles[~titles.index.isin(catalogue.index)]])
     pairs = pairs[KEY].drop_duplicates()
-    pairs["query"] = normalised(pairs["query"])
+    pairs["query"] = map_distinct(normalise_query, pairs["query"])
     pairs = pairs.drop_duplicates().sort_values(KEY, ignore_index=True)
     pairs["title"] = pairs["item_id"].map(titles)
     if pairs["title"].isna().any():
@@ -51,14 +51,8 @@ def distinct_titles(log: Path) -> pd.DataFrame:
     """item_id, title (normalised) of the catalogue, or of the judged items where there is no catalogue."""
     name = "items" if (log / "items.parquet").is_file() else "judgments"
     titles = read_columns(log, name, ["item_id", "title"]).drop_duplicates("item_id").sort_values("item_id")
-    titles["title"] = titles["title"].map(normalise_title)
+    titles["title"] = map_distinct(normalise_title, titles["title"])
     return titles.reset_index(drop=True)
-
-
-def normalised(queries: pd.Series) -> pd.Series:
-    """Normalised query texts; each distinct text is normalised once."""
-    distinct = queries.drop_duplicates()
-    return queries.map(dict(zip(distinct, distinct.map(normalise_query), strict=True)))
 
 
 def read_columns(log: Path, table: str, columns: list[str]) -> pd.DataFrame:

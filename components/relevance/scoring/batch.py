@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from components.contracts.tools.distinct import map_distinct
 from components.relevance.ahead import prepared_ahead
 
 # Pairs that are prepared together: enough to make batches of, little enough to hold several pieces at once.
@@ -90,10 +91,17 @@ class BatchScorer:
                 yield self.fuse(plan.rooms, plan.mask_UN)[plan.inverse_n], plan.experts_nK
 
     def _plan(self, raw: RawPairs) -> "_Plan":
-        pairs = normal_pairs(*raw, self.normalise_query, self.normalise_title)
+        markets, queries, titles = raw
+        pairs = pd.DataFrame(
+            {
+                "market": list(markets),
+                "query": map_distinct(self.normalise_query, queries),
+                "title": map_distinct(self.normalise_title, titles),
+            }
+        )
         inverse_n, distinct = _distinct(pairs, ["market", "query", "title"])
-        query_U, queries = _distinct(distinct, ["market", "query"])
-        experts_QK, mask_QN = self.route(queries["market"].tolist(), queries["query"].tolist())
+        query_U, asked = _distinct(distinct, ["market", "query"])
+        experts_QK, mask_QN = self.route(asked["market"].tolist(), asked["query"].tolist())
         return _Plan(
             columns=[distinct[name].to_numpy(dtype=object) for name in ("market", "query", "title")],
             rooms=[expert.room(len(distinct)) for expert in self.experts],
@@ -144,22 +152,6 @@ class _Piece(NamedTuple):
     place: int
     rows: np.ndarray
     last: bool
-
-
-def normal_pairs(
-    markets: Sequence[str],
-    queries: Sequence[str],
-    titles: Sequence[str],
-    normalise_query: Normalise,
-    normalise_title: Normalise,
-) -> pd.DataFrame:
-    """market, query, title of n raw pairs; each text is normalised once, however many pairs have it."""
-    normal = {
-        name: {text: normalise(text) for text in set(texts)}
-        for name, texts, normalise in (("query", queries, normalise_query), ("title", titles, normalise_title))
-    }
-    columns = {name: [normal[name][text] for text in texts] for name, texts in (("query", queries), ("title", titles))}
-    return pd.DataFrame({"market": list(markets), **columns})
 
 
 def _distinct(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:

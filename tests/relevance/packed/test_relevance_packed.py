@@ -34,7 +34,7 @@ from components.relevance.packed.packs import Tokens, packs, room
 from components.relevance.packed.runner import PackedRunner
 from components.relevance.packed.shape import TILE, AttentionShape
 from components.relevance.packed.trunk import PackedExpert
-from components.relevance.scoring.batch import BatchScorer, normal_pairs
+from components.relevance.scoring.batch import BatchScorer
 from components.relevance.scoring.packed import PackedPairs, PackedScorer
 from components.relevance.scoring.reference import RelevanceScorer
 from pipelines.cli.main import app
@@ -278,8 +278,6 @@ def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
     workers = TokenisingWorkers([(trained.experts / own.spec.name, own.spec) for own in scorer.experts], 2)
     apart = [PackedPairs(own.encoder, partial(workers.tokenise, n)) for n, own in enumerate(scorer.experts)]
     columns = [["ID", "TH"] * 9, ["Tas wanita", "เคสโทรศัพท์"] * 9, [f" Tas {n} " for n in range(18)]]
-    pairs = normal_pairs(*columns, normalise_query, normalise_title)
-    assert (pairs["query"][0], pairs["title"][17]) == ("tas wanita", "Tas 17")
     many = [column * 60 for column in columns]  # more than a worker takes at a time
     for own, other in zip(apart, scorer.experts, strict=True):
         for one, same in zip(own.prepare(*many), other.prepare(*many), strict=True):
