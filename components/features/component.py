@@ -13,7 +13,7 @@ def build_features(
     features: Output[Dataset],
     report: Output[HTML],
 ) -> None:
-    """Feature tables of a log, one a Feast view, and their report."""
+    """Feature tables of a log, one per Feast view, and their report."""
     import shutil
     from datetime import datetime
     from pathlib import Path

@@ -49,35 +49,17 @@ def query(
 ) -> None:
     """Retrieve candidates, ask the running service and print the ranked page."""
     from rich.console import Console
-    from rich.table import Table
 
+    from pipelines.cli.page import ranked_page
     from serving import client
     from serving.retrieval import retrieve
 
     found = retrieve(release or Path(_served("release")), market, text, candidates)
     if not found:
         raise BadInput(f"no item of market {market} matches {text!r}; try other words")
-    titles = {item.item_id: item for item in found}
-    page = client.search(url or _served("url"), market=market, user_id=user, query=text, item_ids=list(titles))
-    table = Table(
-        "#",
-        "item",
-        "title",
-        "price",
-        "score",
-        "relevance",
-        "p(click)",
-        "p(purchase)",
-        "source",
-        title=f"{market}: {text}",
-    )
-    for rank, row in enumerate(page[:top], start=1):
-        item = titles[row.item_id]
-        table.add_row(
-            str(rank), row.item_id, item.title, f"{item.price:,.2f}", f"{row.score:.3f}", f"{row.relevance:.3f}",
-            f"{row.p_click:.3f}", f"{row.p_purchase:.4f}", row.relevance_source,
-        )  # fmt: skip
-    Console().print(table)
+    items = {item.item_id: item for item in found}
+    page = client.search(url or _served("url"), market=market, user_id=user, query=text, item_ids=list(items))
+    Console().print(ranked_page(f"{market}: {text}", page[:top], items))
 
 
 def score(

@@ -7,17 +7,33 @@ import pytest
 
 from components.contracts.tools.manifest import read_manifest
 from pipelines.profile import load_profile
-from pipelines.runner import StepFailed, run_pipeline
+from pipelines.runner import Run, StepFailed, run_pipeline
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
 
-def test_training_pipeline_runs_in_the_images(images: Mapping[str, str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def simulated(images: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     profile = load_profile("tiny")
-    run = run_pipeline("simulator", profile, tmp_path / "run", profile.simulated_as_of, runner="docker")
-    assert read_manifest(run.artifacts["log"])["simulated"]
-    assert read_manifest(run.artifacts["release"])["digest"]
-    assert (run.artifacts["drift"] / "reports" / "drift.html").is_file()
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    return run_pipeline("simulator", profile, out, profile.simulated_as_of, runner="docker")
+
+
+def test_training_pipeline_runs_in_the_images(simulated: Run) -> None:
+    assert read_manifest(simulated.artifacts["log"])["simulated"]
+    assert read_manifest(simulated.artifacts["release"])["digest"]
+    assert (simulated.artifacts["drift"] / "reports" / "drift.html").is_file()
+
+
+def test_judgments_alone_run_in_the_images(simulated: Run, tmp_path: Path) -> None:
+    """Drift, gate and release go without a ranker: an optional input that is absent reaches a container as None."""
+    profile, judgments = load_profile("tiny"), simulated.artifacts["log"] / "judgments.parquet"
+    run = run_pipeline(
+        "judgments", profile, tmp_path / "run", profile.simulated_as_of, judgments=judgments, runner="docker"
+    )
+    (release,) = (path for path in run.artifacts["release"].iterdir() if path.is_dir())
+    assert read_manifest(release)["kind"] == "relevance-release"
+    assert "ranker" not in run.artifacts
 
 
 def test_a_step_that_refuses_its_input_stops_the_pipeline(images: Mapping[str, str], tmp_path: Path) -> None:
