@@ -29,7 +29,10 @@ def script(page: str, heading: str) -> str:
 
 
 def walk(page: str, heading: str, folder: Path) -> str:
-    """What a section's blocks print when they are run in a folder; fails where one of them fails."""
+    """What a section's blocks print when they are run in a folder; fails where one of them fails.
+
+    What a block started in the background ends with the script, however that ends.
+    """
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -39,7 +42,7 @@ def walk(page: str, heading: str, folder: Path) -> str:
         "COLUMNS": "160",
     }
     with subprocess.Popen(
-        ["bash", "-euo", "pipefail", "-c", script(page, heading)],
+        ["bash", "-euo", "pipefail", "-c", f"trap 'jobs -p | xargs -r kill' EXIT\n{script(page, heading)}"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
