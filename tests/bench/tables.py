@@ -68,11 +68,6 @@ def rendered(page: Path) -> str:
     return render(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8"), tables)
 
 
-def has_findings() -> bool:
-    """Whether README has a place for the findings; until then it is left alone."""
-    return "<!-- table:findings -->" in README.read_text(encoding="utf-8")
-
-
 def main() -> None:
     """Record a run where one is named, then write both pages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,7 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.run:
         record_run(arguments.run, arguments.name, arguments.command)
-    for page in (PAGE, README) if has_findings() else (PAGE,):
+    for page in (README, PAGE):
         page.write_text(rendered(page), encoding="utf-8")
 
 
