@@ -56,7 +56,7 @@ tables: setup ## Write the pages' tables, of measured results (RUN=runs/... reco
 	$(BIN)/python -m tests.page_tables
 
 ROLES ?= data train monitor serve
-images: ## Build the container images, one a role (ROLES="data train" for some, IMAGE_FLAGS for docker build)
+images: ## Build the container images, one per role (ROLES="data train" for some, IMAGE_FLAGS for docker build)
 	for role in $(ROLES); do \
 	  docker build $(IMAGE_FLAGS) --label org.opencontainers.image.revision=$$(git rev-parse HEAD) \
 	    --target $$role -t archipelago-$$role:latest -f components/Dockerfile . || exit 1; \

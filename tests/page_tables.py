@@ -41,7 +41,7 @@ _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")
 
 
 def components_table() -> str:
-    """A row a KFP component, in the order of its module: what it reads and writes, and the image it runs in."""
+    """A row per KFP component, in the order of its module: what it reads and writes, and the image it runs in."""
     rows = []
     for stage in STAGES:
         module = importlib.import_module(f"components.{stage}.component")
@@ -56,7 +56,7 @@ def components_table() -> str:
 
 
 def commands_table() -> str:
-    """A row a command of `archipelago`: its line of help, and its options."""
+    """A row per command of `archipelago`: its line of help, and its options."""
     commands = get_command(app).commands  # type: ignore[attr-defined]
     rows = [
         [f"`archipelago {name}`", _first_line(command.help), _options(command)] for name, command in commands.items()
@@ -65,7 +65,7 @@ def commands_table() -> str:
 
 
 def contract_table() -> str:
-    """A row a column of the input contract."""
+    """A row per column of the input contract."""
     rows = []
     for schema in LOG_TABLES:
         refers = {column: f"in {table}" for column, table in schema.references}
@@ -80,7 +80,7 @@ def contract_table() -> str:
 
 
 def options_tables() -> str:
-    """A heading and a table a section of a profile, and one for each kind of value that has options of its own."""
+    """A heading and a table per section of a profile, and one for each kind of value that has options of its own."""
     parts = []
     for section, field in Profile.model_fields.items():
         model = field.annotation
@@ -92,7 +92,7 @@ def options_tables() -> str:
 
 
 def options_table(model: type) -> str:
-    """A row an option of a configuration: name, default, allowed values, what it is.
+    """A row per option of a configuration: name, default, allowed values, what it is.
 
     Raises:
         KeyError: an option that no docstring describes.

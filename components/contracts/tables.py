@@ -23,7 +23,7 @@ from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES, Column, TableSchema
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
-# Of a column of a Parquet file, that are read ahead.
+# Bytes of a Parquet column that are read ahead.
 _READ_BYTES = 1 << 20
 
 

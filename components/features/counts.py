@@ -106,7 +106,7 @@ def _by_type(events: ibis.Table) -> dict[str, ibis.Value]:
 
 
 def _facts(table: ibis.Table, key: str, **counts: ibis.Value | int) -> ibis.Table:
-    """One row a fact: key, day, and what it counts for."""
+    """One row per fact: key, day, and what it counts for."""
     return table.select(key, day=day_of(table.timestamp), **{n: _integer(c) for n, c in counts.items()})
 
 

@@ -73,7 +73,7 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
 
 
 def _feature_columns(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pa.Table:
-    """One column a feature in contract order, and user_known; row i belongs to rows.iloc[i]."""
+    """One column per feature in contract order, and user_known; row i belongs to rows.iloc[i]."""
     entities = pd.DataFrame(
         {
             "user_id": rows["user_id"].to_numpy(),

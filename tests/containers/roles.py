@@ -1,4 +1,4 @@
-"""The images that are built: one a role, on one base."""
+"""The images that are built: one per role, on one base."""
 
 from pathlib import Path
 

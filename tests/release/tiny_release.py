@@ -67,7 +67,7 @@ _built: list[Tiny] = []
 
 
 def tiny_releases(factory: pytest.TempPathFactory) -> Tiny:
-    """Both releases, built once a test session, with a cache of their own."""
+    """Both releases, built once per test session, with a cache of their own."""
     if not _built:
         root = factory.mktemp("tiny")
         with pytest.MonkeyPatch.context() as patch:

@@ -18,7 +18,7 @@ _logger = get_logger(__name__)
 
 
 def configure(level: str | None = None) -> None:
-    """Set the root handler: rich on a terminal, one plain line a record elsewhere (level: ARCHIPELAGO_LOG or INFO)."""
+    """Set the root handler: rich on a terminal, plain lines elsewhere (level: ARCHIPELAGO_LOG or INFO)."""
     chosen = level or os.environ.get("ARCHIPELAGO_LOG", "INFO")
     if sys.stderr.isatty():
         from rich.logging import RichHandler
