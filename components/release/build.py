@@ -16,7 +16,6 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from components.release.config import ReleaseConfig
 from components.release.export import EXPORTERS
 from components.release.gate import require_passed
 from components.release.golden import write_relevance_golden, write_search_golden
+from components.release.inputs import RankingInputs, RelevanceInputs
 from components.release.models import export_experts, export_mixture, export_ranker
 from components.release.repository import write_relevance_model, write_search_model
 from components.relevance.experts.weights import LICENCE_FILES
@@ -53,28 +53,6 @@ from components.relevance.scoring.reference import RelevanceScorer
 _logger = get_logger(__name__)
 
 REPORTS = "reports"
-
-
-@dataclass(frozen=True)
-class RelevanceInputs:
-    """Output directories of the relevance half of a run, and what was judged about it."""
-
-    log: Path
-    experts: Path
-    encodings: Path
-    model: Path
-    scores: Path
-    drift: Path
-    verdict: Path
-
-
-@dataclass(frozen=True)
-class RankingInputs:
-    """Output directories of the ranking half of a run."""
-
-    samples: Path
-    features: Path
-    ranker: Path
 
 
 def build_release(
@@ -118,29 +96,19 @@ def build_release(
         write_catalogue(relevance.log, root / "catalogue.parquet")
         # After the exports: each holds an expert in memory for a while, the scorer holds them all.
         scorer = RelevanceScorer.load(relevance.model, relevance.experts)
-        write_relevance_golden(relevance.encodings, scorer, mixture.markets, config, root / "golden")
+        write_relevance_golden(relevance.encodings, scorer, config, root / "golden")
         if ranking:
             parity.append(export_ranker(root / "triton", ranking.ranker, config))
             blend = Blend.load(ranking.ranker / "blend.json")
             blend.save(root / "blend.json")
             write_search_model(root / "triton", blend, config)
             latest_slice(ranking.features, as_of, root / "features")
-            write_search_golden(
-                relevance.log,
-                relevance.scores,
-                ranking.features,
-                ranking.ranker,
-                scorer,
-                mixture.markets,
-                config,
-                as_of,
-                root / "golden",
-            )
+            write_search_golden(relevance, ranking, scorer, config, as_of, root / "golden")
         inputs = _directories(relevance, ranking)
         _copy_licences(relevance.experts, experts, root / "licenses")
         _copy_reports(inputs, root / REPORTS)
-        facts = _facts(root, inputs, mixture, experts, config, as_of, log, [p.as_dict() for p in parity], ranking)
-        _write_cards(root, inputs, experts, log, facts, ranking)
+        facts = _facts(root, inputs, mixture, experts, config, as_of, [p.as_dict() for p in parity])
+        _write_cards(root, inputs, experts, facts)
         facts["large_files"] = store_large_files(root)
         facts["digest"] = release_digest(root, facts["large_files"])
         write_json(root / MANIFEST, facts)
@@ -214,18 +182,17 @@ def _facts(
     experts: tuple[ExpertSpec, ...],
     config: ReleaseConfig,
     as_of: datetime,
-    log: Mapping[str, Any],
     parity: list[dict[str, Any]],
-    ranking: RankingInputs | None,
 ) -> dict[str, Any]:
     """The manifest, but for digests of what is still to be written."""
+    ranks = "ranker" in inputs
     return {
-        "kind": SEARCH_RELEASE if ranking else RELEVANCE_RELEASE,
+        "kind": SEARCH_RELEASE if ranks else RELEVANCE_RELEASE,
         "markets": list(mixture.markets),
         "k": mixture.top_k,
         "experts": [{"name": e.name, "licence": e.licence, "digest": e.digest} for e in experts],
-        "feature_service": FEATURE_SERVICE if ranking else None,
-        "simulated": log["simulated"],
+        "feature_service": FEATURE_SERVICE if ranks else None,
+        "simulated": read_manifest(inputs["log"])["simulated"],
         "as_of": as_of.isoformat(),
         "config": config.model_dump(mode="json"),
         "inputs": {name: input_digest(path) for name, path in inputs.items()},
@@ -239,17 +206,15 @@ def _write_cards(
     root: Path,
     inputs: Mapping[str, Path],
     experts: tuple[ExpertSpec, ...],
-    log: Mapping[str, Any],
     facts: Mapping[str, Any],
-    ranking: RankingInputs | None,
 ) -> None:
-    config = facts["config"]
+    config, log = facts["config"], read_manifest(inputs["log"])
     limits = {name: config[name] for name in ("max_computed", "deadline_ms", "micro_batch", "serving_tolerance")}
-    ranker = read_manifest(ranking.ranker) if ranking else None
+    ranker = read_manifest(inputs["ranker"]) if "ranker" in inputs else None
     relevance = read_manifest(inputs["relevance_model"])
     card = model_card(log, relevance, ranker, experts, facts["metrics"]["parity"], limits)
     (root / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-    volumes = read_json(ranking.samples / "volumes.json") if ranking else None
+    volumes = read_json(inputs["samples"] / "volumes.json") if "samples" in inputs else None
     (root / "DATA_CARD.md").write_text(data_card(log, volumes, facts["inputs"]), encoding="utf-8")
 
 

@@ -46,8 +46,9 @@ def build_release(
     from datetime import datetime
     from pathlib import Path
 
-    from components.release.build import RankingInputs, RelevanceInputs, build_release_stage
+    from components.release.build import build_release_stage
     from components.release.config import ReleaseConfig
+    from components.release.inputs import RankingInputs, RelevanceInputs
 
     judged = (log, experts, encodings, relevance_model, scores, drift, verdict)
     relevance = RelevanceInputs(*(Path(artifact.path) for artifact in judged))

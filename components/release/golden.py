@@ -24,6 +24,7 @@ from components.contracts.tools.log import get_logger
 from components.features.join import join_rows
 from components.ranking.model.serving import load_ranker
 from components.release.config import ReleaseConfig
+from components.release.inputs import RankingInputs, RelevanceInputs
 from components.relevance.scoring.reference import RelevanceScorer
 
 _logger = get_logger(__name__)
@@ -33,13 +34,15 @@ KINDS = ("stored", "computed", "mixed", "unknown_user", "unseen_query", "stored"
 UNKNOWN_USER = "user-never-seen-before"
 
 
-def write_relevance_golden(
-    encodings: Path, scorer: RelevanceScorer, markets: Sequence[str], config: ReleaseConfig, out: Path
-) -> None:
+def write_relevance_golden(encodings: Path, scorer: RelevanceScorer, config: ReleaseConfig, out: Path) -> None:
     """Write `relevance.parquet`: market, query, title, relevance, experts of pairs from every market."""
     pairs = pq.read_table(encodings / "pairs.parquet", columns=["market", "query", "item_id", "title"]).to_pandas()
     chosen = _by_hash(pairs, ["market", "query", "item_id"], config.seed)
-    chosen = chosen[chosen["market"].isin(markets)].groupby("market", sort=True).head(config.golden_pairs)
+    chosen = (
+        chosen[chosen["market"].isin(scorer.mixture.spec.markets)]
+        .groupby("market", sort=True)
+        .head(config.golden_pairs)
+    )
     texts = [chosen[name].tolist() for name in ("market", "query", "title")]
     relevance, experts = scorer.score(*texts)
     columns = dict(zip(("market", "query", "title"), texts, strict=True))
@@ -47,12 +50,9 @@ def write_relevance_golden(
 
 
 def write_search_golden(
-    log: Path,
-    scores: Path,
-    features: Path,
-    ranker: Path,
+    relevance_half: RelevanceInputs,
+    ranking_half: RankingInputs,
     scorer: RelevanceScorer,
-    markets: Sequence[str],
     config: ReleaseConfig,
     as_of: datetime,
     out: Path,
@@ -62,19 +62,21 @@ def write_search_golden(
     Columns: request, kind, market, user_id, query, item_id, and score, relevance, p_click, p_purchase,
     relevance_source, user_known.
     """
-    rows = choose_requests(log, scores, markets, config)
-    joined = join_rows(features, rows.assign(domain="search", timestamp=pd.Timestamp(as_of)), markets)
+    markets = scorer.mixture.spec.markets
+    rows = choose_requests(relevance_half.log, relevance_half.scores, markets, config)
+    joined = join_rows(ranking_half.features, rows.assign(domain="search", timestamp=pd.Timestamp(as_of)), markets)
     relevance = joined["relevance"].to_numpy(np.float32).copy()
     missing = np.flatnonzero(np.isnan(relevance))
     if len(missing):
         asked = rows.iloc[missing]
         relevance[missing], _ = scorer.score(*(asked[name].tolist() for name in ("market", "query", "title")))
     tensors = assemble({name: joined[name].to_numpy() for name in joined.columns} | {"relevance": relevance})
+    ranker = load_ranker(ranking_half.ranker)
     with torch.inference_mode():
         arrays = (tensors.numeric, tensors.categorical, tensors.sequences)
-        p_click, p_purchase = (p.numpy() for p in load_ranker(ranker)(*(torch.from_numpy(array) for array in arrays)))
+        p_click, p_purchase = (p.numpy() for p in ranker(*map(torch.from_numpy, arrays)))
     answers = {
-        "score": Blend.load(ranker / "blend.json").score(relevance, p_click, p_purchase),
+        "score": Blend.load(ranking_half.ranker / "blend.json").score(relevance, p_click, p_purchase),
         "relevance": relevance,
         "p_click": p_click,
         "p_purchase": p_purchase,

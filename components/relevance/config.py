@@ -34,7 +34,6 @@ class ExpertConfig(WeightsConfig):
 
     Attributes:
         tuning: low-rank adapters, tuned on the judgments (tuning.adapters says how); None keeps the model frozen.
-        family: architecture family, for people ("gemma3", "bert", ...).
         pooling: what of the token vectors makes the pair's vector (model.expert says how).
         template: input text, with {market}, {query} and {item}.
         separator: for "segments" pooling, text of the template that is one token and begins the item's part; it must
@@ -42,7 +41,6 @@ class ExpertConfig(WeightsConfig):
             one with its neighbours.
     """
 
-    family: str
     pooling: Literal["mean", "last", "segments"] = "mean"
     template: str = PAIR_TEMPLATE
     separator: str | None = None
@@ -72,11 +70,10 @@ class TextConfig(WeightsConfig):
 # A middle layer serves frozen models best, and costs less: chosen by ridge regression on a sample of real judgments
 # in ten languages.
 GEMMA3_270M = ExpertConfig(
-    name="gemma3-270m", family="gemma3", source="package:gemma3-270m", layer=9, pooling="segments", separator="\n"
+    name="gemma3-270m", source="package:gemma3-270m", layer=9, pooling="segments", separator="\n"
 )
 E5_SMALL = ExpertConfig(
     name="e5-small",
-    family="bert",
     source="package:e5-small",
     layer=9,
     pooling="segments",
@@ -85,7 +82,6 @@ E5_SMALL = ExpertConfig(
 )
 MINILM_L6 = ExpertConfig(
     name="minilm-l6",
-    family="bert",
     source="package:minilm-l6",
     layer=3,
     pooling="segments",

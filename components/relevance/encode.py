@@ -131,7 +131,7 @@ def _encoder(folder: Path, spec: ExpertSpec, config: RelevanceConfig) -> TextEnc
 
 def _write_text_vectors(root: Path, config: RelevanceConfig, titles: pd.DataFrame, queries: pd.DataFrame) -> None:
     texts = config.texts
-    spec = expert_spec(ExpertConfig(**texts.model_dump(include=set(WeightsConfig.model_fields)), family="text"))
+    spec = expert_spec(ExpertConfig(**texts.model_dump(include=set(WeightsConfig.model_fields))))
     distinct = queries["query"].unique()
     inputs = [texts.item_template.format(text=text) for text in titles["title"]]
     inputs += [texts.query_template.format(text=text) for text in distinct]

@@ -56,7 +56,7 @@ from tests.bench.measured import RESULTS, machine
 DENSE = GEMMA3_270M.model_copy(update={"name": "gemma3-270m-dense", "layer": None})
 FROZEN = (GEMMA3_270M, E5_SMALL, MINILM_L6)
 # A decoder several times as large as the others, and as the dense baseline: --qwen says where its weights are.
-QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2-1_5b", "family": "qwen2", "layer": 8})
+QWEN = GEMMA3_270M.model_copy(update={"name": "qwen2-1_5b", "layer": 8})
 # Tuning makes use of deeper layers than frozen models' vectors are best taken from.
 TUNED_LAYERS = {E5_SMALL.name: 12, MINILM_L6.name: 6}
 VARIANTS = (

@@ -24,8 +24,9 @@ from components.marketplace.simulator.simulate import simulate
 from components.ranking.model.rankers import build_ranker
 from components.ranking.model.serving import save_ranker
 from components.ranking.model.spec import RankerSpec
-from components.release.build import RankingInputs, RelevanceInputs, build_release
+from components.release.build import build_release
 from components.release.config import ReleaseConfig
+from components.release.inputs import RankingInputs, RelevanceInputs
 from components.relevance.config import ExpertConfig
 from components.relevance.model.mixture import new_mixture
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
@@ -37,12 +38,12 @@ AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = ReleaseConfig(
     golden_requests=6, golden_items=8, golden_pairs=4, micro_batch=4, max_computed=8, deadline_ms=60_000
 )
-_SEGMENTS = {"family": "bert", "source": "tiny:bert", "pooling": "segments", "separator": "<eos>"}
+_SEGMENTS = {"source": "tiny:bert", "pooling": "segments", "separator": "<eos>"}
 # The first two share one random network, hence one export, behind different templates.
 EXPERTS = (
     ExpertConfig(name="bert-one", template="{query}<eos>{item}", max_tokens=48, **_SEGMENTS),
     ExpertConfig(name="bert-two", template="{market} {query}<eos>{item}", max_tokens=24, **_SEGMENTS),
-    ExpertConfig(name="qwen", family="qwen3", source="tiny:qwen3", pooling="last", max_tokens=48),
+    ExpertConfig(name="qwen", source="tiny:qwen3", pooling="last", max_tokens=48),
 )
 
 

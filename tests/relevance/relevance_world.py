@@ -24,11 +24,9 @@ COLOURS = ("red", "blue", "black", "white", "green")
 
 def tiny_config(**changes: object) -> RelevanceConfig:
     experts = (
-        ExpertConfig(
-            name="tiny-gemma", family="gemma3", source="tiny:gemma3", layer=1, pooling="segments", separator="\n"
-        ),
-        ExpertConfig(name="tiny-bert", family="bert", source="tiny:bert", pooling="last"),
-        ExpertConfig(name="tiny-qwen", family="qwen3", source="tiny:qwen3"),
+        ExpertConfig(name="tiny-gemma", source="tiny:gemma3", layer=1, pooling="segments", separator="\n"),
+        ExpertConfig(name="tiny-bert", source="tiny:bert", pooling="last"),
+        ExpertConfig(name="tiny-qwen", source="tiny:qwen3"),
     )
     settings = {
         "experts": experts,

@@ -41,7 +41,7 @@ EVERY_VARIANT = (
     VariantConfig(name="one", top_k=1),
     VariantConfig(name="all", top_k=3),
 )
-DENSE = ExpertConfig(name="dense", family="qwen3", source="tiny:qwen3", layer=1)
+DENSE = ExpertConfig(name="dense", source="tiny:qwen3", layer=1)
 
 
 def test_encodings_keep_their_contract(trained: Trained) -> None:
@@ -241,7 +241,7 @@ def test_pseudo_labels_name_the_expert_that_judges_a_query_best(trained: Trained
 
 
 def test_steps_must_divide_among_processes() -> None:
-    tuned = ExpertConfig(name="tuned", family="bert", source="tiny:bert", tuning=TuningSpec(batch_rows=9))
+    tuned = ExpertConfig(name="tuned", source="tiny:bert", tuning=TuningSpec(batch_rows=9))
     with pytest.raises(ValueError, match="9 batch_rows do not divide among 2 tune_processes"):
         tiny_config(experts=(tuned, DENSE), tune_processes=2)
 

@@ -3,6 +3,8 @@
 Shapes: R requests, C candidates, U users, I items, P periods, S sellers, W wants.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from components.contracts.markets import DOMAIN_CODES
@@ -47,22 +49,20 @@ def make_recommendations(
     wants: Wants,
 ) -> Lists:
     """Recommendation requests: candidates drawn by the policy, and one or two items that the user wanted recently."""
-    user_R, time_R = _visits(rng, config.rec_requests, timeline, users, searches)
-    period_R = timeline.period(time_R)
+    visits = _visits(rng, config.rec_requests, timeline, users, searches)
     # More draws than candidates: repeats fall away.
     draws = min(2 * config.candidates, config.items)
-    uniform_RC = rng.random((len(user_R), draws))
-    item_RC = np.zeros((len(user_R), draws), dtype=np.int64)
+    uniform_RC = rng.random((len(visits.user_R), draws))
+    item_RC = np.zeros((len(visits.user_R), draws), dtype=np.int64)
     for period, popularity_I in enumerate(catalogue.popularity_PI):
-        now = period_R == period
+        now = visits.period_R == period
         affinity_UI = users.browse_affinity_PUI[period]
         drawn_by = (1 - config.policy_utility) * popularity_I + config.policy_utility * affinity_UI
-        user_n = np.broadcast_to(user_R[now][:, None], (int(now.sum()), draws))
+        user_n = np.broadcast_to(visits.user_R[now][:, None], (int(now.sum()), draws))
         item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_n, uniform_RC[now])
-    wanted_R2 = np.stack([_wanted(rng, wants, user_R, time_R, back, 0.6) for back in range(1, REC_WANTS + 1)], axis=1)
+    wanted_R2 = np.stack([_wanted(rng, wants, visits, back, 0.6) for back in range(1, REC_WANTS + 1)], axis=1)
     item_RC = _distinct(np.concatenate([wanted_R2, item_RC], axis=1), config.candidates)
-    subject_R = np.zeros(len(user_R), dtype=np.int64)
-    return _lists(rng, config, catalogue, users, user_R, subject_R, time_R, period_R, item_RC, wanted_R2)
+    return _lists(rng, config, catalogue, users, visits, np.zeros_like(visits.user_R), item_RC, wanted_R2)
 
 
 def make_shop_visits(
@@ -75,19 +75,18 @@ def make_shop_visits(
     wants: Wants,
 ) -> Lists:
     """Shop requests: the items of one seller, as many as fit; often the seller of an item that the user wants."""
-    user_R, time_R = _visits(rng, config.shop_requests, timeline, users, searches)
-    period_R = timeline.period(time_R)
-    wanted_R = _wanted(rng, wants, user_R, time_R, 1, SHOP_OF_WANT)
+    visits = _visits(rng, config.shop_requests, timeline, users, searches)
+    wanted_R = _wanted(rng, wants, visits, 1, SHOP_OF_WANT)
     members_SI = _members(catalogue.seller_I)
     n_sellers = len(members_SI)
     share_SI = (catalogue.seller_I == np.arange(n_sellers)[:, None]).astype(np.float32)
     share_SI /= share_SI.sum(axis=1, keepdims=True)
     liking_US = users.browse_affinity_PUI[0] @ share_SI.T
-    seller_R = draw_rows(cumulative(np.exp(1.5 * liking_US)), user_R, rng.random(len(user_R)))
+    seller_R = draw_rows(cumulative(np.exp(1.5 * liking_US)), visits.user_R, rng.random(len(visits.user_R)))
     seller_R = np.where(wanted_R == ABSENT, seller_R, catalogue.seller_I[wanted_R])
     shelf_RI = rng.permuted(members_SI[seller_R], axis=1)
     item_RC = _distinct(np.concatenate([wanted_R[:, None], shelf_RI], axis=1), config.candidates)
-    return _lists(rng, config, catalogue, users, user_R, seller_R, time_R, period_R, item_RC, wanted_R[:, None])
+    return _lists(rng, config, catalogue, users, visits, seller_R, item_RC, wanted_R[:, None])
 
 
 def return_directly(rng: np.random.Generator, wants: Wants) -> tuple[Events, Wants]:
@@ -109,10 +108,17 @@ def return_directly(rng: np.random.Generator, wants: Wants) -> tuple[Events, Wan
     return follow_clicks(rng, clicks, np.full(n, DIRECT_PURCHASE)), left
 
 
-def _visits(
-    rng: np.random.Generator, n: int, timeline: Timeline, users: Users, searches: Lists
-) -> tuple[np.ndarray, np.ndarray]:
-    """Users and times of browsing requests, in order of time; many follow a search of the same user within hours."""
+@dataclass(frozen=True)
+class _Visits:
+    """Who opened R browsing requests, when, and in which period that is."""
+
+    user_R: np.ndarray
+    time_R: np.ndarray
+    period_R: np.ndarray
+
+
+def _visits(rng: np.random.Generator, n: int, timeline: Timeline, users: Users, searches: Lists) -> _Visits:
+    """Browsing requests in order of time; many follow a search of the same user within hours."""
     time_R = timeline.draw(rng, n)
     user_R = rng.choice(len(users.activity_U), size=n, p=users.activity_U)
     after = rng.integers(len(searches.user_R), size=n)
@@ -121,15 +127,13 @@ def _visits(
     user_R = np.where(follows, searches.user_R[after], user_R)
     time_R = np.where(follows, later, time_R)
     order = np.argsort(time_R, kind="stable")
-    return user_R[order], time_R[order]
+    return _Visits(user_R[order], time_R[order], timeline.period(time_R[order]))
 
 
-def _wanted(
-    rng: np.random.Generator, wants: Wants, user_R: np.ndarray, time_R: np.ndarray, back: int, chance: float
-) -> np.ndarray:
+def _wanted(rng: np.random.Generator, wants: Wants, visits: _Visits, back: int, chance: float) -> np.ndarray:
     """The item wanted `back` searches ago, with the given chance that the list has it; else ABSENT."""
-    place_R = wants.latest(user_R, time_R, back, WANT_DAYS * DAY)
-    there = (place_R >= 0) & (rng.random(len(user_R)) < chance)
+    place_R = wants.latest(visits.user_R, visits.time_R, back, WANT_DAYS * DAY)
+    there = (place_R >= 0) & (rng.random(len(visits.user_R)) < chance)
     return np.where(there, wants.item_W[place_R] if len(wants.item_W) else ABSENT, ABSENT)
 
 
@@ -159,25 +163,23 @@ def _lists(
     config: MarketplaceConfig,
     catalogue: Catalogue,
     users: Users,
-    user_R: np.ndarray,
+    visits: _Visits,
     subject_R: np.ndarray,
-    time_R: np.ndarray,
-    period_R: np.ndarray,
     item_RC: np.ndarray,
     wanted_RW: np.ndarray,
 ) -> Lists:
     """Rank what was gathered, as the logging policy does."""
-    affinity_RC = users.browse_affinity_PUI[period_R[:, None], user_R[:, None], item_RC]
+    affinity_RC = users.browse_affinity_PUI[visits.period_R[:, None], visits.user_R[:, None], item_RC]
     wanted_RC = (item_RC[:, :, None] == wanted_RW[:, None, :]).any(axis=2) & (item_RC != ABSENT)
     utility_RC = BROWSE_BIAS + affinity_RC + WANT_UTILITY * wanted_RC
-    score_RC = (1 - config.policy_utility) * catalogue.popularity_PI[period_R[:, None], item_RC]
+    score_RC = (1 - config.policy_utility) * catalogue.popularity_PI[visits.period_R[:, None], item_RC]
     score_RC += config.policy_utility * affinity_RC + WANT_SCORE * wanted_RC
     score_RC += POLICY_NOISE * rng.gumbel(size=item_RC.shape)
     order_RC, depth_R = rank_lists(rng, item_RC, score_RC, config.page_size)
     return Lists(
-        user_R,
+        visits.user_R,
         subject_R,
-        time_R,
+        visits.time_R,
         np.take_along_axis(item_RC, order_RC, axis=1),
         depth_R,
         np.take_along_axis(utility_RC, order_RC, axis=1),

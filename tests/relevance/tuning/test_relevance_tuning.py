@@ -61,7 +61,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
 
 
 def tiny(family: str) -> tuple[Path, ExpertSpec]:
-    config = ExpertConfig(name=f"tiny-{family}", family=family, source=f"tiny:{family}", pooling="mean")
+    config = ExpertConfig(name=f"tiny-{family}", source=f"tiny:{family}", pooling="mean")
     return prepare_expert(config), expert_spec(config)
 
 
@@ -117,7 +117,7 @@ def test_a_tuned_expert_is_an_expert_that_judges_better(cache: None, tmp_path: P
     assert len(changed) == 7 * spec.layer and all("proj" in name for name in changed)
     assert (tuned / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert TextEncoder(tuned, spec).encode(["sepatu red"]).shape == (1, spec.dim)
-    config = ExpertConfig(name="again", family="qwen3", source=str(tuned))
+    config = ExpertConfig(name="again", source=str(tuned))
     assert expert_spec(config).parameters == spec.parameters
 
 
@@ -210,7 +210,7 @@ def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, 
 
 def tuned_expert(tuning: TuningSpec, processes: int) -> Path:
     """Folder of the expert that `tune` makes of all judged pairs."""
-    expert = ExpertConfig(name="tuned", family="qwen3", source="tiny:qwen3", tuning=tuning)
+    expert = ExpertConfig(name="tuned", source="tiny:qwen3", tuning=tuning)
     config = tiny_config(experts=(expert,), variants=(MIXTURE,), top_k=1, tune_processes=processes)
     frame = judgments(160).assign(label=lambda frame: frame["grade"])
     folder, _ = tune(expert, frame, (frame["query"] + " " + frame["title"]).tolist(), config, fold=None)
@@ -238,9 +238,7 @@ def test_experts_are_tuned_by_as_many_processes_as_configured(
     assert one.keys() == two.keys()
     for name, values in one.items():
         torch.testing.assert_close(values, two[name], atol=2e-4, rtol=1e-3)
-    before = load_file(
-        prepare_expert(ExpertConfig(name="x", family="qwen3", source="tiny:qwen3")) / "model.safetensors"
-    )
+    before = load_file(prepare_expert(ExpertConfig(name="x", source="tiny:qwen3")) / "model.safetensors")
     assert max((before[name] - values).abs().max() for name, values in one.items()) > 0.01, "both were tuned"
 
 
@@ -284,14 +282,14 @@ def test_numbers_that_make_no_sense_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=f"{name} is"):
         TuningSpec(**change)
     with pytest.raises(ValueError, match=f"{name} is"):
-        ExpertConfig(name="x", family="x", source="tiny:bert", tuning=change)
+        ExpertConfig(name="x", source="tiny:bert", tuning=change)
 
 
 def test_a_tuned_expert_is_evaluated_out_of_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From log to model: vectors of a fold come from an expert that never saw its queries, the released one saw all."""
     monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))
-    tuned = ExpertConfig(name="tuned", family="qwen3", source="tiny:qwen3", tuning=replace(TUNING, epochs=1))
-    frozen = ExpertConfig(name="frozen", family="bert", source="tiny:bert")
+    tuned = ExpertConfig(name="tuned", source="tiny:qwen3", tuning=replace(TUNING, epochs=1))
+    frozen = ExpertConfig(name="frozen", source="tiny:bert")
     dense = tuned.model_copy(update={"name": "dense", "source": "tiny:qwen2"})
     wide = {"experts": (tuned, frozen), "dense": dense, "epochs": 1}
     config = tiny_config(**wide)
