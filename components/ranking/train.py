@@ -31,7 +31,11 @@ def train(training_set: Path, log: Path, config: RankingConfig, out: Path) -> No
 
     `out` holds ranker.safetensors, ranker.json, blend.json, predictions.parquet (the released ranker on the native
     search exposures of all parts), reports/ranking.html and the manifest with all metrics. The same code runs on a CPU
-    and on a GPU; on one machine the result depends on the seed alone.
+    and on a GPU.
+
+    Two runs on one machine's CPU, with the same inputs, configuration, packages and number of threads, fit the same
+    weights to the bit. Anything else adds numbers in another order, and training makes the difference grow: two
+    machines gave `hhsft_es3` a test AUC of 0.7530 and of 0.7540.
 
     Raises:
         BadInput: the training set breaks its contract, or a split has no click to learn from or judge by.

@@ -263,6 +263,10 @@ class _Tuning:
         )
 
     def _set_learning_rates(self) -> None:
+        """Linear warm-up, then a cosine to zero, by the step alone: a resumed run needs no schedule's state.
+
+        transformers' schedule of this shape gives the first step a rate of 0 and would shift the warm-up by a step.
+        """
         warm = max(1, round(self.tuning.warmup * self.total_steps))
         if self.step < warm:
             share = (self.step + 1) / warm
