@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from components.contracts.errors import BadInput
@@ -91,6 +92,9 @@ def test_the_examples_of_serving_are_answered(own_log: tuple[Path, str]) -> None
 
 
 def test_bring_your_own_expert(tmp_path: Path) -> None:
-    said = walk("components/relevance/README.md", "Walkthrough: bring your own expert", tmp_path)
-    assert "expert mine: my_expert, 2 layers; licence: apache-2.0" in said
-    assert "wrote 180 scores to scores.parquet" in said
+    walk("components/relevance/README.md", "Walkthrough: bring your own expert", tmp_path)
+    (release,) = (tmp_path / "expert_run" / "releases").iterdir()
+    (expert,) = [line for line in (release / "MODEL_CARD.md").read_text().splitlines() if line.startswith("| mine |")]
+    assert "my_expert, tuned on the judgments" in expert and "apache-2.0" in expert
+    scores = pd.read_parquet(tmp_path / "scores.parquet")["relevance"]
+    assert len(scores) == 180 and scores.between(0, 1).all()
