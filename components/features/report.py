@@ -12,11 +12,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.contracts.features import VIEWS, Feature, stored_features
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, write_report
 from components.features.counts import keyed_searches
 from components.features.latest import latest_rows
 from components.features.source import Source
 
+# What a feature's values are, by how its name ends.
+_UNITS = {
+    "_7d": "in 7 days",
+    "_ctr_28d": "click rate",
+    "_28d": "in 28 days",
+    "price_log": "ln(1 + price)",
+    "price_in_category": "percentile",
+    "relevance": "relevance",
+    "_items": "length",
+    "_categories": "length",
+}
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -26,22 +37,32 @@ def write_features_report(path: Path, tables: Path, source: Source, as_of: datet
     summary = _summary(values)
     measured = "Simulated data." if simulated else "Logged data."
     sections = [
-        Section("Tables", "One file a Feast view; a row holds until the key's next row.", [_table_sizes(tables)]),
+        Section(
+            "Tables",
+            "One file per Feast view. A row holds until the key's next row; times are UTC, and what holds from the "
+            "start is dated 2000-01-01.",
+            [Table(_table_sizes(tables))],
+        ),
         Section(
             "Coverage",
-            "Share of a market's users, items, searched queries, and (query, candidate) pairs of searches that have a "
-            "value. A query is known from the midnight after its first search, a sequence from a user's first click "
+            "Share of each market's users, items, searched queries, and (query, candidate) pairs of searches that have "
+            "a value. A query is known from the midnight after its first search, a sequence from a user's first click "
             "or purchase.",
             figures=[_coverage(summary)],
         ),
         Section(
             "Distributions",
-            "Boxes span the quartiles, whiskers the 5th to the 95th percentile. Sequences are shown by their length.",
+            "Boxes span the quartiles, whiskers the 5th to the 95th percentile; the dashed line is the mean. Sequences "
+            "are shown by their length.",
             figures=[_boxes(str(name), group) for name, group in summary.groupby("feature", sort=False)],
         ),
-        Section("Figures", tables=[summary]),
+        Section(
+            "Figures",
+            "The same in numbers; p5 to p95 are percentiles.",
+            [Table(summary, {"coverage": "percent"})],
+        ),
     ]
-    write_report(path, "Features", f"{measured} Values as known at {as_of.isoformat()}.", sections)
+    write_report(path, "Features", f"{measured} Values as known at {as_of:%Y-%m-%d %H:%M} UTC.", sections)
 
 
 def _values(tables: Path, source: Source, as_of: datetime) -> Mapping[str, pd.DataFrame]:
@@ -104,10 +125,11 @@ def _coverage(summary: pd.DataFrame) -> go.Figure:
         zmin=0,
         zmax=1,
         colorscale="Blues",
-        texttemplate="%{z:.2f}",
+        texttemplate="%{z:.0%}",
+        showscale=False,
     )
     return go.Figure(heatmap).update_layout(
-        height=120 + 26 * len(shares), yaxis={"autorange": "reversed"}, margin={"l": 180, "t": 30}
+        height=90 + 26 * len(shares), yaxis={"autorange": "reversed"}, xaxis_title="market"
     )
 
 
@@ -123,4 +145,8 @@ def _boxes(name: str, group: pd.DataFrame) -> go.Figure:
         mean=group["mean"],
         boxpoints=False,
     )
-    return go.Figure(box).update_layout(title=name, height=260, margin={"t": 50, "b": 30})
+    return go.Figure(box).update_layout(title=name, height=240, xaxis_title="market", yaxis_title=_unit(name))
+
+
+def _unit(name: str) -> str:
+    return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "value")

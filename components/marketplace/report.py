@@ -1,11 +1,12 @@
-"""A picture of a log, simulated or not: how much of what, where, and what it looks like."""
+"""The report on a log, simulated or not: how much of what, where, and what it looks like."""
 
 from pathlib import Path
 
 import duckdb
 import plotly.express as px
 
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.cells import Unit
+from components.contracts.tools.report import Section, Table, write_report
 
 REPORT = "reports/marketplace.html"
 
@@ -18,7 +19,7 @@ def write_log_report(root: Path, *, simulated: bool) -> None:
     note = (
         "Simulated data: every user, item, query, judgment and event on this page was drawn by the simulator."
         if simulated
-        else "The log as it was handed in."
+        else "Logged data, as it was handed in."
     )
     with duckdb.connect() as database:
         for path in sorted(root.glob("*.parquet")):
@@ -45,9 +46,10 @@ def _volumes(database: duckdb.DuckDBPyConnection) -> Section:
         """).df()
     volumes = requests.merge(events, on=["market", "domain"], how="outer").fillna(0)
     volumes = volumes.astype({name: int for name in volumes.columns if name not in ("market", "domain")})
-    figure = px.bar(volumes, x="market", y="clicks", color="domain", barmode="group", height=320)
-    text = "Requests with their full candidate lists, what of them was exposed, and what came of it."
-    return Section("Volumes by market and domain", text, [volumes], [figure])
+    title = "Clicks by market and domain"
+    figure = px.bar(volumes, x="market", y="clicks", color="domain", barmode="group", title=title)
+    text = "Requests, the items that could have been shown (candidates), those that were (exposed), what came of it."
+    return Section("Volumes by market and domain", text, [Table(volumes)], [figure])
 
 
 def _clicks(database: duckdb.DuckDBPyConnection) -> Section:
@@ -62,10 +64,16 @@ def _clicks(database: duckdb.DuckDBPyConnection) -> Section:
         WHERE type = 'click' GROUP BY ALL ORDER BY ALL
         """).df()
     figures = [
-        px.line(by_position, x="position", y="click_rate", color="domain", markers=True, height=320),
-        px.line(daily, x="day", y="events", color="domain", height=320, labels={"events": "clicks"}),
-    ]
-    text = "Click rate of exposed items by position (the first are better and looked at more), and clicks a day."
+        px.line(
+            by_position, x="position", y="click_rate", color="domain", markers=True, title="Click rate by position",
+            labels={"position": "position on the page", "click_rate": "clicked share of exposed items"},
+        ).update_yaxes(tickformat=".0%", rangemode="tozero"),
+        px.line(
+            daily, x="day", y="events", color="domain", title="Clicks per day",
+            labels={"day": "day (UTC)", "events": "clicks"},
+        ).update_yaxes(rangemode="tozero").update_xaxes(nticks=6, tickformat="%d %b"),
+    ]  # fmt: skip
+    text = "Items in the first positions fit better and are looked at more often, so they are clicked more."
     return Section("Clicks", text, figures=figures)
 
 
@@ -75,17 +83,23 @@ def _items(database: duckdb.DuckDBPyConnection) -> Section:
         QUALIFY row_number() OVER (PARTITION BY market ORDER BY md5(item_id)) <= 4 ORDER BY market, title
         """).df()
     prices = database.sql("""
-        SELECT market, count(*) AS items, avg(length(title)) AS title_characters, quantile_cont(price, .1) AS price_p10,
-               median(price) AS price_median, quantile_cont(price, .9) AS price_p90
+        SELECT market, count(*) AS items, avg(length(title)) AS mean_title_length,
+               quantile_cont(price, .1) AS price_p10, median(price) AS price_median,
+               quantile_cont(price, .9) AS price_p90
         FROM items GROUP BY market ORDER BY market
         """).df()
-    return Section("Items", "Prices in local currency; a few titles of each market.", [prices, examples])
+    text = (
+        "Title length in characters. Prices in local currency: of ten items one is cheaper than p10, one dearer than "
+        "p90. Below, a few items of each market."
+    )
+    units: dict[str, Unit] = dict.fromkeys(("price", "price_p10", "price_median", "price_p90"), "price")
+    return Section("Items", text, [Table(prices, units), Table(examples, units)])
 
 
 def _judgments(database: duckdb.DuckDBPyConnection) -> Section:
     summary = database.sql("""
         SELECT market, count(DISTINCT query_id) AS queries, count(*) AS pairs, avg(grade) AS mean_grade,
-               avg(CASE WHEN grade >= .5 THEN 1 ELSE 0 END) AS share_relevant
+               avg(CASE WHEN grade >= .5 THEN 1 ELSE 0 END) AS relevant
         FROM judgments GROUP BY market ORDER BY market
         """).df()
     examples = database.sql("""
@@ -93,4 +107,5 @@ def _judgments(database: duckdb.DuckDBPyConnection) -> Section:
         QUALIFY row_number() OVER (PARTITION BY market ORDER BY md5(query_id || item_id)) <= 4
         ORDER BY market, query
         """).df()
-    return Section("Judgments", "Grades run from 0 to 1; relevant here means at least 0.5.", [summary, examples])
+    text = "Grades run from 0 to 1; relevant here means at least 0.5. Below, a few pairs of each market."
+    return Section("Judgments", text, [Table(summary, {"relevant": "percent"}), Table(examples)])

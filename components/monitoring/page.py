@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, write_report
 from components.monitoring.embeddings import METHOD as AUC_METHOD
 from components.monitoring.findings import Finding, verdict_word
 
@@ -34,16 +34,18 @@ def write_page(path: Path, summary: Mapping[str, Any], findings: Sequence[Findin
         sections.append(Section("Expected to move", text, tables=[_table(expected)]))
     if summary["untested"]:
         text = "Nothing is said of these: they did not pass, they were not tested."
-        sections.append(Section("Not tested", text, tables=[pd.DataFrame(summary["untested"])]))
-    sections.append(Section("All tested columns", "", tables=[_table([f for f in findings if f.tested])]))
+        sections.append(Section("Not tested", text, tables=[Table(pd.DataFrame(summary["untested"]))]))
+    text = "Nearest to its threshold first. Rows are those with a value, before (reference) and now (current)."
+    sections.append(Section("All tested columns", text, tables=[_table([f for f in findings if f.tested])]))
     write_report(path, _title(summary), _note(summary), sections)
 
 
 _READING = {
     "Features": (
-        "PSI of the current window against the reference window; a star marks a drifted column: at or above both the "
-        "usual threshold and the noise floor of its market. 'all' is every market together. Distributions are in "
-        "Evidently's own report, evidently.html, whose headline counts the columns of 'all' alone."
+        "PSI (population stability index) of the current window against the reference window; 0 is no change. The "
+        "darker, the nearer to the threshold; a star marks a drifted column: at or above both the usual threshold and "
+        "the noise floor of its market. 'all' is every market together. Distributions are in Evidently's own report, "
+        "evidently.html, whose headline counts the columns of 'all' alone."
     ),
     "Missing values": "Change of the share of rows without a value.",
     "Predictions": "PSI of predicted click probabilities, test days against validation days.",
@@ -52,8 +54,9 @@ _READING = {
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    found = "Drift found" if summary["drifted"] else "No drift found"
-    return f"{found} ({'expected' if summary['expected'] else 'not expected'} by the profile)"
+    if summary["drifted"]:
+        return "Drift found" + (", as the profile expects" if summary["expected"] else "")
+    return "No drift found" + (", though the profile expects some" if summary["expected"] else "")
 
 
 def _note(summary: Mapping[str, Any]) -> str:
@@ -70,12 +73,12 @@ def _verdict(summary: Mapping[str, Any]) -> Section:
             "columns tested": v["tested"],
             "drifted": v["drifted_columns"],
             "share": v["share"],
-            "because of": ", ".join(v["because"]),
+            "because of": ", ".join(v["because"]) or None,
         }
         for market, v in summary["shares"].items()
     ]
     text = "A market drifts when enough of its columns do, or its predictions or embeddings do."
-    return Section("Verdict by market", text, tables=[pd.DataFrame(rows)])
+    return Section("Verdict by market", text, tables=[Table(pd.DataFrame(rows), {"share": "percent"})])
 
 
 def _heatmap(findings: Sequence[Finding]) -> go.Figure:
@@ -99,13 +102,12 @@ def _heatmap(findings: Sequence[Finding]) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=nearness.to_numpy(dtype=float), x=markets, y=columns, text=text.fillna("").to_numpy(),
-            texttemplate="%{text}", colorscale="YlOrRd", zmin=0, zmax=1.5, xgap=2, ygap=2,
-            colorbar={"title": {"text": "of threshold"}, "tickformat": ".0%"},
+            texttemplate="%{text}", colorscale="YlOrRd", zmin=0, zmax=1.5, xgap=2, ygap=2, showscale=False,
             hovertemplate="%{y}, %{x}: %{text}, %{z:.0%} of its threshold<extra></extra>",
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(height=160 + _ROW_PIXELS * len(columns), margin={"l": 160, "t": 30, "b": 50})
+    return figure.update_layout(height=90 + _ROW_PIXELS * len(columns), xaxis_title="market")
 
 
 def _nearness(finding: Finding) -> float:
@@ -114,15 +116,15 @@ def _nearness(finding: Finding) -> float:
     return max(0.0, (finding.score - none) / (finding.threshold - none))
 
 
-def _table(findings: Sequence[Finding]) -> pd.DataFrame:
+def _table(findings: Sequence[Finding]) -> Table:
     ordered = sorted(findings, key=_nearness, reverse=True)
-    return pd.DataFrame(
-        [
-            {
-                "market": f.market, "column": f.column, "scope": f.scope, "method": f.method, "score": f.score,
-                "threshold": f.threshold, "drifted": "yes" if f.drifted else "", "reference rows": f.rows_reference,
-                "current rows": f.rows_current, "note": f.why,
-            }
-            for f in ordered
-        ]
-    )  # fmt: skip
+    rows = [
+        {
+            "market": f.market, "column": f.column, "scope": f.scope, "method": f.method, "score": f.score,
+            "threshold": f.threshold, "drifted": f.drifted, "reference rows": f.rows_reference,
+            "current rows": f.rows_current, "note": f.why or None,
+        }
+        for f in ordered
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return Table(frame.dropna(axis="columns", how="all"))

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from components.contracts.blend import Blend
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.cells import Estimate, Unit, spell
+from components.contracts.tools.report import Section, Table, write_report
 from components.ranking.config import RANKING_METRICS, RankingConfig
 from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import roc_points
@@ -43,47 +44,70 @@ def write_ranking_report(
     requests = len(np.unique(data.request[rows]))
     world = "Simulated data. " if simulated else ""
     note = (
-        f"{world}Measured on {len(rows)} native search exposures of the test part ({requests} requests) with their "
-        f"native clicks, unless a section says otherwise. Intervals: 95 %, paired bootstrap over requests."
+        f"{world}Measured on {len(rows):,} native search exposures of the test part ({requests:,} requests) with their "
+        f"native clicks, except where a section says otherwise. Intervals: 95 %, paired bootstrap over requests with "
+        f"the fitted models held fixed. Each variant was fitted once."
     )
     sections = [
         Section(
             "Variants",
             f"Every variant saw its own rows {config.epochs} times; the epoch with the best validation AUC is kept. "
-            f"Released: {config.released}. Bars: difference to {config.baseline}, in points of AUC and GAUC.",
+            f"Released: {config.released}. Under each figure its 95 % interval.",
             tables=[_variants_table(findings.ranking)],
+        ),
+        Section(
+            f"Gain over {config.baseline}",
+            f"What each variant gains over {config.baseline} in points (0.01 is one point) on the same resampled "
+            "requests. Where an interval holds 0, these requests do not show which of the two ranks better.",
+            tables=[_gains_table(findings.ranking, config.baseline)],
             figures=[_differences(findings.ranking, config.baseline)],
         ),
-        Section("Training", "Loss per epoch and AUC on the validation part.", figures=_curves(findings.curves)),
-        Section("ROC", "Native clicks of the test part.", figures=[_roc(data, scored, rows)]),
+        Section("Training", "Training loss and AUC on the validation part.", figures=_curves(findings.curves)),
+        Section(
+            "ROC", "Native clicks of the test part; in brackets the AUC.", figures=[_roc(findings, data, scored, rows)]
+        ),
         Section(
             "Calibration",
-            "Predicted against actual click rate, ten equal parts of the test exposures. Entire-space variants learn "
-            "from other labels and another mix of rows; the blend is fitted to native clicks.",
+            "Predicted against actual click rate, ten equal parts of the test exposures; on the dotted line they are "
+            "equal. Entire-space variants learn from other labels and another mix of rows; the blend is fitted to "
+            "native clicks.",
             figures=[_calibration(findings.calibration)],
         ),
-        Section("Markets", f"{config.released}, by market.", tables=[_markets_table(findings.markets)]),
-        Section("Blend", _blend_text(findings.blend)),
+        Section(
+            "Markets",
+            f"{config.released}, by market. Predicted/actual: mean predicted click probability over the click rate.",
+            tables=[_markets_table(findings.markets)],
+        ),
+        Section("Blend", "Weights of the released score. " + _blend_text(findings.blend)),
     ]
     if findings.oracle is not None:
         sections.append(_oracle_section(findings.oracle))
     write_report(path, "Ranking", note, sections)
 
 
-def _variants_table(ranking: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"variant": name}
-            | {metric: figures[metric] for metric in RANKING_METRICS}
-            | {"AUC interval": _range(figures["interval"]["auc"]), "GAUC interval": _range(figures["interval"]["gauc"])}
-            | {"predicted/actual": figures["calibration"]}
-            for name, figures in ranking.items()
-        ]
-    )
+def _variants_table(ranking: Mapping[str, dict[str, Any]]) -> Table:
+    rows = [
+        {"variant": name}
+        | {metric.upper(): Estimate.of(figures[metric], figures["interval"][metric]) for metric in RANKING_METRICS}
+        | {"predicted/actual": figures["calibration"]}
+        for name, figures in ranking.items()
+    ]
+    return Table(pd.DataFrame(rows))
 
 
-def _markets_table(markets: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame([{"market": name, **figures} for name, figures in markets.items()])
+def _gains_table(ranking: Mapping[str, dict[str, Any]], baseline: str) -> Table:
+    rows = [
+        {"variant": name} | {metric.upper(): Estimate(*figures["difference"][metric]) for metric in RANKING_METRICS}
+        for name, figures in ranking.items()
+        if name != baseline
+    ]
+    return Table(pd.DataFrame(rows), dict.fromkeys(map(str.upper, RANKING_METRICS), "points"))
+
+
+def _markets_table(markets: Mapping[str, dict[str, Any]]) -> Table:
+    names = {"auc": "AUC", "gauc": "GAUC", "calibration": "predicted/actual"}
+    rows = [{"market": name, **figures} for name, figures in markets.items()]
+    return Table(pd.DataFrame(rows).rename(columns=names))
 
 
 def _differences(ranking: Mapping[str, dict[str, Any]], baseline: str) -> go.Figure:
@@ -95,7 +119,7 @@ def _differences(ranking: Mapping[str, dict[str, Any]], baseline: str) -> go.Fig
         )
         error = {"type": "data", "array": high - value, "arrayminus": value - low}
         figure.add_bar(name=metric.upper(), x=names, y=value, error_y=error)
-    return figure.update_layout(barmode="group", yaxis_title=f"points over {baseline}", height=380)
+    return figure.update_layout(barmode="group", yaxis_title=f"points over {baseline}")
 
 
 def _curves(curves: Mapping[str, list[dict[str, float]]]) -> list[go.Figure]:
@@ -104,16 +128,17 @@ def _curves(curves: Mapping[str, list[dict[str, float]]]) -> list[go.Figure]:
         figure = go.Figure()
         for name, curve in curves.items():
             figure.add_scatter(name=name, x=[p["epoch"] for p in curve], y=[p[key] for p in curve])
-        figures.append(figure.update_layout(xaxis_title="epoch", xaxis_dtick=1, yaxis_title=title, height=320))
+        figures.append(figure.update_layout(xaxis_title="epoch", xaxis_dtick=1, yaxis_title=title))
     return figures
 
 
-def _roc(data: TrainingSet, scored: Mapping[str, np.ndarray], rows: np.ndarray) -> go.Figure:
+def _roc(findings: Findings, data: TrainingSet, scored: Mapping[str, np.ndarray], rows: np.ndarray) -> go.Figure:
     figure = go.Figure()
     for name, score_N in scored.items():
         false_rate, true_rate, _ = roc_points(data.native[rows, 0], score_N[rows], _ROC_POINTS)
-        figure.add_scatter(name=name, x=false_rate, y=true_rate)
-    figure.add_scatter(name="chance", x=[0, 1], y=[0, 1], line={"dash": "dot", "color": "#9aa7b4"})
+        auc = spell(findings.ranking[name]["auc"])
+        figure.add_scatter(name=f"{name} ({auc})", x=false_rate, y=true_rate, mode="lines")
+    figure.add_scatter(name="chance", mode="lines", x=[0, 1], y=[0, 1], line={"dash": "dot", "color": "#9aa7b4"})
     return figure.update_layout(xaxis_title="false positive rate", yaxis_title="true positive rate", height=460)
 
 
@@ -124,8 +149,16 @@ def _calibration(calibration: Mapping[str, list[dict[str, float]]]) -> go.Figure
             name=name, x=[p["predicted"] for p in parts], y=[p["actual"] for p in parts], mode="lines+markers"
         )
     most = max(p["actual"] for parts in calibration.values() for p in parts)
-    figure.add_scatter(name="exact", x=[0, most], y=[0, most], line={"dash": "dot", "color": "#9aa7b4"})
-    return figure.update_layout(xaxis_title="predicted", yaxis_title="clicked", height=420)
+    figure.add_scatter(
+        x=[0, most], y=[0, most], mode="lines", line={"dash": "dot", "color": "#9aa7b4"}, showlegend=False
+    )
+    return figure.update_layout(
+        xaxis_title="predicted click rate",
+        yaxis_title="actual click rate",
+        xaxis_tickformat=".0%",
+        yaxis_tickformat=".0%",
+        height=420,
+    )
 
 
 def _blend_text(blend: Blend) -> str:
@@ -139,13 +172,9 @@ def _blend_text(blend: Blend) -> str:
 def _oracle_section(oracle: Mapping[str, Any]) -> Section:
     table = pd.DataFrame([{"variant": k, **v} for k, v in oracle.items() if isinstance(v, dict)])
     text = (
-        f"Simulated only: {oracle['rows']} search candidates of the test part ({oracle['exposed_rows']} exposed) "
-        "against the simulator's ground-truth utility. agreement: share of a request's pairs put in the utilities' "
-        "order, chance 0.5; exposed_agreement: among exposed candidates only."
+        f"Simulated only: {oracle['rows']:,} search candidates of the test part ({oracle['exposed_rows']:,} exposed) "
+        "against the simulator's ground-truth utility. Agreement: share of a request's pairs put in the utilities' "
+        "order, chance 50 %; exposed agreement: among exposed candidates only. No interval was computed for these."
     )
-    return Section("Ground truth", text, tables=[table])
-
-
-def _range(interval: list[float | None]) -> str:
-    low, high = interval
-    return "-" if low is None or high is None else f"{low:.4f} .. {high:.4f}"
+    units: dict[str, Unit] = {"agreement": "percent", "exposed_agreement": "percent"}
+    return Section("Ground truth", text, tables=[Table(table.rename(columns={"ndcg@10": "NDCG@10"}), units)])

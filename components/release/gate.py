@@ -25,7 +25,7 @@ from components.contracts.tools.manifest import (
     write_json,
     write_manifest,
 )
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, write_report
 from components.release.gate_config import GateConfig
 
 VERDICT = "verdict.json"
@@ -172,7 +172,7 @@ def _not_below(name: str, value: float | None, baseline: str, reached: float | N
 
 
 def _against(value: float, floor: float) -> str:
-    return f"{value:.4f} is {'not below' if value >= floor else 'below'}"
+    return f"{value:.4f} {'reaches' if value >= floor else 'is below'}"
 
 
 def _section(metrics: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -188,11 +188,14 @@ def _variant(variants: Mapping[str, Any], section: str, name: str) -> dict[str, 
 
 
 def _write_page(path: Path, checks: list[Check], simulated: bool | None) -> None:
-    passed = all(check.passed for check in checks)
-    order = sorted(checks, key=lambda check: check.passed)
-    table = pd.DataFrame([asdict(check) for check in order])
-    table["passed"] = ["yes" if check.passed else "NO" for check in order]
-    note = {True: "Simulated data.", False: "Logged data.", None: ""}[simulated]
-    text = "Failed checks first. A figure without a floor was not judged; the last column says why."
-    title = "Gate passed" if passed else "Gate refused the release"
-    write_report(path, title, note, [Section("Checks", text, tables=[table])])
+    failed, held = ([check for check in checks if check.passed is passed] for passed in (False, True))
+    note = {True: "Simulated data. ", False: "Logged data. ", None: ""}[simulated]
+    note += f"{len(held)} of {len(checks)} checks passed; a release is built where all did."
+    text = "A figure must reach its floor. One without a floor was not judged; the last column says why."
+    sections = [Section(title, text, [_table(part)]) for title, part in (("Failed", failed), ("Passed", held)) if part]
+    write_report(path, "Gate refused the release" if failed else "Gate passed", note, sections)
+
+
+def _table(checks: list[Check]) -> Table:
+    rows = [{"check": c.name, "market": c.market, "value": c.value, "floor": c.floor, "why": c.why} for c in checks]
+    return Table(pd.DataFrame(rows))

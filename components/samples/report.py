@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, write_report
 from components.samples.config import SamplesConfig
 
 _VOLUMES = ("rows", "requests", "clicks", "purchases")
@@ -19,23 +19,23 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
     """Write the HTML page of one `volumes.json`."""
     log = "a simulated log" if volumes["simulated"] else "a log of real behaviour"
     note = (
-        f"Measured on {log}. Ratios are to exposed-only training rows; the paper's are those reported for UniScale, "
-        f"arXiv 2603.24226. Queries of negatives: {config.negative_query}."
+        f"Measured on {log}. Ratios are to the training rows of exposed items alone; the paper's are those reported "
+        f"for UniScale, arXiv 2603.24226. Queries of negatives: {config.negative_query}."
     )
     sections = [
         Section(
             "What each step adds",
-            "Training window. Rows and click positives after each step, beside the paper's ratios.",
-            tables=[_steps_table(volumes)],
+            "Training window. What there is after each step, beside the ratios that the paper reports.",
+            tables=[_steps_table(volumes), _ratios_table(volumes)],
             figures=[_ratio_bars(volumes, "rows"), _ratio_bars(volumes, "clicks"), _waterfall(volumes)],
         ),
         Section(
             "Samples by split, domain and origin",
             "Validation and test hold native search requests only, each with its whole candidate list.",
-            tables=[pd.DataFrame(volumes["by_split"])],
+            tables=[Table(pd.DataFrame(volumes["by_split"]))],
         ),
         Section(
-            "What became of every non-search click and purchase",
+            "What became of every click and purchase outside search",
             "Each event has exactly one fate. Attribution stays before the validation boundary, "
             "and only the training window is kept.",
             tables=[_two_columns(volumes["events"], "fate")],
@@ -48,24 +48,42 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
         ),
         Section(
             "Query synthesis and its leak",
-            "A pseudo query is made from the clicked item, so relevance may give the label away: AUC of one signal "
-            "alone. A pseudo bar above the native one is leak, not skill. Scored: the pair has a stored relevance.",
-            tables=[
-                pd.DataFrame({"query source": volumes["query_sources"].keys(), "n": volumes["query_sources"].values()}),
-                pd.DataFrame([{"rows": name, **figures} for name, figures in volumes["leak"].items()]),
-            ],
+            "A pseudo query is made from the clicked item, so that a signal may give the label away. The AUC of one "
+            "signal alone shows it: where the pseudo bar is above the native one, that is leak and no skill. Scored: "
+            "the pair has a stored relevance.",
+            tables=[_sources_table(volumes["query_sources"]), _leak_table(volumes["leak"])],
             figures=[_leak_bars(volumes["leak"])],
         ),
     ]
     write_report(path, "Entire-space samples (ES3)", note, sections)
 
 
-def _steps_table(volumes: Mapping[str, Any]) -> pd.DataFrame:
+def _steps_table(volumes: Mapping[str, Any]) -> Table:
+    rows = [{"step": name, **{key: step[key] for key in _VOLUMES}} for name, step in volumes["steps"].items()]
+    return Table(pd.DataFrame(rows))
+
+
+def _ratios_table(volumes: Mapping[str, Any]) -> Table:
+    """Measured ratios to the first step, and the paper's where it reports one."""
     rows = []
     for name, step in volumes["steps"].items():
-        shown = {key: f"{step[key]:,} (x{step[f'{key}_ratio']:.2f})" for key in _VOLUMES}
-        rows.append({"step": name, **shown, **{f"paper: {k}": f"x{v:.1f}" for k, v in volumes["paper"][name].items()}})
-    return pd.DataFrame(rows)
+        measured = {f"{key}, ratio": step[f"{key}_ratio"] for key in _VOLUMES}
+        rows.append({"step": name, **measured, **{f"{k}, paper": v for k, v in volumes["paper"][name].items()}})
+    return Table(pd.DataFrame(rows))
+
+
+def _sources_table(sources: Mapping[str, int]) -> Table:
+    return Table(pd.DataFrame({"query source": sources.keys(), "pseudo requests": sources.values()}))
+
+
+def _leak_table(leak: Mapping[str, Mapping[str, float | None]]) -> Table:
+    rows = [
+        {"rows": name}
+        | {f"AUC of {signal}": aucs[key] for key, signal in _SIGNALS.items()}
+        | {"positives scored": aucs["scored_share_of_positives"], "negatives scored": aucs["scored_share_of_negatives"]}
+        for name, aucs in leak.items()
+    ]
+    return Table(pd.DataFrame(rows), {"positives scored": "percent", "negatives scored": "percent"})
 
 
 def _ratio_bars(volumes: Mapping[str, Any], key: str) -> go.Figure:
@@ -73,8 +91,10 @@ def _ratio_bars(volumes: Mapping[str, Any], key: str) -> go.Figure:
     measured = [volumes["steps"][name][f"{key}_ratio"] for name in names]
     paper = [volumes["paper"][name][key] for name in names]
     figure = go.Figure([go.Bar(x=names, y=measured, name="measured"), go.Bar(x=names, y=paper, name="paper")])
-    title = {"rows": "Rows", "clicks": "Click positives"}[key]
-    return figure.update_layout(title=f"{title} relative to exposed-only", barmode="group", height=340)
+    title = {"rows": "Rows", "clicks": "Rows with a click"}[key]
+    return figure.update_layout(
+        title=f"{title}, ratio to exposed only", barmode="group", yaxis_title="ratio to exposed only"
+    )
 
 
 def _waterfall(volumes: Mapping[str, Any]) -> go.Figure:
@@ -82,21 +102,30 @@ def _waterfall(volumes: Mapping[str, Any]) -> go.Figure:
     clicks = [volumes["steps"][name]["clicks"] for name in names]
     added = [clicks[0], *(after - before for before, after in pairwise(clicks))]
     measures = ["absolute", *["relative"] * (len(names) - 1)]
-    figure = go.Figure(go.Waterfall(x=names, y=added, measure=measures, text=[f"{n:,}" for n in added]))
-    return figure.update_layout(title="Click positives added by each step", height=340)
+    figure = go.Figure(
+        go.Waterfall(x=names, y=added, measure=measures, text=[f"{n:,}" for n in added], textposition="outside")
+    )
+    return figure.update_layout(
+        title="Rows with a click that each step adds", yaxis_title="rows", yaxis_range=[0, 1.15 * max(clicks)]
+    )
 
 
 def _fate_bars(events: Mapping[str, Mapping[str, int]]) -> go.Figure:
     bars = [go.Bar(y=list(fates), x=list(fates.values()), name=kind, orientation="h") for kind, fates in events.items()]
-    return go.Figure(bars).update_layout(title="Non-search events by fate", barmode="group", height=420)
+    return go.Figure(bars).update_layout(
+        title="Events outside search, by fate", barmode="group", height=420, xaxis_title="events"
+    )
 
 
 def _leak_bars(leak: Mapping[str, Mapping[str, float | None]]) -> go.Figure:
     bars = [go.Bar(x=list(_SIGNALS.values()), y=[aucs[s] for s in _SIGNALS], name=name) for name, aucs in leak.items()]
-    figure = go.Figure(bars).update_layout(title="AUC of one signal alone", barmode="group", height=360)
+    figure = go.Figure(bars).update_layout(
+        title="AUC of one signal alone (dotted: chance)", barmode="group", yaxis_title="AUC"
+    )
     return figure.add_hline(y=0.5, line_dash="dot")
 
 
-def _two_columns(counts: Mapping[str, Mapping[str, int]], label: str) -> pd.DataFrame:
+def _two_columns(counts: Mapping[str, Mapping[str, int]], label: str) -> Table:
     names = sorted({name for column in counts.values() for name in column})
-    return pd.DataFrame([{label: n, **{kind: column.get(n, 0) for kind, column in counts.items()}} for n in names])
+    rows = [{label: n, **{f"{kind}s": column.get(n, 0) for kind, column in counts.items()}} for n in names]
+    return Table(pd.DataFrame(rows))

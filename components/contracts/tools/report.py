@@ -1,20 +1,53 @@
-"""HTML pages for people: headings, text, tables and plotly figures in one self-contained file."""
+"""HTML pages for people: headings, text, tables and plotly figures in one self-contained file.
+
+How a page looks is decided here, once:
+- numbers stand on the right with three significant digits, text on the left (`cells`);
+- a cell has two lines at most: a column of text is at least as wide as that needs;
+- a table of more than twelve rows is folded, and one that is too wide scrolls in its own box;
+- the figures of a section stand side by side where the screen is wide enough, their legends below;
+- the same content gives the same bytes: a page is part of its stage's digest.
+"""
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+from rich.cells import cell_len
 
+from components.contracts.tools.cells import Estimate, Unit, interval, is_number, spell
+
+_FOLDED_ROWS = 12
+_FIGURE_PIXELS = 340
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c2733}
+body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c2733;
+overflow-wrap:break-word}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #dde3ea;padding-bottom:.3rem}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #e6ebf0}
-th:first-child,td:first-child{text-align:left}th{background:#f4f7fa}p.note{color:#5a6a7a}
+h3{font-size:1rem;margin:.6rem 0 0}p.note{color:#5a6a7a}
+.table{overflow-x:auto;margin:1rem 0}table{border-collapse:collapse}
+th,td{padding:.3rem .7rem;text-align:left;border-bottom:1px solid #e6ebf0;line-height:1.35}
+th{background:#f4f7fa;vertical-align:bottom}.n{text-align:right}
+td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
+small{color:#5a6a7a}summary{cursor:pointer;color:#24598f}
+/* auto-fill, as plotly measures a column while the later ones are not there yet */
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:1rem}.figures>div{min-width:0}
 """
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        frame: its columns and rows; a cell may be an `Estimate`. Underscores in a column's name become spaces.
+        units: column -> what its numbers are, where they are no plain numbers.
+    """
+
+    frame: pd.DataFrame
+    units: Mapping[str, Unit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -23,7 +56,7 @@ class Section:
 
     title: str
     text: str = ""
-    tables: Sequence[pd.DataFrame] = ()
+    tables: Sequence[Table] = ()
     figures: Sequence[go.Figure] = ()
 
 
@@ -31,24 +64,90 @@ def write_report(path: Path, title: str, note: str, sections: Sequence[Section])
     """Write one HTML file that needs no network.
 
     `note` stands under the title and says what the figures are measured on (simulated data says so here).
-    Figures appear at their own height and the page's width.
+    Figures appear at their own height; a figure's title becomes a heading over it, which wraps on a narrow screen.
     """
     body = [f"<h1>{html.escape(title)}</h1><p class=note>{html.escape(note)}</p>"]
     for number, section in enumerate(sections):
-        body.append(f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.text)}</p>")
-        body += [table.to_html(index=False, border=0, float_format="{:.4f}".format) for table in section.tables]
-        body += [
-            # Named, or plotly draws a random id and the page's digest changes from run to run.
-            figure.update_layout(template="plotly_white").to_html(
-                full_html=False, include_plotlyjs=False, div_id=f"figure-{number}-{place}"
-            )
-            for place, figure in enumerate(section.figures)
-        ]
+        body.append(f"<h2>{html.escape(section.title)}</h2>")
+        if section.text:
+            body.append(f"<p>{html.escape(section.text)}</p>")
+        body += [_table(table) for table in section.tables]
+        if section.figures:
+            figures = (_figure(figure, f"figure-{number}-{place}") for place, figure in enumerate(section.figures))
+            several = " class=figures" if len(section.figures) > 1 else ""
+            body.append(f"<div{several}>{''.join(figures)}</div>")
+    # Its three megabytes are left out of a page without figures.
+    script = f"<script>{get_plotlyjs()}</script>" if any(section.figures for section in sections) else ""
+    write_page(path, title, "".join(body), script)
+
+
+def write_page(path: Path, title: str, body: str, head: str = "") -> None:
+    """Write a page around `body` (HTML, escaped by the caller) in the reports' style, as a whole or not at all."""
     page = (
-        f"<!doctype html><html lang=en><head><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>"
+        f"<!doctype html><html lang=en><head><meta charset=utf-8>"
+        f'<meta name=viewport content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style>{head}</head><body>{body}</body></html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.tmp")
     staging.write_text(page, encoding="utf-8")
     staging.rename(path)
+
+
+def _table(table: Table) -> str:
+    if table.frame.empty:
+        return ""
+    names = map(str, table.frame.columns)
+    columns = [_Column(name, table.frame[name].tolist(), table.units.get(name, "number")) for name in names]
+    head = "".join(column.head for column in columns)
+    rows = ("".join(cells) for cells in zip(*(column.cells for column in columns), strict=True))
+    whole = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
+    box = f"<div class=table>{whole}</div>"
+    if len(table.frame) <= _FOLDED_ROWS:
+        return box
+    return f"<details><summary>Show the table: {len(table.frame):,} rows</summary>{box}</details>"
+
+
+class _Column:
+    """The cells of one column as HTML."""
+
+    def __init__(self, name: str, values: list[object], unit: Unit) -> None:
+        known = [value for value in values if not pd.isna(value)]  # type: ignore[call-overload]
+        on_the_right = bool(known) and all(map(is_number, known))
+        of_class = " class=n" if on_the_right else ""
+        title = name.replace("_", " ")
+        texts = [title] if on_the_right else [title, *(spell(value, unit) for value in values)]
+        self.head = f'<th{of_class} style="min-width:{max(map(_two_line_width, texts))}ch">{html.escape(title)}</th>'
+        self.cells = [f"<td{of_class}>{_cell(value, unit)}</td>" for value in values]
+
+
+def _cell(value: object, unit: Unit) -> str:
+    if not isinstance(value, Estimate):
+        return html.escape(spell(value, unit))
+    bounds = interval(value, unit)
+    return spell(value.value, unit) + (f"<br><small>{bounds}</small>" if bounds else "")
+
+
+def _two_line_width(text: str) -> int:
+    """Width in digits that sets the text in two lines at most; short texts stay on one."""
+    words = text.split()
+    splits = (max(cell_len(" ".join(words[:i])), cell_len(" ".join(words[i:]))) for i in range(1, len(words) + 1))
+    return max(min(splits, default=0), min(cell_len(text), 16)) + 1
+
+
+def _figure(figure: go.Figure, name: str) -> str:
+    title = figure.layout.title.text
+    figure.update_layout(
+        template="plotly_white",
+        title=None,
+        font={"family": "system-ui, sans-serif", "size": 13},
+        height=figure.layout.height or _FIGURE_PIXELS,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
+    )
+    figure.update_xaxes(automargin=True).update_yaxes(automargin=True)
+    # Named, or plotly draws a random id and the page's digest changes from run to run.
+    drawn = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
+    )
+    return f"<div>{f'<h3>{html.escape(title)}</h3>' if title else ''}{drawn}</div>"

@@ -10,8 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from sklearn.metrics import roc_curve
 
+from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest, write_json
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, write_report
 from components.relevance.fitting.crossfit import CrossFit
 from components.relevance.fitting.fit import History
 from components.relevance.judgments.judged import Judged
@@ -51,16 +52,23 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
     write_json(model / ROC_FILE, {name: values.tolist() for name, values in curve.items()})
     data = figures.data
     kind = "Simulated judgments" if figures.simulated else "Judgments as given"
+    seeds = len(next(iter(figures.crossed.logits.values())))
     note = (
-        f"{kind}: {len(data)} pairs of {data.frame['query'].nunique()} queries, {int(data.label.sum())} relevant, "
-        f"{len(data.markets)} markets. Every AUC is out of fold, folds grouped by query text; intervals are 95 %, from "
-        f"resampling queries. {_rounds(len(next(iter(figures.crossed.logits.values()))))}"
+        f"{kind}: {len(data):,} pairs of {data.frame['query'].nunique():,} queries in {len(data.markets)} markets, "
+        f"{int(data.label.sum()):,} relevant. Every AUC is out of fold, folds grouped by query text; intervals are "
+        f"95 %, from resampling queries with the fitted models held fixed. {_rounds(seeds)}"
     )
     sections = [
-        Section("AUC a market", "Variants by rows.", [auc_table(figures.metrics, data.markets)]),
+        Section(
+            "AUC per market",
+            "Under each figure its 95 % interval. Two intervals that overlap do not say that two variants are equally "
+            "good: the next table compares them query by query.",
+            [auc_table(figures.metrics, data.markets)],
+        ),
         Section(
             "Mixture against the other variants",
-            "Difference in AUC, with the interval of the paired resamples.",
+            "What the mixture gains in points of AUC (0.01 is one point) on the same resampled queries. Where an "
+            "interval holds 0, these judgments do not show which of the two is better.",
             [delta_table(figures.metrics)],
         ),
         Section(
@@ -71,14 +79,20 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
         ),
         Section(
             "Which expert in which market",
-            "AUC of each expert alone: where the best one changes with the market, experts complement each other.",
+            "Out-of-fold AUC of each expert alone: where the best one changes with the market, experts complement each "
+            "other.",
             figures=[complementarity_figure(figures)],
         ),
-        Section("ROC curves", "Pooled over markets, out of fold.", figures=[roc_figure(figures)]),
+        Section(
+            "ROC curves",
+            "Pooled over markets, out of fold; in brackets the AUC. Dotted: chance.",
+            figures=[roc_figure(figures)],
+        ),
         Section(
             "Routing",
-            "Share of judged pairs whose query chose the expert; a row sums to the number of experts chosen. Entropy: "
-            "1 where a variant's router spreads pairs evenly over the experts, 0 where one expert has all.",
+            "Share of each market's judged pairs whose query chose the expert; a row sums to the number of experts "
+            "chosen. Entropy: 1 where a variant's router spreads pairs evenly over the experts, 0 where one expert has "
+            "all.",
             [balance_table(figures.metrics)],
             [routing_figure(figures)],
         ),
@@ -88,71 +102,85 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
             "cosine: 0 where directions are spread evenly. Top share: of the variance, along one direction. IsoScore: "
             "1 where all directions have the same variance. CKA: 1 where two experts' spaces are alike but for a "
             "rotation; Procrustes: what the best rotation leaves unexplained.",
-            [spaces_table(figures.metrics), pd.DataFrame(figures.metrics["spaces"]["pairs"])],
+            [spaces_table(figures.metrics), pairs_table(figures.metrics)],
         ),
         Section(
-            "Calibration", "Out-of-fold relevance in ten bins of equal size.", figures=[calibration_figure(figures)]
+            "Calibration",
+            "Out-of-fold relevance in ten bins of equal size; on the dotted line a prediction is the observed share.",
+            figures=[calibration_figure(figures)],
         ),
-        Section("Training", "Loss of the released model an epoch.", figures=[training_figure(figures.history)]),
+        Section(
+            "Training",
+            "Loss of the released model in each epoch; the dotted line marks the epoch that was kept.",
+            figures=[training_figure(figures.history)],
+        ),
         Section(
             "Thresholds and licences",
-            "theta: relevance from which behaviour may be attributed to a query.",
+            "Threshold: the relevance from which behaviour may be attributed to a query (theta in the paper).",
             [
-                pd.DataFrame(figures.metrics["thresholds"].items(), columns=["market", "theta"]),
-                pd.DataFrame(figures.metrics["licences"].items(), columns=["expert", "licence"]),
+                Table(pd.DataFrame(figures.metrics["thresholds"].items(), columns=["market", "threshold"])),
+                Table(pd.DataFrame(figures.metrics["licences"].items(), columns=["expert", "licence"])),
             ],
         ),
     ]
     write_report(model / "reports" / "relevance.html", "Relevance", note, sections)
 
 
-def auc_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> pd.DataFrame:
-    """Variants x (markets, macro, pooled), as "auc [low, high]"."""
+def auc_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> Table:
+    """Variants x (markets, macro, pooled), each with its interval."""
     rows = []
     for variant, row in metrics["relevance"].items():
-        cells = {name: _cell(row[name], row["interval"][name]) for name in (*markets, "macro", "pooled")}
+        cells = {name: Estimate.of(row[name], row["interval"][name]) for name in (*markets, "macro", "pooled")}
         rows.append({"variant": variant} | cells)
-    return pd.DataFrame(rows)
+    return Table(pd.DataFrame(rows))
 
 
-def delta_table(metrics: dict[str, Any]) -> pd.DataFrame:
+def delta_table(metrics: dict[str, Any]) -> Table:
     """The mixture's advantage over each variant, macro and pooled."""
     rows = [
         {"mixture minus": variant}
-        | {name: _cell(figure["mixture_minus"], figure["interval"]) for name, figure in row.items()}
+        | {name: Estimate.of(figure["mixture_minus"], figure["interval"]) for name, figure in row.items()}
         for variant, row in metrics["deltas"].items()
     ]
-    return pd.DataFrame(rows)
+    return Table(pd.DataFrame(rows), {"macro": "points", "pooled": "points"})
 
 
-def quality_table(metrics: dict[str, Any]) -> pd.DataFrame:
-    """Pooled AUC, PR-AUC, NDCG@10 and active parameters a variant, and the spread of the pooled AUC over seeds."""
+def quality_table(metrics: dict[str, Any]) -> Table:
+    """Pooled AUC, PR-AUC, NDCG@10 and active parameters per variant, and the spread of the pooled AUC over seeds."""
     rows = []
     for variant, quality in metrics["quality"].items():
-        active = metrics["active_parameters"].get(variant)
+        active, head = metrics["active_parameters"].get(variant), metrics["head_parameters"].get(variant)
         seeds = metrics["seeds"][variant]
         rows.append(
-            {"variant": variant, "auc": metrics["relevance"][variant]["pooled"]}
-            | ({"auc, seed by seed": " ".join(f"{value:.4f}" for value in seeds)} if len(seeds) > 1 else {})
-            | {name: "n/a" if value is None else f"{value:.4f}" for name, value in quality.items()}
-            | {"active parameters (M)": "n/a" if active is None else f"{active / 1e6:.1f}"}
-            | {"head parameters": metrics["head_parameters"].get(variant, "n/a")}
+            {"variant": variant, "pooled AUC": metrics["relevance"][variant]["pooled"]}
+            | ({"lowest seed": min(seeds), "highest seed": max(seeds)} if len(seeds) > 1 else {})
+            | {"PR-AUC": quality["pr_auc"], "NDCG@10": quality["ndcg@10"]}
+            | {"active parameters (M)": None if active is None else active / 1e6}
+            | {"head parameters (M)": None if head is None else head / 1e6}
         )
-    return pd.DataFrame(rows)
+    return Table(pd.DataFrame(rows))
 
 
-def balance_table(metrics: dict[str, Any]) -> pd.DataFrame:
+def balance_table(metrics: dict[str, Any]) -> Table:
     """Entropy of each variant's routing, and whether its router collapsed."""
     rows = [
         {"variant": variant, "entropy": row["entropy"], "collapsed": "YES" if row["collapsed"] else "no"}
         for variant, row in metrics["balance"].items()
     ]
-    return pd.DataFrame(rows)
+    return Table(pd.DataFrame(rows))
 
 
-def spaces_table(metrics: dict[str, Any]) -> pd.DataFrame:
+def spaces_table(metrics: dict[str, Any]) -> Table:
     """Anisotropy of every space."""
-    return pd.DataFrame([{"space": name} | row for name, row in metrics["spaces"]["spaces"].items()])
+    frame = pd.DataFrame([{"space": name} | row for name, row in metrics["spaces"]["spaces"].items()])
+    return Table(frame.rename(columns={"isoscore": "IsoScore"}), {"top_share": "percent"})
+
+
+def pairs_table(metrics: dict[str, Any]) -> Table:
+    """How alike the spaces of two experts are."""
+    frame = pd.DataFrame(metrics["spaces"]["pairs"])
+    names = {"left": "expert", "right": "other expert", "cka": "CKA", "procrustes": "Procrustes"}
+    return Table(frame.rename(columns=names), {"Procrustes": "percent"})
 
 
 def complementarity_figure(figures: RelevanceFigures) -> go.Figure:
@@ -166,8 +194,9 @@ def complementarity_figure(figures: RelevanceFigures) -> go.Figure:
             text=[["n/a" if value is None else f"{value:.3f}" for value in row] for row in rows],
             texttemplate="%{text}",
             colorscale="Blues",
+            showscale=False,
         )
-    ).update_layout(height=120 + 40 * len(figures.experts))
+    ).update_layout(height=100 + 40 * len(figures.experts), xaxis_title="market")
 
 
 def roc_figure(figures: RelevanceFigures) -> go.Figure:
@@ -176,7 +205,7 @@ def roc_figure(figures: RelevanceFigures) -> go.Figure:
     for variant, logits_Sn in figures.crossed.logits.items():
         false_rate, true_rate, _ = roc_points(figures.data.label.numpy(), logits_Sn[0])
         pooled = figures.metrics["relevance"][variant]["pooled"]
-        figure.add_scatter(x=false_rate, y=true_rate, mode="lines", name=f"{variant} ({pooled:.3f})")
+        figure.add_scatter(x=false_rate, y=true_rate, mode="lines", name=f"{variant} ({spell(pooled)})")
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#aab"}, showlegend=False)
     return figure.update_layout(xaxis_title="false positive rate", yaxis_title="true positive rate", height=480)
 
@@ -197,13 +226,13 @@ def routing_figure(figures: RelevanceFigures) -> go.Figure:
             z=shares,
             x=list(figures.experts),
             y=list(figures.data.markets),
-            text=np.round(shares, 2),
-            texttemplate="%{text}",
+            texttemplate="%{z:.0%}",
             zmin=0,
             zmax=1,
             colorscale="Blues",
+            showscale=False,
         )
-    ).update_layout(height=120 + 36 * len(figures.data.markets))
+    ).update_layout(height=100 + 36 * len(figures.data.markets), yaxis_title="market")
 
 
 def calibration_figure(figures: RelevanceFigures) -> go.Figure:
@@ -218,27 +247,23 @@ def calibration_figure(figures: RelevanceFigures) -> go.Figure:
         name="observed",
     )
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "color": "#aab"}, showlegend=False)
-    return figure.update_layout(xaxis_title="predicted relevance", yaxis_title="share relevant", height=380)
+    return figure.update_layout(
+        xaxis_title="predicted relevance", yaxis_title="relevant share", yaxis_tickformat=".0%", showlegend=False
+    )
 
 
 def training_figure(history: History) -> go.Figure:
     """Training and validation loss an epoch, the kept epoch marked."""
     epochs = list(range(1, len(history.train) + 1))
     figure = go.Figure()
-    figure.add_scatter(x=epochs, y=history.train, mode="lines", name="train")
-    figure.add_scatter(x=epochs, y=history.valid, mode="lines", name="valid")
+    figure.add_scatter(x=epochs, y=history.train, mode="lines", name="training")
+    figure.add_scatter(x=epochs, y=history.valid, mode="lines", name="validation")
     figure.add_vline(x=history.best + 1, line_dash="dot")
-    return figure.update_layout(xaxis_title="epoch", yaxis_title="cross-entropy", height=380)
+    return figure.update_layout(xaxis_title="epoch", yaxis_title="cross-entropy")
 
 
 def _rounds(seeds: int) -> str:
     return f"Figures are means over {seeds} seeds." if seeds > 1 else "One seed."
-
-
-def _cell(value: float | None, bounds: list[float] | None) -> str:
-    if value is None:
-        return "n/a"
-    return f"{value:.4f}" if bounds is None else f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
 
 
 def log_artifacts(model: Path, metrics: Any, roc: Any, report: Path) -> None:
