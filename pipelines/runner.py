@@ -1,9 +1,7 @@
 """Run the training pipeline on this machine through kfp.local, and gather what it leaves."""
 
 import contextlib
-import io
 import re
-import sys
 import threading
 import time
 import warnings
@@ -25,16 +23,8 @@ from components.contracts.tools.manifest import read_json
 from components.release.gate import VERDICT
 from pipelines.choices import Runner, Source
 from pipelines.profile import Profile
+from pipelines.step_output import StepOutput
 from pipelines.training_pipeline import build_pipeline
-
-# What KFP's executor says about itself, and Feast at every read; the rest of a step's output is worth a person's time.
-_EXECUTOR_CHATTER = re.compile(
-    r"Looking for component|Loading KFP component|Got executor_input|Wrote executor output|Registry cache expired"
-)
-_STEP_MESSAGE = re.compile(r"^\s*\[KFP Executor [\d-]+ [\d:]+,\d+ \w+\]: (.*)$")
-# KFP colours a task's name.
-_STEP_STARTS = re.compile(r"Executing task \S*?'([\w-]+)'")
-_STEP_ENDS = re.compile(r"Task \S*?'([\w-]+)'\S* finished with status \S*?(SUCCESS|FAILURE)")
 
 
 @dataclass(frozen=True)
@@ -101,9 +91,9 @@ def run_pipeline(
         assert data is not None
         arguments |= {"data": str(data.resolve())}
     local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
-    pipeline = build_pipeline(source, profile)
-    with (out / "pipeline.log").open("w", encoding="utf-8") as log:
-        output = _StepOutput(log)
+    pipeline: Any = build_pipeline(source, profile)
+    steps = len(pipeline.pipeline_spec.root.dag.tasks)
+    with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, steps) as output:
         try:
             with contextlib.redirect_stdout(output), warnings.catch_warnings():
                 # Images are named by role, not "python"; steps run in this environment all the same.
@@ -144,39 +134,6 @@ def _raise_unless_refused(artifacts: Mapping[str, Path], out: Path, error: Runti
     step = re.search(r"Inner task failed: \S*?'([\w-]+)'", str(error))
     what = f"step {step[1]} failed" if step else str(error)
     raise StepFailed(f"{what} (output of every step: {out / 'pipeline.log'})") from error
-
-
-class _StepOutput(io.TextIOBase):
-    """Writes everything to the log file, passes steps' own messages on without KFP's echo, and times the steps."""
-
-    def __init__(self, log: io.TextIOBase) -> None:
-        self.seconds: dict[str, float] = {}
-        self._log = log
-        self._buffer = ""
-        self._started = 0.0
-
-    def write(self, text: str) -> int:
-        self._log.write(text)
-        self._buffer += text
-        *lines, self._buffer = self._buffer.split("\n")
-        for line in lines:
-            self._read(line)
-        return len(text)
-
-    def _read(self, line: str) -> None:
-        if match := _STEP_STARTS.search(line):
-            self._started = time.perf_counter()
-            self._say(f"{match[1]} ...")
-        elif match := _STEP_ENDS.search(line):
-            self.seconds[match[1]] = round(time.perf_counter() - self._started, 2)
-            self._say(f"{match[1]}: {match[2].lower()} in {self.seconds[match[1]]:.1f} s")
-        elif (match := _STEP_MESSAGE.match(line)) and not _EXECUTOR_CHATTER.search(line):
-            self._say(f"  {match[1]}")
-
-    @staticmethod
-    def _say(message: str) -> None:
-        # KFP takes the root logger over while a pipeline runs; stderr stays ours.
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
 
 
 @contextlib.contextmanager

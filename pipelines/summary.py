@@ -1,4 +1,4 @@
-"""`summary.json`: what a run measured, in one file, and the table a person sees at its end."""
+"""`summary.json`: what a run measured, in one file, and what a person reads at its end."""
 
 import shutil
 from pathlib import Path
@@ -8,26 +8,31 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.ranking.config import RANKING_METRICS
-from components.relevance.config import MIXTURE
+from pipelines.conclusions import RELEASED, conclusions, ranking_gains, relevance_gains
+from pipelines.index_page import REPORTS
+from pipelines.next_steps import look_first, try_next
 from pipelines.runner import Run
 
-RELEASED = MIXTURE.name  # the variant whose intervals are shown
 _WIDTH = 120
 
 
 def summarise(run: Run, out: Path, release: Path | None, serving: dict[str, Any] | None) -> dict[str, Any]:
     """The summary of a finished run but for its time and memory; parts that it skipped are null."""
     log = read_manifest(run.artifacts["log"])
+    relevance = read_manifest(run.artifacts["relevance_model"])["metrics"]
     ranker = read_manifest(run.artifacts["ranker"])["metrics"] if "ranker" in run.artifacts else None
     return {
         "simulated": log["simulated"],
         "markets": log["markets"],
         "as_of": log["as_of"],
         "stages": run.seconds,
-        "relevance": read_manifest(run.artifacts["relevance_model"])["metrics"]["relevance"],
+        "relevance": relevance["relevance"],
+        "deltas": relevance["deltas"],
         "ranking": ranker["ranking"] if ranker else None,
+        "baseline": ranker["baseline"] if ranker else None,
         "oracle": ranker.get("oracle") if ranker else None,
         "drift": read_json(run.artifacts["drift"] / "drift.json"),
         "gate": read_json(run.artifacts["verdict"] / "verdict.json"),
@@ -48,47 +53,69 @@ def collect_reports(run: Run, target: Path) -> dict[str, str]:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """Print the tables a person reads at the end of a run; none is cut where output is not a wide terminal."""
+    """Print what a person reads at the end of a run; no table is cut where output is not a wide terminal."""
     console = Console()
     world = "simulated data" if summary["simulated"] else "logged data"
-    relevance = _relevance_table(summary, world)
-    needed = Measurement.get(console, console.options.update(max_width=10_000), relevance).maximum
-    console.width = max(console.width, _WIDTH, needed)
-    console.print(relevance)
+    tables = [_relevance_table(summary, world), _market_table(summary, world)]
     if summary["ranking"]:
-        console.print(_ranking_table(summary, world))
-    console.print(_run_table(summary))
-    reports = Table("report", "where", title="Reports", title_justify="left")
-    for name, path in summary["reports"].items():
-        reports.add_row(name, path)
-    console.print(reports)
+        tables += [_ranking_table(summary, world), _gains_table(summary, world)]
+    wide = console.options.update(max_width=10_000)
+    console.width = max(console.width, _WIDTH, *(Measurement.get(console, wide, table).maximum for table in tables))
+    for table in [*tables, _run_table(summary), _reports_table(summary)]:
+        console.print(table)
+    _say(console, "What this run shows, and what it does not", conclusions(summary))
+    _say(console, "Look at first", look_first(summary))
+    _say(console, "Try next (serve until Ctrl-C, the other in a second shell)", try_next(summary))
+
+
+def _say(console: Console, title: str, lines: list[str]) -> None:
+    """A heading and its lines, which may be copied: nothing in them is wrapped or coloured."""
+    if lines:
+        console.print(f"\n[bold]{title}[/bold]")
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _relevance_table(summary: dict[str, Any], world: str) -> Table:
-    """Markets by rows, since there may be many of them; variants by columns, the best first, with its interval."""
-    best_first = sorted(summary["relevance"].items(), key=lambda entry: -entry[1]["pooled"])
-    table = Table("market", title=f"Relevance: out-of-fold AUC ({world})", title_justify="left")
-    for variant, _ in best_first:
-        table.add_column(variant, justify="right")
-        if variant == RELEASED:
-            table.add_column("its 95 % interval", justify="right")
-    for market in (*summary["markets"], "macro", "pooled"):
-        cells = []
-        for variant, aucs in best_first:
-            cells.append("-" if aucs.get(market) is None else f"{aucs[market]:.3f}")
-            if variant == RELEASED:
-                bounds = aucs["interval"][market]
-                cells.append(f"{bounds[0]:.3f} .. {bounds[1]:.3f}" if bounds else "-")
-        table.add_row(market, *cells)
+    """A row per variant, the best first: its AUC, and what the released one gains over it."""
+    gains = relevance_gains(summary)
+    table = Table("variant", title=f"Relevance: out-of-fold AUC, 95 % intervals ({world})", title_justify="left")
+    for column in ("pooled", "mean over markets", f"{RELEASED} gains, points of pooled AUC"):
+        table.add_column(column, justify="right")
+    for variant, row in sorted(summary["relevance"].items(), key=lambda entry: -entry[1]["pooled"]):
+        figures = (spell(Estimate.of(row[name], row["interval"][name])) for name in ("pooled", "macro"))
+        table.add_row(variant, *figures, spell(gains[variant], "points") if variant in gains else "")
+    return table
+
+
+def _market_table(summary: dict[str, Any], world: str) -> Table:
+    row = summary["relevance"][RELEASED]
+    table = Table("market", title=f"Relevance of the {RELEASED} by market ({world})", title_justify="left")
+    table.add_column("AUC, 95 % interval", justify="right")
+    for market in summary["markets"]:
+        table.add_row(market, spell(Estimate.of(row.get(market), row["interval"].get(market))))
     return table
 
 
 def _ranking_table(summary: dict[str, Any], world: str) -> Table:
-    table = Table("variant", title=f"Ranking: native search exposures of the test days ({world})", title_justify="left")
+    title = f"Ranking: native search exposures of the test days, 95 % intervals ({world})"
+    table = Table("variant", title=title, title_justify="left")
     for metric in RANKING_METRICS:
-        table.add_column(metric, justify="right")
-    for variant, metrics in summary["ranking"].items():
-        table.add_row(variant, *(f"{metrics[metric]:.4f}" for metric in RANKING_METRICS))
+        table.add_column(metric.upper(), justify="right")
+    for variant, row in summary["ranking"].items():
+        table.add_row(variant, *(spell(Estimate.of(row[m], row["interval"][m])) for m in RANKING_METRICS))
+    return table
+
+
+def _gains_table(summary: dict[str, Any], world: str) -> Table:
+    """What each variant gains over the baseline."""
+    title = f"Ranking: gain over {summary['baseline']} in points, 95 % intervals ({world})"
+    table = Table("variant", title=title, title_justify="left")
+    gains = {metric: ranking_gains(summary, metric) for metric in RANKING_METRICS}
+    for metric in RANKING_METRICS:
+        table.add_column(metric.upper(), justify="right")
+    for variant in gains["auc"]:
+        table.add_row(variant, *(spell(gains[metric][variant], "points") for metric in RANKING_METRICS))
     return table
 
 
@@ -106,4 +133,11 @@ def _run_table(summary: dict[str, Any]) -> Table:
             f"{serving['requests']} requests, p50 {serving['p50_ms']:.1f} ms, p99 {serving['p99_ms']:.1f} ms, "
             f"largest difference to offline scores {serving['max_abs_diff']:.1e}",
         )
+    return table
+
+
+def _reports_table(summary: dict[str, Any]) -> Table:
+    table = Table("report", "what it shows", "where", title="Reports", title_justify="left")
+    for name, path in summary["reports"].items():
+        table.add_row(name, REPORTS.get(name, ""), path)
     return table

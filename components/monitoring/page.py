@@ -61,8 +61,8 @@ def _title(summary: Mapping[str, Any]) -> str:
 
 def _note(summary: Mapping[str, Any]) -> str:
     data = {True: "Simulated data. ", False: "Logged data. ", None: ""}[summary["simulated"]]
-    windows = "; ".join(f"{name}: {value}" for name, value in summary["windows"].items())
-    return f"{data}{windows}."
+    windows = "; ".join(f"{name} {value}" for name, value in summary["windows"].items())
+    return f"{data}Compared: {windows}."
 
 
 def _verdict(summary: Mapping[str, Any]) -> Section:

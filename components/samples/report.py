@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from components.contracts.tools.report import Section, Table, write_report
 from components.samples.config import SamplesConfig
 
 _VOLUMES = ("rows", "requests", "clicks", "purchases")
-_SIGNALS = {"relevance_auc": "relevance", "scored_auc": "is scored", "cosine_auc": "query-title cosine"}
+_SIGNALS = {"relevance_auc": "relevance", "scored_auc": "being scored", "cosine_auc": "query-title cosine"}
 
 
 def write_samples_report(path: Path, volumes: Mapping[str, Any], config: SamplesConfig) -> None:
@@ -111,7 +112,10 @@ def _waterfall(volumes: Mapping[str, Any]) -> go.Figure:
 
 
 def _fate_bars(events: Mapping[str, Mapping[str, int]]) -> go.Figure:
-    bars = [go.Bar(y=list(fates), x=list(fates.values()), name=kind, orientation="h") for kind, fates in events.items()]
+    bars = [
+        go.Bar(y=["<br>".join(wrap(fate, 20)) for fate in fates], x=list(fates.values()), name=kind, orientation="h")
+        for kind, fates in events.items()
+    ]
     return go.Figure(bars).update_layout(
         title="Events outside search, by fate", barmode="group", height=420, xaxis_title="events"
     )

@@ -14,6 +14,7 @@ from components.contracts.tools.manifest import atomic_directory, write_json
 from pipelines.choices import Runner, Source
 
 _logger = get_logger(__name__)
+_SOURCES: dict[Source, str] = {"simulator": "a simulated marketplace", "log": "your log", "judgments": "your judgments"}
 
 
 def run(
@@ -37,6 +38,7 @@ def run(
     Where the quality gate refuses a release, the run leaves all else, reports and summary included, and ends with 4.
     """
     from components.release.gate import require_passed
+    from pipelines.index_page import write_index
     from pipelines.profile import load_profile
     from pipelines.runner import check_input, parse_as_of, peak_memory, run_pipeline
     from pipelines.summary import show, summarise
@@ -54,7 +56,7 @@ def run(
 
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    _logger.info("running profile %s on the %s into %s", chosen.name, source, out)
+    _logger.info("profile %s on %s; all it leaves goes into %s", chosen.name, _SOURCES[source], out)
     with peak_memory() as peak:
         finished = run_pipeline(source, chosen, out, moment, data, judgments, runner)
         built = finished.artifacts.get("release")
@@ -62,9 +64,10 @@ def run(
         serving = _check_serving(release, out / "serving") if release and serve else None
     summary = summarise(finished, out, release, serving)
     summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_rss_mb": round(peak[0], 1)}
+    summary["reports"] = {"index": str(write_index(summary, out))} | summary["reports"]
     write_json(out / "summary.json", summary)
-    show(summary)
     typer.echo(f"summary: {out / 'summary.json'}")
+    show(summary)
     require_passed(finished.artifacts["verdict"])
 
 
@@ -114,6 +117,6 @@ def _check_serving(release: Path, state: Path) -> dict[str, Any]:
     from serving.local.check import check_serving
     from serving.local.launcher import serve_release
 
-    _logger.info("serving %s and comparing its answers with offline scores", release.name)
+    _logger.info("serve: start Triton and the transformer, and compare their answers with offline scores")
     with serve_release(release, state) as service:
         return check_serving(release, service.url)

@@ -1,6 +1,5 @@
 """Gathering what a run leaves, and turning failures into messages."""
 
-import io
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import write_json
 from pipelines.choices import Source
 from pipelines.profile import load_profile
-from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, _StepOutput, parse_as_of, peak_memory
+from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, parse_as_of, peak_memory
 from pipelines.training_pipeline import build_pipeline
 
 
@@ -34,21 +33,6 @@ def test_artifacts_are_found_where_the_runner_keeps_them(tmp_path: Path, source:
     for folder in made.values():
         (tmp_path / "run-1" / folder).mkdir(parents=True)
     assert _artifacts(pipeline, tmp_path) == {name: tmp_path / "run-1" / path for name, path in made.items()}
-
-
-def test_a_steps_own_messages_are_passed_on_without_kfps_echo(capsys: pytest.CaptureFixture[str]) -> None:
-    log = io.StringIO()
-    output = _StepOutput(log)
-    print("12:00:00 - INFO - Executing task \x1b[96m'train-2'\x1b[0m", file=output)
-    print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: Got executor_input:", file=output)
-    print('    {"inputs": 1}', file=output)
-    print("    [KFP Executor 2026-01-01 00:00:00,1 INFO]: encoded 12 pairs", file=output)
-    print("12:00:01 - INFO - Task \x1b[96m'train-2'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m", file=output)
-    said = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
-    assert said[:2] == ["train-2 ...", "  encoded 12 pairs"]
-    assert said[2].startswith("train-2: success in") and len(said) == 3
-    assert list(output.seconds) == ["train-2"]
-    assert "Got executor_input" in log.getvalue()
 
 
 @pytest.mark.parametrize("text", ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T07:00:00+07:00"])

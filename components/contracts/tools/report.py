@@ -22,6 +22,7 @@ from components.contracts.tools.cells import Estimate, Unit, interval, is_number
 
 _FOLDED_ROWS = 12
 _FIGURE_PIXELS = 340
+_SHORT = 16  # columns of text
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c2733;
 overflow-wrap:break-word}
@@ -71,7 +72,7 @@ def write_report(path: Path, title: str, note: str, sections: Sequence[Section])
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         if section.text:
             body.append(f"<p>{html.escape(section.text)}</p>")
-        body += [_table(table) for table in section.tables]
+        body += [html_table(table) for table in section.tables]
         if section.figures:
             figures = (_figure(figure, f"figure-{number}-{place}") for place, figure in enumerate(section.figures))
             several = " class=figures" if len(section.figures) > 1 else ""
@@ -94,7 +95,8 @@ def write_page(path: Path, title: str, body: str, head: str = "") -> None:
     staging.rename(path)
 
 
-def _table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """The table as HTML in its own scrolling box, folded where it is long; nothing where it has no rows."""
     if table.frame.empty:
         return ""
     names = map(str, table.frame.columns)
@@ -116,8 +118,12 @@ class _Column:
         on_the_right = bool(known) and all(map(is_number, known))
         of_class = " class=n" if on_the_right else ""
         title = name.replace("_", " ")
-        texts = [title] if on_the_right else [title, *(spell(value, unit) for value in values)]
-        self.head = f'<th{of_class} style="min-width:{max(map(_two_line_width, texts))}ch">{html.escape(title)}</th>'
+        width = _two_line_width(title)
+        if not on_the_right:
+            texts = [spell(value, unit) for value in values]
+            # Short texts stay on one line.
+            width = max(width, *(max(_two_line_width(text), min(cell_len(text), _SHORT)) for text in texts))
+        self.head = f'<th{of_class} style="min-width:{width}ch">{html.escape(title)}</th>'
         self.cells = [f"<td{of_class}>{_cell(value, unit)}</td>" for value in values]
 
 
@@ -129,10 +135,10 @@ def _cell(value: object, unit: Unit) -> str:
 
 
 def _two_line_width(text: str) -> int:
-    """Width in digits that sets the text in two lines at most; short texts stay on one."""
+    """Width in digits that sets the text in two lines at most."""
     words = text.split()
     splits = (max(cell_len(" ".join(words[:i])), cell_len(" ".join(words[i:]))) for i in range(1, len(words) + 1))
-    return max(min(splits, default=0), min(cell_len(text), 16)) + 1
+    return min(splits, default=0)
 
 
 def _figure(figure: go.Figure, name: str) -> str:
@@ -140,7 +146,7 @@ def _figure(figure: go.Figure, name: str) -> str:
     figure.update_layout(
         template="plotly_white",
         title=None,
-        font={"family": "system-ui, sans-serif", "size": 13},
+        font={"family": "system-ui, sans-serif"},
         height=figure.layout.height or _FIGURE_PIXELS,
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "title": {"text": ""}},

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 
 from components.contracts.config import StageConfig
 from components.contracts.tools.cache import cache_folder
+from components.contracts.tools.cells import Estimate
 from components.contracts.tools.log import configure, get_logger, track
-from components.contracts.tools.report import Section, write_report
+from components.contracts.tools.report import Section, Table, html_table, write_report
 
 
 def write(path: Path) -> str:
     sections = [
-        Section("Prices <b>", "a < b & c", [pd.DataFrame({"market": ["<i>"], "auc": [0.123456]})]),
+        Section("Prices <b>", "a < b & c", [Table(pd.DataFrame({"market": ["<i>"], "auc": [0.123456]}))]),
         Section("Clicks", figures=[go.Figure(go.Bar(x=["a"], y=[1])), go.Figure(go.Bar(x=["a"], y=[2]))]),
     ]
     write_report(path, "Title & more", "Simulated data", sections)
@@ -31,7 +32,7 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     assert "Prices &lt;b&gt;" in page
     assert "a &lt; b &amp; c" in page
     assert "&lt;i&gt;" in page
-    assert "0.1235" in page
+    assert "<td>&lt;i&gt;</td><td class=n>0.123</td>" in page, "text on the left, numbers on the right"
     assert page.count('class="plotly-graph-div"') == 2
     assert "http" not in page.replace(get_plotlyjs(), ""), "no network is needed"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["page.html"]
@@ -39,6 +40,37 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
 
 def test_the_same_content_is_the_same_page(tmp_path: Path) -> None:
     assert write(tmp_path / "one.html") == write(tmp_path / "two.html")
+
+
+def test_a_page_without_figures_carries_no_script(tmp_path: Path) -> None:
+    write_report(
+        tmp_path / "page.html", "Gate passed", "", [Section("Checks", tables=[Table(pd.DataFrame({"n": [1]}))])]
+    )
+    assert (tmp_path / "page.html").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize(("rows", "folded"), [(12, False), (13, True)])
+def test_a_long_table_is_folded(rows: int, folded: bool) -> None:
+    table = html_table(Table(pd.DataFrame({"n": range(rows)})))
+    assert table.startswith("<details>" if folded else "<div class=table>") and table.count("<tr>") == rows + 1
+
+
+def test_columns_are_set_by_what_they_hold() -> None:
+    frame = pd.DataFrame(
+        {
+            "share_relevant": [0.345, None],
+            "gain": [Estimate(0.0123, 0.001, 0.02), None],
+            "seen": [True, False],
+            "mixed": [1, "one"],
+            "absent": [None, None],
+        }
+    )
+    table = html_table(Table(frame, {"share_relevant": "percent", "gain": "points"}))
+    assert ">share relevant</th>" in table
+    assert "<td class=n>34.5 %</td>" in table and "<td class=n>–</td>" in table
+    assert "<td class=n>+1.23<br><small>+0.10 to +2.00</small></td>" in table
+    assert "<td>yes</td>" in table and "<td>one</td>" in table and "<td>1</td>" in table
+    assert html_table(Table(pd.DataFrame({"n": []}))) == ""
 
 
 class Toy(StageConfig):

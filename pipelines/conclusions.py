@@ -1,0 +1,67 @@
+"""What the figures of a run may and may not be taken to say, read off their intervals and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.contracts.tools.cells import Estimate
+from components.relevance.config import MIXTURE
+
+RELEASED = MIXTURE.name  # the relevance variant that the others are compared with
+COMPARED_BY = ("auc", "gauc")  # of the ranking metrics
+_OPEN = "the interval holds 0, so this run does not show which of the two is better"
+
+
+def conclusions(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence per comparison, one on what the intervals cover, and one on what the data can say."""
+    sentences = []
+    if gains := relevance_gains(summary):
+        better, worse = f"the {RELEASED} is better than", f"the {RELEASED} is worse than"
+        sentences.append(f"Relevance, pooled AUC: {_sides(gains, better, worse)}.")
+    for metric in COMPARED_BY if summary["ranking"] else ():
+        baseline = summary["baseline"]
+        gains = ranking_gains(summary, metric)
+        said = _sides(gains, f"better than {baseline} is", f"worse than {baseline} is")
+        sentences.append(f"Ranking, {metric.upper()}: {said}.")
+    fits = "Intervals cover which queries or requests were drawn, at 95 %; a second fit may give other figures."
+    return [*sentences, fits, _reach(summary)]
+
+
+def relevance_gains(summary: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Other variant -> what the released one gains over it in pooled AUC, on the same resampled queries."""
+    return {
+        variant: Estimate.of(row["pooled"]["mixture_minus"], row["pooled"]["interval"])
+        for variant, row in summary["deltas"].items()
+        if "pooled" in row
+    }
+
+
+def ranking_gains(summary: Mapping[str, Any], metric: str) -> dict[str, Estimate]:
+    """Variant -> what it gains over the baseline, on the same resampled requests."""
+    return {
+        variant: Estimate(*row["difference"][metric])
+        for variant, row in summary["ranking"].items()
+        if variant != summary["baseline"]
+    }
+
+
+def _sides(gains: Mapping[str, Estimate], better: str, worse: str) -> str:
+    undecided = [name for name, gain in gains.items() if gain.holds_zero]
+    above = [name for name, gain in gains.items() if not gain.holds_zero and (gain.low or 0) > 0]
+    below = [name for name in gains if name not in (*undecided, *above)]
+    parts = [f"{side} {listed(names)}" for side, names in ((better, above), (worse, below)) if names]
+    if undecided:
+        parts.append(f"for {listed(undecided)} {_OPEN}")
+    return "; ".join(parts) or "there is nothing to compare with"
+
+
+def _reach(summary: Mapping[str, Any]) -> str:
+    if summary["simulated"]:
+        return "The data are simulated: the figures say something about this code and nothing about real traffic."
+    if summary["ranking"]:
+        return "Measured on logged pages: what shoppers would do with the pages in another order is not shown."
+    return "Measured on the judgments alone: what shoppers click and buy is not looked at."
+
+
+def listed(names: list[str]) -> str:
+    """Names as a sentence lists them."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
