@@ -26,7 +26,7 @@ def test_simulate_step(tmp_path: Path) -> None:
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Simulated data" in page
     assert "Volumes by market and domain" in page
-    assert "Click rate of exposed items by position" in page
+    assert "Click rate by position" in page
     title = pq.read_table(tmp_path / "log" / "judgments.parquet")["market"][0].as_py()
     assert title in page
     assert (tmp_path / "log" / "reports" / "marketplace.html").read_text(encoding="utf-8") == page
