@@ -1,6 +1,7 @@
 """Run the training pipeline on this machine through kfp.local, and gather what it leaves."""
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -95,13 +96,25 @@ def run_pipeline(
     steps = len(pipeline.pipeline_spec.root.dag.tasks)
     with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, steps) as output:
         try:
-            with contextlib.redirect_stdout(output), warnings.catch_warnings():
+            with contextlib.redirect_stdout(output), _quiet_root_logger(), warnings.catch_warnings():
                 # Images are named by role, not "python"; steps run in this environment all the same.
                 warnings.filterwarnings("ignore", message=".*non-Python base image", category=RuntimeWarning)
                 pipeline(**arguments)
         except RuntimeError as error:
             _raise_unless_refused(_artifacts(pipeline, root), out, error)
     return Run(_artifacts(pipeline, root), output.seconds)
+
+
+@contextlib.contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """KFP logs that it tidied up after it has given the root logger back."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | local.DockerRunner:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
@@ -73,7 +74,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
         "judgments": data.frame["market"].value_counts().to_dict(),
         "licences": {expert.name: expert.licence for expert in specs},
     }
-    _log_table(metrics, data.markets)
+    _log_aucs(metrics)
     for name, balance in metrics["balance"].items():
         if balance["collapsed"]:
             _logger.warning("a router of %s has collapsed: it asks an expert for almost no pair", name)
@@ -149,9 +150,7 @@ def _counts(data: Judged, crossed: CrossFit) -> dict[str, Any]:
     }
 
 
-def _log_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> None:
-    columns = (*markets, "macro", "pooled")
-    _logger.info("out-of-fold AUC  %s", "  ".join(f"{name:>6}" for name in columns))
+def _log_aucs(metrics: dict[str, Any]) -> None:
+    _logger.info("out-of-fold AUC, pooled over markets, with its 95 % interval")
     for variant, row in metrics["relevance"].items():
-        cells = ("   n/a" if row[name] is None else f"{row[name]:6.4f}" for name in columns)
-        _logger.info("%-15s  %s", variant, "  ".join(cells))
+        _logger.info("  %-17s %s", variant, spell(Estimate.of(row["pooled"], row["interval"]["pooled"])))

@@ -1,5 +1,6 @@
 """Gathering what a run leaves, and turning failures into messages."""
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import write_json
 from pipelines.choices import Source
 from pipelines.profile import load_profile
-from pipelines.runner import StepFailed, _artifacts, _raise_unless_refused, parse_as_of, peak_memory
+from pipelines.runner import StepFailed, _artifacts, _quiet_root_logger, _raise_unless_refused, parse_as_of, peak_memory
 from pipelines.training_pipeline import build_pipeline
 
 
@@ -43,6 +44,15 @@ def test_as_of_is_utc(text: str) -> None:
 def test_a_bad_as_of_is_refused() -> None:
     with pytest.raises(BadInput, match="ISO 8601"):
         parse_as_of("tomorrow")
+
+
+def test_kfps_last_word_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    before = logging.getLogger().level
+    with _quiet_root_logger():
+        logging.info("Cleaned up workspace: /tmp/x")  # as KFP does, through the root logger
+        logging.warning("worth a look")
+    assert [record.message for record in caplog.records] == ["worth a look"]
+    assert logging.getLogger().level == before
 
 
 def test_peak_memory_sees_an_allocation() -> None:
