@@ -1,6 +1,7 @@
 """What the figures of a run may and may not be taken to say, read off their intervals and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from components.contracts.tools.cells import Estimate
@@ -8,19 +9,16 @@ from components.relevance.config import MIXTURE
 
 RELEASED = MIXTURE.name  # the relevance variant that the others are compared with
 COMPARED_BY = ("auc", "gauc")  # of the ranking metrics
-_OPEN = "the interval holds 0, so this run does not show which of the two is better"
 
 
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
     """A sentence per comparison, one on what the intervals cover, and one on what the data can say."""
     sentences = []
     if gains := relevance_gains(summary):
-        better, worse = f"the {RELEASED} is better than", f"the {RELEASED} is worse than"
-        sentences.append(f"Relevance, pooled AUC: {_sides(gains, better, worse)}.")
+        said = _sides(gains, lambda names, word: f"the {RELEASED} is {word} than {listed(names)}")
+        sentences.append(f"Relevance, pooled AUC: {said}.")
     for metric in COMPARED_BY if summary["ranking"] else ():
-        baseline = summary["baseline"]
-        gains = ranking_gains(summary, metric)
-        said = _sides(gains, f"better than {baseline} is", f"worse than {baseline} is")
+        said = _sides(ranking_gains(summary, metric), partial(_against, summary["baseline"]))
         sentences.append(f"Ranking, {metric.upper()}: {said}.")
     fits = "Intervals cover which queries or requests were drawn, at 95 %; a second fit may give other figures."
     return [*sentences, fits, _reach(summary)]
@@ -44,14 +42,19 @@ def ranking_gains(summary: Mapping[str, Any], metric: str) -> dict[str, Estimate
     }
 
 
-def _sides(gains: Mapping[str, Estimate], better: str, worse: str) -> str:
+def _sides(gains: Mapping[str, Estimate], state: Callable[[list[str], str], str]) -> str:
+    """Which gains lie above 0, below it, or on both sides; `state` says of names that they are better or worse."""
     undecided = [name for name, gain in gains.items() if gain.holds_zero]
     above = [name for name, gain in gains.items() if not gain.holds_zero and (gain.low or 0) > 0]
     below = [name for name in gains if name not in (*undecided, *above)]
-    parts = [f"{side} {listed(names)}" for side, names in ((better, above), (worse, below)) if names]
+    parts = [state(names, word) for names, word in ((above, "better"), (below, "worse")) if names]
     if undecided:
-        parts.append(f"for {listed(undecided)} {_OPEN}")
+        parts.append(f"for {listed(undecided)} the interval holds 0, so this run does not show which is better")
     return "; ".join(parts) or "there is nothing to compare with"
+
+
+def _against(baseline: str, names: list[str], word: str) -> str:
+    return f"{listed(names)} {'is' if len(names) == 1 else 'are'} {word} than {baseline}"
 
 
 def _reach(summary: Mapping[str, Any]) -> str:

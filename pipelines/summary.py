@@ -43,13 +43,15 @@ def summarise(run: Run, out: Path, release: Path | None, serving: dict[str, Any]
 
 
 def collect_reports(run: Run, target: Path) -> dict[str, str]:
-    """Copy every step's HTML reports into one folder; name -> path."""
+    """Copy every step's HTML reports into one folder; name -> path, in the order of `REPORTS`."""
     target.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for artifact in run.artifacts.values():
-        for report in sorted((artifact / "reports").glob("*.html")):
-            found[report.stem] = str(shutil.copy(report, target / report.name))
-    return found
+    found = {
+        report.stem: str(shutil.copy(report, target / report.name))
+        for artifact in run.artifacts.values()
+        for report in (artifact / "reports").glob("*.html")
+    }
+    order = list(REPORTS)
+    return dict(sorted(found.items(), key=lambda entry: order.index(entry[0]) if entry[0] in order else len(order)))
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -90,7 +92,7 @@ def _relevance_table(summary: dict[str, Any], world: str) -> Table:
 
 def _market_table(summary: dict[str, Any], world: str) -> Table:
     row = summary["relevance"][RELEASED]
-    table = Table("market", title=f"Relevance of the {RELEASED} by market ({world})", title_justify="left")
+    table = Table("market", title=f"{RELEASED} by market ({world})", title_justify="left")
     table.add_column("AUC, 95 % interval", justify="right")
     for market in summary["markets"]:
         table.add_row(market, spell(Estimate.of(row.get(market), row["interval"].get(market))))
@@ -121,7 +123,7 @@ def _gains_table(summary: dict[str, Any], world: str) -> Table:
 
 def _run_table(summary: dict[str, Any]) -> Table:
     table = Table("what", "result", title="Run", title_justify="left")
-    table.add_row("steps", ", ".join(f"{step} {seconds:.0f} s" for step, seconds in summary["stages"].items()))
+    table.add_row("steps", ", ".join(f"{step} {seconds:.0f}\u00a0s" for step, seconds in summary["stages"].items()))
     table.add_row("peak memory", f"{summary['peak_rss_mb']:.0f} MB over all processes")
     table.add_row("drift", "found" if summary["drift"]["drifted"] else "none found")
     table.add_row("gate", "passed" if summary["gate"]["passed"] else "refused")

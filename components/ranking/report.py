@@ -118,8 +118,11 @@ def _differences(ranking: Mapping[str, dict[str, Any]], baseline: str) -> go.Fig
             np.array([100 * (ranking[name]["difference"][metric][i] or 0.0) for name in names]) for i in range(3)
         )
         error = {"type": "data", "array": high - value, "arrayminus": value - low}
-        figure.add_bar(name=metric.upper(), x=names, y=value, error_y=error)
-    return figure.update_layout(barmode="group", yaxis_title=f"points over {baseline}")
+        figure.add_bar(name=metric.upper(), x=value, y=names, error_x=error, orientation="h")
+    figure.update_yaxes(autorange="reversed")
+    return figure.update_layout(
+        barmode="group", xaxis_title=f"points over {baseline}", height=150 + 50 * len(names), legend_traceorder="normal"
+    )
 
 
 def _curves(curves: Mapping[str, list[dict[str, float]]]) -> list[go.Figure]:

@@ -87,7 +87,9 @@ def judge(relevance_model: Path, ranker: Path | None, drift: Path, config: GateC
         write_manifest(root, "verdict", config.model_dump(mode="json"), inputs, counts)
     for check in failed:
         _logger.error("gate: %s", check.why)
-    _logger.info("gate %s: %d of %d checks failed", "refuses" if failed else "passed", len(failed), len(checks))
+    _logger.info(
+        "gate %s: %d of %d checks hold", "refuses" if failed else "passes", len(checks) - len(failed), len(checks)
+    )
     return verdict
 
 

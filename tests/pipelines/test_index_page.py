@@ -16,6 +16,7 @@ from pipelines.conclusions import conclusions
 from pipelines.index_page import REPORTS, write_index
 from pipelines.next_steps import look_first, try_next
 from serving.retrieval import retrieve
+from tests.contracts.tools.browser import measure
 from tests.pipelines.run_summary import summary
 
 
@@ -59,6 +60,17 @@ def test_figures_and_conclusions_stand_on_the_page(run: tuple[Path, dict[str, An
     assert "Logged data" in page and "up to 2026-01-01" in page
     assert "0.700<br><small>0.690 to 0.710</small>" in page
     assert "+0.42<br><small>-0.10 to +0.94</small>" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_page_fits_a_screen_and_a_phone(run: tuple[Path, dict[str, Any]], tmp_path: Path, width: int) -> None:
+    out, content = run
+    release = release_of(out / "a folder with a name so long that no phone shows it", search=True)
+    layout = measure(
+        write_index(content | {"release": {"path": str(release), "digest": release.name}}, out), width, tmp_path
+    )
+    assert layout.page <= width and not layout.outside and not layout.tall
 
 
 def test_a_run_of_judgments_alone_has_no_ranking(run: tuple[Path, dict[str, Any]]) -> None:

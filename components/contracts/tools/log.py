@@ -26,7 +26,7 @@ def configure(level: str | None = None) -> None:
         logging.basicConfig(level=chosen, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
     else:
         logging.basicConfig(level=chosen, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
-    for noisy in ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript"):
+    for noisy in ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript", "bm25s"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
