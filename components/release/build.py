@@ -48,7 +48,7 @@ from components.release.models import export_experts, export_mixture, export_ran
 from components.release.repository import write_relevance_model, write_search_model
 from components.relevance.experts.weights import LICENCE_FILES
 from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
-from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.scoring.reference import ReferenceScorer
 
 _logger = get_logger(__name__)
 
@@ -95,7 +95,7 @@ def build_release(
         write_relevance_model(root / "triton", mixture, experts, relevance.experts, config)
         write_catalogue(relevance.log, root / "catalogue.parquet")
         # After the exports: each holds an expert in memory for a while, the scorer holds them all.
-        scorer = RelevanceScorer.load(relevance.model, relevance.experts)
+        scorer = ReferenceScorer.load(relevance.model, relevance.experts)
         write_relevance_golden(relevance.encodings, scorer, config, root / "golden")
         if ranking:
             parity.append(export_ranker(root / "triton", ranking.ranker, config))

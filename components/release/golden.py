@@ -25,7 +25,7 @@ from components.features.join import join_rows
 from components.ranking.model.serving import load_ranker
 from components.release.config import ReleaseConfig
 from components.release.inputs import RankingInputs, RelevanceInputs
-from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.scoring.reference import ReferenceScorer
 
 _logger = get_logger(__name__)
 
@@ -34,7 +34,7 @@ KINDS = ("stored", "computed", "mixed", "unknown_user", "unseen_query", "stored"
 UNKNOWN_USER = "user-never-seen-before"
 
 
-def write_relevance_golden(encodings: Path, scorer: RelevanceScorer, config: ReleaseConfig, out: Path) -> None:
+def write_relevance_golden(encodings: Path, scorer: ReferenceScorer, config: ReleaseConfig, out: Path) -> None:
     """Write `relevance.parquet`: market, query, title, relevance, experts of pairs from every market."""
     pairs = pq.read_table(encodings / "pairs.parquet", columns=["market", "query", "item_id", "title"]).to_pandas()
     chosen = _by_hash(pairs, ["market", "query", "item_id"], config.seed)
@@ -52,7 +52,7 @@ def write_relevance_golden(encodings: Path, scorer: RelevanceScorer, config: Rel
 def write_search_golden(
     relevance_half: RelevanceInputs,
     ranking_half: RankingInputs,
-    scorer: RelevanceScorer,
+    scorer: ReferenceScorer,
     config: ReleaseConfig,
     as_of: datetime,
     out: Path,

@@ -48,7 +48,7 @@ def export_mixture(repository: Path, relevance_model: Path, config: ReleaseConfi
         pooled = [torch.randn(size, dim, generator=random) for dim in spec.dims]
         return *pooled, mixture.router(*queries(size))[1]
 
-    slots = tuple(f"pooled_{place}" for place in range(len(spec.dims)))
+    slots = tuple(f"pooled_{slot}" for slot in range(len(spec.dims)))
     router = Signature(("ngrams", "market"), ("experts", "mask"), ((0,), (0,)))
     # The fusion takes its inputs as *args, one dynamic batch each.
     fusion = Signature((*slots, "mask"), ("relevance",), ((0,),) * (len(slots) + 1))

@@ -18,7 +18,7 @@ from components.contracts.tools.manifest import input_digest, read_manifest
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
 from components.relevance.encoding.padded import length_batches, pad
-from components.relevance.scoring.batch import BatchScorer, RawPairs, Scored
+from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
 _BATCH_TOKENS = 1024
 
@@ -38,7 +38,7 @@ class ReleaseScorer:
         mixture, self._text = _load(folder / "mixture.py"), _load(folder / "text.py")
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         served = mixture.ServedMixture(folder, self._run, self._text)
-        self._batch = BatchScorer(
+        self._batch = BatchMixture(
             normalise_query=self._text.normalise_query,
             normalise_title=self._text.normalise_title,
             route=served.route,
@@ -65,8 +65,8 @@ class ReleaseScorer:
     def _run(self, model: str, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(self._session(model).run(outputs, feeds))
 
-    def _fuse(self, rooms: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
-        slots = {f"pooled_{place}": room_nD for place, room_nD in enumerate(rooms)}
+    def _fuse(self, buffers: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
+        slots = {f"pooled_{slot}": buffer_nD for slot, buffer_nD in enumerate(buffers)}
         return self._run("fusion", {**slots, "mask": mask_nN}, ["relevance"])[0]
 
 
@@ -99,13 +99,13 @@ class _OnnxExpert:
             for batch in length_batches([len(tokens) for tokens in ids], _BATCH_TOKENS)
         ]
 
-    def room(self, pairs: int) -> np.ndarray:
+    def buffer(self, pairs: int) -> np.ndarray:
         return np.zeros((pairs, self._expert.dim), dtype=np.float32)
 
-    def run(self, batches: list[_PaddedBatch], rows: np.ndarray, room: np.ndarray) -> None:
+    def run(self, batches: list[_PaddedBatch], rows: np.ndarray, buffer: np.ndarray) -> None:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for batch, pooled_BD in zip(batches, pool.map(self._pooled, batches), strict=True):
-                room[rows[batch.rows]] = pooled_BD
+                buffer[rows[batch.rows]] = pooled_BD
 
     def _pooled(self, batch: _PaddedBatch) -> np.ndarray:
         feeds = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT}

@@ -39,7 +39,7 @@ def relevance_models(
 ) -> tuple[TritonModel, ...]:
     """Configurations of the relevance half, in the order of the calls."""
     tokens = (Tensor("input_ids", "INT64", (-1,)), Tensor("attention_mask", "INT64", (-1,)))
-    slots = tuple(Tensor(f"pooled_{place}", "FP32", (-1, dim)) for place, dim in enumerate(mixture.dims))
+    slots = tuple(Tensor(f"pooled_{slot}", "FP32", (-1, dim)) for slot, dim in enumerate(mixture.dims))
     mask = Tensor("mask", "FP32", (-1, len(mixture.experts)))
     return (
         TritonModel(

@@ -1,4 +1,7 @@
-"""Relevance of every encoded pair, from the stored vectors."""
+"""Relevance of every encoded pair, from the stored vectors.
+
+Shape suffixes: n pairs, B pairs of a chunk, K experts chosen.
+"""
 
 from pathlib import Path
 
@@ -31,20 +34,23 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
     market = torch.from_numpy(market_column(mixture, pairs["market"], f"{encodings}: pairs"))
     sizes = mixture.spec.router
     ngrams = distinct_ngrams(pairs["query"], sizes.ngram_buckets, sizes.max_ngrams)
-    relevance = np.empty(len(pairs), dtype=np.float32)
-    experts = np.empty((len(pairs), mixture.spec.top_k), dtype=np.int64)
+    relevance_n = np.empty(len(pairs), dtype=np.float32)
+    chosen_nK = np.empty((len(pairs), mixture.spec.top_k), dtype=np.int64)
     for start in range(0, len(pairs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         inputs = tuple(torch.from_numpy(np.ascontiguousarray(array[rows])) for array in vectors)
-        scored, chosen = mixture.score(ngrams[rows], market[rows], inputs)
-        relevance[rows], experts[rows] = scored.numpy(), chosen.numpy()
+        relevance_B, chosen_BK = mixture.score(ngrams[rows], market[rows], inputs)
+        relevance_n[rows], chosen_nK[rows] = relevance_B.numpy(), chosen_BK.numpy()
+    lists = pa.FixedSizeListArray.from_arrays(chosen_nK.ravel(), chosen_nK.shape[1])
     table = pa.table(
         {
             "market": pairs["market"],
             "query": pairs["query"],
             "item_id": pairs["item_id"],
-            "relevance": relevance,
-            "experts": pa.FixedSizeListArray.from_arrays(experts.ravel(), experts.shape[1]).cast(pa.list_(pa.int64())),
+            "relevance": relevance_n,
+            "experts": pa.FixedSizeListArray.from_arrays(chosen_nK.ravel(), chosen_nK.shape[1]).cast(
+                pa.list_(pa.int64())
+            ),
         }
     )
     with stage_directory(out) as root:
@@ -52,7 +58,7 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
         write_table(checked, root / "scores.parquet")
         write_json(root / THRESHOLDS, read_json(model / THRESHOLDS))
         inputs_used = {"encodings": input_digest(encodings), "model": input_digest(model)}
-        mean = pairs.assign(relevance=relevance).groupby("market")["relevance"].mean()
+        mean = pairs.assign(relevance=relevance_n).groupby("market")["relevance"].mean()
         metrics = {"pairs": len(pairs), "mean_relevance": {str(name): float(value) for name, value in mean.items()}}
         write_manifest(root, "scores", {}, inputs_used, metrics, packages=["torch"])
 

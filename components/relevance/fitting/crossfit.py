@@ -114,9 +114,9 @@ def _start(load: Callable[[], Judged], spec: MixtureSpec, config: RelevanceConfi
     _WORKER.update(data=load(), spec=spec, config=config)
 
 
-def _round_there(place: tuple[int, int]) -> _Round:
+def _round_there(number_and_fold: tuple[int, int]) -> _Round:
     """On a core of its own: processes that share a GPU wait for their turn at every one of many short kernels."""
-    return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *place, torch.device("cpu"))
+    return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *number_and_fold, torch.device("cpu"))
 
 
 def _one_round(
@@ -199,11 +199,11 @@ def market_preference(data: Judged, valid: np.ndarray, singles: Mapping[str, Alo
     """
     label, market = data.label.cpu().numpy()[valid], data.market.cpu().numpy()[valid]
     table = np.empty((len(data.markets), len(singles)), dtype=np.float32)
-    for place, single in enumerate(singles.values()):
+    for slot, single in enumerate(singles.values()):
         logits = predict(single, data, valid)
         overall = auc(label, logits) or 0.0
         for code in range(len(data.markets)):
             own = auc(label[market == code], logits[market == code])
             # Earlier slots win ties: engines may order equal preferences as they like.
-            table[code, place] = (overall if own is None else own) - place * 1e-6
+            table[code, slot] = (overall if own is None else own) - slot * 1e-6
     return torch.from_numpy(table)

@@ -24,8 +24,8 @@ class LastTokenPooling(nn.Module):
 
     def forward(self, hidden_BTD: Tensor, mask_BT: Tensor, ids_BT: Tensor) -> Tensor:  # noqa: ARG002 - one signature
         """(B, D)."""
-        place_T = torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)
-        last_B = ((mask_BT.long() * place_T).max(dim=1).values - 1).clamp(min=0)
+        position_T = torch.arange(1, mask_BT.shape[1] + 1, device=mask_BT.device)
+        last_B = ((mask_BT.long() * position_T).max(dim=1).values - 1).clamp(min=0)
         index_B1D = last_B.view(-1, 1, 1).expand(-1, 1, hidden_BTD.shape[2])
         return hidden_BTD.gather(1, index_B1D).squeeze(1)
 
@@ -70,8 +70,8 @@ def _mean(hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
 _WITH_POOLER = ("bert", "roberta", "xlm-roberta")
 
 
-def first_place(model_type: str, pad_id: int) -> int:
-    """Row of the places' embeddings that a text's first token has: RoBERTa's kind counts from behind its padding id."""
+def first_position(model_type: str, pad_id: int) -> int:
+    """Row of the position embeddings that a text's first token has: RoBERTa's kind counts from its padding id on."""
     return pad_id + 1 if model_type in ("roberta", "xlm-roberta") else 0
 
 

@@ -156,8 +156,8 @@ class ConcatFusion(Combiner):
     def combine(self, vectors: tuple[Tensor, ...], mask_BN: Tensor) -> Tensor:
         """(B, sum D_i + N)."""
         slots = []
-        for place, (null_D, normed_BD) in enumerate(zip(self.nulls, self._normed(vectors), strict=True)):
-            m_B1 = mask_BN[:, place : place + 1]
+        for slot, (null_D, normed_BD) in enumerate(zip(self.nulls, self._normed(vectors), strict=True)):
+            m_B1 = mask_BN[:, slot : slot + 1]
             slots.append(m_B1 * normed_BD + (1.0 - m_B1) * null_D)
         return torch.cat([*slots, mask_BN], dim=1)
 
@@ -224,7 +224,7 @@ class SingleExpert(Combiner):
 
     Args:
         spec: the mixture whose head's size it matches.
-        slot: the expert's place among the vectors it is given.
+        slot: the expert's index among the vectors it is given.
         dim: the expert's width, where it is none of the mixture's (a dense baseline).
     """
 

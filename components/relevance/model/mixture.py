@@ -26,8 +26,8 @@ class Mixture:
     @torch.inference_mode()
     def score(self, ngrams_BG: Tensor, market_B: Tensor, vectors: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Relevance float32 (B,) and chosen experts int64 (B, K), best first, from every expert's vectors (B, D_i)."""
-        experts_BK, mask_BN = self.router(ngrams_BG, market_B)
-        return self.fusion(*vectors, mask_BN), experts_BK
+        chosen_BK, mask_BN = self.router(ngrams_BG, market_B)
+        return self.fusion(*vectors, mask_BN), chosen_BK
 
     def save(self, directory: Path) -> None:
         """Write model.json, router.safetensors and fusion.safetensors."""

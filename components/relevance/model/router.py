@@ -28,7 +28,7 @@ class Router(nn.Module):
     def __init__(self, spec: MixtureSpec) -> None:
         super().__init__()
         self.top_k = spec.top_k
-        self.experts = len(spec.experts)
+        self.num_experts = len(spec.experts)
 
     def logits(self, ngrams_BG: Tensor, market_B: Tensor) -> Tensor:
         """Preferences (B, N) from int64 trigram buckets (0 is padding) and market codes."""
@@ -36,12 +36,12 @@ class Router(nn.Module):
 
     def forward(self, ngrams: Tensor, market: Tensor) -> tuple[Tensor, Tensor]:
         """Deterministic choice: expert indices int64 (B, K), best first, and the mask float32 (B, N)."""
-        experts_BK = torch.topk(self.logits(ngrams, market), self.top_k, dim=1).indices
-        return experts_BK, choice_mask(experts_BK, self.experts)
+        chosen_BK = torch.topk(self.logits(ngrams, market), self.top_k, dim=1).indices
+        return chosen_BK, choice_mask(chosen_BK, self.num_experts)
 
     def train_mask(self, logits_BN: Tensor, temperature: float) -> Tensor:  # noqa: ARG002 - one signature
         """The mask (B, N) that a fusion head is trained with; here the deterministic choice."""
-        return choice_mask(torch.topk(logits_BN, self.top_k, dim=1).indices, self.experts)
+        return choice_mask(torch.topk(logits_BN, self.top_k, dim=1).indices, self.num_experts)
 
 
 class RuleRouter(Router):
@@ -51,7 +51,7 @@ class RuleRouter(Router):
 
     def __init__(self, spec: MixtureSpec) -> None:
         super().__init__(spec)
-        self.register_buffer("preference", torch.zeros(len(spec.markets), self.experts))
+        self.register_buffer("preference", torch.zeros(len(spec.markets), self.num_experts))
 
     def logits(self, ngrams_BG: Tensor, market_B: Tensor) -> Tensor:  # noqa: ARG002 - one signature
         """(B, N)."""
@@ -66,7 +66,7 @@ class QueryRouter(Router):
         width = spec.router.width
         self.ngram = nn.Embedding(spec.router.ngram_buckets, width, padding_idx=PAD_BUCKET)
         self.market = nn.Embedding(len(spec.markets), width)
-        self.mlp = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, self.experts))
+        self.mlp = nn.Sequential(nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, self.num_experts))
 
     def logits(self, ngrams_BG: Tensor, market_B: Tensor) -> Tensor:
         """(B, N)."""
@@ -85,7 +85,7 @@ class EndToEndRouter(QueryRouter):
         """Random hard choice: 0/1 mask (B, N) with the gradient of a Gumbel softmax (straight-through)."""
         gumbel_BN = -torch.log(-torch.log(torch.rand_like(logits_BN).clamp(1e-9, 1 - 1e-7)))
         soft_BN = functional.softmax((logits_BN + gumbel_BN) / temperature, dim=1)
-        hard_BN = choice_mask(torch.topk(soft_BN, self.top_k, dim=1).indices, self.experts)
+        hard_BN = choice_mask(torch.topk(soft_BN, self.top_k, dim=1).indices, self.num_experts)
         return hard_BN + soft_BN - soft_BN.detach()
 
 
@@ -97,11 +97,11 @@ class SoftRouter(QueryRouter):
     def forward(self, ngrams: Tensor, market: Tensor) -> tuple[Tensor, Tensor]:
         """All expert indices int64 (B, N), best first, and their weights float32 (B, N)."""
         logits_BN = self.logits(ngrams, market)
-        return torch.topk(logits_BN, self.experts, dim=1).indices, self.train_mask(logits_BN, 1.0)
+        return torch.topk(logits_BN, self.num_experts, dim=1).indices, self.train_mask(logits_BN, 1.0)
 
     def train_mask(self, logits_BN: Tensor, temperature: float) -> Tensor:  # noqa: ARG002 - one signature
         """Weights (B, N), N times the softmax."""
-        return self.experts * functional.softmax(logits_BN, dim=1)
+        return self.num_experts * functional.softmax(logits_BN, dim=1)
 
 
 _KINDS: dict[str, type[Router]] = {
@@ -117,10 +117,10 @@ def new_router(spec: MixtureSpec) -> Router:
     return _KINDS[spec.router.kind](spec)
 
 
-def choice_mask(experts_BK: Tensor, experts: int) -> Tensor:
+def choice_mask(chosen_BK: Tensor, num_experts: int) -> Tensor:
     """0/1 float32 (B, N) of chosen expert indices."""
-    every_N = torch.arange(experts, device=experts_BK.device)
-    return (experts_BK.unsqueeze(-1) == every_N).any(dim=1).to(torch.float32)
+    every_N = torch.arange(num_experts, device=chosen_BK.device)
+    return (chosen_BK.unsqueeze(-1) == every_N).any(dim=1).to(torch.float32)
 
 
 def load_balance_loss(logits_BN: Tensor, mask_BN: Tensor) -> Tensor:

@@ -26,19 +26,19 @@ _STACK = 4
 def _halves(
     pointer, at_Q, rows_Q, valid_Q, weight, rotary, eps, HALF: tl.constexpr, NORM: tl.constexpr, TURN: tl.constexpr
 ):  # fmt: skip
-    """Both halves (Q, F), float32, of vectors that begin at `at_Q`: RMS-normalised, then turned by their places."""
-    place_F = tl.arange(0, HALF)
+    """Both halves (Q, F), float32, of vectors that begin at `at_Q`: RMS-normalised, then turned by their positions."""
+    column_F = tl.arange(0, HALF)
     mask = valid_Q[:, None]
-    at = at_Q[:, None] + place_F[None, :]
+    at = at_Q[:, None] + column_F[None, :]
     first = tl.load(pointer + at, mask=mask, other=0.0).to(tl.float32)
     second = tl.load(pointer + at + HALF, mask=mask, other=0.0).to(tl.float32)
     if NORM:
         square_Q = tl.sum(first * first, 1) + tl.sum(second * second, 1)
         shrink = tl.rsqrt(square_Q / (2 * HALF) + eps)[:, None]
-        first = first * shrink * tl.load(weight + place_F)[None, :]
-        second = second * shrink * tl.load(weight + HALF + place_F)[None, :]
+        first = first * shrink * tl.load(weight + column_F)[None, :]
+        second = second * shrink * tl.load(weight + HALF + column_F)[None, :]
     if TURN:
-        angle = rows_Q[:, None] * (2 * HALF) + place_F[None, :]
+        angle = rows_Q[:, None] * (2 * HALF) + column_F[None, :]
         cosine = tl.load(rotary + angle, mask=mask, other=0.0)
         sine = tl.load(rotary + angle + HALF, mask=mask, other=0.0)
         first, second = first * cosine - second * sine, second * cosine + first * sine

@@ -48,24 +48,24 @@ class Pack:
     Attributes:
         rows: which pairs, in the order they stand in.
         ids_T: token ids int64; unused ones are 0. All tensors lie in the host's memory.
-        places_T: each token's place in its own pair, int64.
+        positions_T: each token's position in its own pair, int64.
         tiles_P3: of attention (`attention.packed_attention`), int32; unused ones are 0.
         parts_RS: tokens of each part of each pair, int64; a pair beyond `rows` has none.
     """
 
     rows: np.ndarray
     ids_T: Tensor
-    places_T: Tensor
+    positions_T: Tensor
     tiles_P3: Tensor
     parts_RS: Tensor
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What a packed expert takes."""
-        return self.ids_T, self.places_T, self.tiles_P3, self.parts_RS
+        return self.ids_T, self.positions_T, self.tiles_P3, self.parts_RS
 
 
-def room(tokens: int) -> tuple[int, int]:
+def capacity(tokens: int) -> tuple[int, int]:
     """(pairs, tiles) that a pack of that many tokens holds at most."""
     pairs = tokens // _SHORTEST
     return pairs, pairs + tokens // TILE
@@ -90,25 +90,25 @@ def packs(all_tokens: Tokens, sizes: Sequence[int], separator_id: int | None, pi
         size = max((size for size in sizes if size <= left), default=sizes[0])
         size = max(size, next(size for size in sizes if lengths[start] <= size))
         stop = int(np.searchsorted(ends, ends[start] + size, side="right")) - 1
-        stop = min(stop, start + room(size)[0])
+        stop = min(stop, start + capacity(size)[0])
         arrays = _pack(all_tokens.ids_T[ends[start] : ends[stop]], lengths[start:stop], size, separator_id)
         tensors = [torch.from_numpy(array) for array in arrays]
-        ids_T, places_T, tiles_P3, parts_RS = (tensor.pin_memory() for tensor in tensors) if pinned else tensors
-        yield Pack(np.arange(start, stop), ids_T, places_T, tiles_P3, parts_RS)
+        ids_T, positions_T, tiles_P3, parts_RS = (tensor.pin_memory() for tensor in tensors) if pinned else tensors
+        yield Pack(np.arange(start, stop), ids_T, positions_T, tiles_P3, parts_RS)
         start = stop
 
 
 def _pack(
     own_ids: np.ndarray, lengths: np.ndarray, size: int, separator_id: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A pack's ids_T, places_T, tiles_P3 and parts_RS."""
-    pairs, tiles = room(size)
+    """A pack's ids_T, positions_T, tiles_P3 and parts_RS."""
+    pairs, tiles = capacity(size)
     tokens = len(own_ids)
     begins = lengths.cumsum() - lengths
     ids_T = np.zeros(size, dtype=np.int64)
     ids_T[:tokens] = own_ids
-    places_T = np.zeros(size, dtype=np.int64)
-    places_T[:tokens] = np.arange(tokens) - np.repeat(begins, lengths)
+    positions_T = np.zeros(size, dtype=np.int64)
+    positions_T[:tokens] = np.arange(tokens) - np.repeat(begins, lengths)
 
     a_pair = -(-lengths // TILE)
     tile = np.repeat(np.arange(len(lengths)), a_pair)
@@ -120,7 +120,7 @@ def _pack(
     parts_RS[: len(lengths), 0] = lengths
     if separator_id is not None:
         # Tokens before the first separator; all of them, where a cut took the separator away.
-        first = np.where(ids_T[:tokens] == separator_id, places_T[:tokens], np.iinfo(np.int64).max)
+        first = np.where(ids_T[:tokens] == separator_id, positions_T[:tokens], np.iinfo(np.int64).max)
         query = np.minimum(np.minimum.reduceat(first, begins), lengths)
         parts_RS[: len(lengths)] = np.stack([query, lengths - query], axis=1)
-    return ids_T, places_T, tiles_P3, parts_RS
+    return ids_T, positions_T, tiles_P3, parts_RS

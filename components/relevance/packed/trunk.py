@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.contracts.errors import BadInput
-from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling, first_place
+from components.relevance.model.expert import Expert, LastTokenPooling, SegmentPooling, first_position
 from components.relevance.packed.attention import packed_attention
 from components.relevance.packed.norm import RmsNorm, SumNorm
 from components.relevance.packed.shape import AttentionShape
@@ -174,16 +174,16 @@ class PackedDecoder(nn.Module):
         )
         self.norm = SumNorm(added[-1], _norm(trunk.norm, config), one_kernel=True)
         self.kinds = list(config.layer_types) if gemma else ["full_attention"] * len(self.blocks)
-        places_1L = torch.arange(positions, device=embedding.weight.device)[None]
+        positions_1L = torch.arange(positions, device=embedding.weight.device)[None]
         for kind in sorted(set(self.kinds)):
             extra = (kind,) if gemma else ()
-            cosine, sine = trunk.rotary_emb(torch.zeros(1, device=places_1L.device), places_1L, *extra)
+            cosine, sine = trunk.rotary_emb(torch.zeros(1, device=positions_1L.device), positions_1L, *extra)
             half = cosine.shape[2] // 2
             table_LH = torch.cat([cosine[0, :, :half], sine[0, :, :half]], dim=1)
             self.register_buffer(f"rotary_{kind}", table_LH.float())
 
-    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor) -> Tensor:  # noqa: ARG002 - one signature
-        """(T, D); places are the tiles' concern."""
+    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor) -> Tensor:  # noqa: ARG002 - one signature
+        """(T, D); positions are the tiles' concern."""
         x_TD = functional.embedding(ids_T, self.embedding_VD) * self.embedding_scale
         added_TD = torch.zeros_like(x_TD)
         for kind, block in zip(self.kinds, self.blocks, strict=True):
@@ -222,19 +222,19 @@ class EncoderBlock(nn.Module):
 
 
 class EncoderEmbedding(nn.Module):
-    """Embeddings of BERT or XLM-R (RoBERTa), of tokens and of their places in their own pair."""
+    """Embeddings of BERT or XLM-R (RoBERTa), of tokens and of their positions in their own pair."""
 
     def __init__(self, embeddings: Any, config: Any, dtype: torch.dtype, positions: int) -> None:
         super().__init__()
         self.embedding_VD = nn.Parameter(embeddings.word_embeddings.weight.to(dtype))
-        first = first_place(config.model_type, config.pad_token_id)
-        places_LD = embeddings.position_embeddings.weight[first : first + positions]
-        self.places_LD = nn.Parameter((places_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
+        first = first_position(config.model_type, config.pad_token_id)
+        positions_LD = embeddings.position_embeddings.weight[first : first + positions]
+        self.positions_LD = nn.Parameter((positions_LD + embeddings.token_type_embeddings.weight[0]).to(dtype))
         self.norm = embeddings.LayerNorm.float()
 
-    def forward(self, ids_T: Tensor, places_T: Tensor) -> Tensor:
+    def forward(self, ids_T: Tensor, positions_T: Tensor) -> Tensor:
         """(T, D)."""
-        embedded_TD = functional.embedding(ids_T, self.embedding_VD).float() + self.places_LD[places_T].float()
+        embedded_TD = functional.embedding(ids_T, self.embedding_VD).float() + self.positions_LD[positions_T].float()
         normed_TD: Tensor = self.norm(embedded_TD)
         return normed_TD.to(self.embedding_VD.dtype)
 
@@ -248,9 +248,9 @@ class PackedEncoder(nn.Module):
         self.embedding = EncoderEmbedding(trunk.embeddings, config, dtype, positions)
         self.blocks = nn.ModuleList(EncoderBlock(layer, config, product, dtype) for layer in trunk.encoder.layer)
 
-    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor) -> Tensor:
+    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor) -> Tensor:
         """(T, D)."""
-        x_TD: Tensor = self.embedding(ids_T, places_T)
+        x_TD: Tensor = self.embedding(ids_T, positions_T)
         for block in self.blocks:
             x_TD = block(x_TD, tiles_P3)
         return x_TD
@@ -294,9 +294,9 @@ class PackedExpert(nn.Module):
         self.segments = isinstance(expert.pooling, SegmentPooling)
         self.requires_grad_(False)
 
-    def forward(self, ids_T: Tensor, places_T: Tensor, tiles_P3: Tensor, parts_RS: Tensor) -> Tensor:
+    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor, parts_RS: Tensor) -> Tensor:
         """float32 (R, pooled width) of a `packing.Pack`; pairs without tokens get some vector."""
-        hidden_TD: Tensor = self.trunk(ids_T, places_T, tiles_P3)
+        hidden_TD: Tensor = self.trunk(ids_T, positions_T, tiles_P3)
         if self.last:
             return hidden_TD[(parts_RS.sum(dim=1).cumsum(0) - 1).clamp(min=0)].float()
         count_R = parts_RS.flatten()

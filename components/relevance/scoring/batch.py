@@ -23,7 +23,7 @@ _PIECE = 8192
 
 
 class PairEncoder(Protocol):
-    """One expert, wherever it runs. What its batches and its room are made of is its own concern."""
+    """One expert, wherever it runs. What its batches and its buffer are made of is its own concern."""
 
     def open(self) -> None:
         """Load its weights; a second call does nothing. Called before `run`, while another expert may run, and from
@@ -34,12 +34,12 @@ class PairEncoder(Protocol):
         """Pairs as tokens in batches that `run` takes; called in threads of their own."""
         ...
 
-    def room(self, pairs: int) -> Any:
+    def buffer(self, pairs: int) -> Any:
         """Zeros float32 (pairs, D) where it runs; called in a thread of its own."""
         ...
 
-    def run(self, batches: Any, rows: np.ndarray, room: Any) -> None:
-        """Write the vectors of prepared pairs into those rows of the room."""
+    def run(self, batches: Any, rows: np.ndarray, buffer: Any) -> None:
+        """Write the vectors of prepared pairs into those rows of the buffer."""
         ...
 
 
@@ -53,7 +53,7 @@ Scored = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class BatchScorer:
+class BatchMixture:
     """The parts of a mixture, in the order they are called.
 
     Attributes:
@@ -61,7 +61,7 @@ class BatchScorer:
         route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)); called in a
             thread of its own.
         experts: in slot order.
-        fuse: (one room (n, D_i) an expert, mask) -> relevance float32 (n,).
+        fuse: (one buffer (n, D_i) an expert, mask) -> relevance float32 (n,).
         ahead: pieces that are prepared at a time.
     """
 
@@ -86,9 +86,9 @@ class BatchScorer:
         pieces = (piece for plan in plans for piece in plan.pieces())
         for piece, batches in prepared_ahead(self._prepare, pieces, self.ahead):
             plan = piece.plan
-            self.experts[piece.place].run(batches, piece.rows, plan.rooms[piece.place])
+            self.experts[piece.slot].run(batches, piece.rows, plan.buffers[piece.slot])
             if piece.last:
-                yield self.fuse(plan.rooms, plan.mask_UN)[plan.inverse_n], plan.experts_nK
+                yield self.fuse(plan.buffers, plan.mask_UN)[plan.inverse_n], plan.chosen_nK
 
     def _plan(self, raw: RawPairs) -> "_Plan":
         markets, queries, titles = raw
@@ -101,17 +101,17 @@ class BatchScorer:
         )
         inverse_n, distinct = _distinct(pairs, ["market", "query", "title"])
         query_U, asked = _distinct(distinct, ["market", "query"])
-        experts_QK, mask_QN = self.route(asked["market"].tolist(), asked["query"].tolist())
+        chosen_QK, mask_QN = self.route(asked["market"].tolist(), asked["query"].tolist())
         return _Plan(
             columns=[distinct[name].to_numpy(dtype=object) for name in ("market", "query", "title")],
-            rooms=[expert.room(len(distinct)) for expert in self.experts],
+            buffers=[expert.buffer(len(distinct)) for expert in self.experts],
             mask_UN=mask_QN[query_U],
             inverse_n=inverse_n,
-            experts_nK=experts_QK[query_U][inverse_n],
+            chosen_nK=chosen_QK[query_U][inverse_n],
         )
 
     def _prepare(self, piece: "_Piece") -> Any:
-        expert = self.experts[piece.place]
+        expert = self.experts[piece.slot]
         batches = expert.prepare(*(column[piece.rows].tolist() for column in piece.plan.columns))
         expert.open()
         return batches
@@ -123,39 +123,39 @@ class _Plan:
 
     Attributes:
         columns: market, query and title of the U distinct pairs.
-        rooms: for each expert's vectors of them.
+        buffers: for each expert's vectors of them.
         mask_UN: the experts that they are routed to.
-        inverse_n: each pair's place among the distinct ones.
-        experts_nK: each pair's experts, best first.
+        inverse_n: each pair's index among the distinct ones.
+        chosen_nK: each pair's experts, best first.
     """
 
     columns: Sequence[np.ndarray]
-    rooms: Sequence[Any]
+    buffers: Sequence[Any]
     mask_UN: np.ndarray
     inverse_n: np.ndarray
-    experts_nK: np.ndarray
+    chosen_nK: np.ndarray
 
     def pieces(self) -> "list[_Piece]":
         """The work, expert by expert."""
         cuts = [
-            (place, rows[start : start + _PIECE])
-            for place, rows in enumerate(np.flatnonzero(mask_U) for mask_U in self.mask_UN.T)
+            (slot, rows[start : start + _PIECE])
+            for slot, rows in enumerate(np.flatnonzero(mask_U) for mask_U in self.mask_UN.T)
             for start in range(0, len(rows), _PIECE)
         ]
-        return [_Piece(self, place, rows, number == len(cuts)) for number, (place, rows) in enumerate(cuts, start=1)]
+        return [_Piece(self, slot, rows, number == len(cuts)) for number, (slot, rows) in enumerate(cuts, start=1)]
 
 
 class _Piece(NamedTuple):
-    """Distinct pairs of a plan that the expert in that place reads together."""
+    """Distinct pairs of a plan that the expert of that slot reads together."""
 
     plan: _Plan
-    place: int
+    slot: int
     rows: np.ndarray
     last: bool
 
 
 def _distinct(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
-    """(place of each row among the distinct ones, the distinct rows), in order of appearance."""
+    """(index of each row among the distinct ones, the distinct rows), in order of appearance."""
     codes = frame.groupby(columns, sort=False).ngroup().to_numpy()
     first = np.unique(codes, return_index=True)[1]
     return codes, frame.iloc[first].reset_index(drop=True)

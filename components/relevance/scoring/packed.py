@@ -22,7 +22,7 @@ from components.relevance.encoding.tokens import TokenisingWorkers, tokenise_pai
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
 from components.relevance.packed.packs import Pack, Tokens
-from components.relevance.scoring.batch import BatchScorer, RawPairs, Scored
+from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
 # Rows of a file that are scored at a time: pairs that come again within them are scored once.
 SHARD_ROWS = 65_536
@@ -63,9 +63,9 @@ class PackedScorer:
         """The same of each shard of pairs, in order."""
         return self._batch().score_shards(shards)
 
-    def _batch(self) -> BatchScorer:
+    def _batch(self) -> BatchMixture:
         # Made here and not kept: it refers to this object, whose workers would then outlive it.
-        return BatchScorer(normalise_query, normalise_title, self.route, self.experts, self.fuse, AHEAD)
+        return BatchMixture(normalise_query, normalise_title, self.route, self.experts, self.fuse, AHEAD)
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -76,13 +76,13 @@ class PackedScorer:
         sizes, codes = self.mixture.spec.router, market_codes(self.markets)
         ngrams_nG = torch.from_numpy(self._ngrams(queries, sizes.ngram_buckets, sizes.max_ngrams))
         market_n = torch.tensor([codes[market] for market in markets])
-        experts_nK, mask_nN = self.mixture.router(ngrams_nG.to(self.device), market_n.to(self.device))
-        return experts_nK.cpu().numpy(), mask_nN.cpu().numpy()
+        chosen_nK, mask_nN = self.mixture.router(ngrams_nG.to(self.device), market_n.to(self.device))
+        return chosen_nK.cpu().numpy(), mask_nN.cpu().numpy()
 
     @torch.inference_mode()
-    def fuse(self, rooms: Sequence[Tensor], mask_nN: np.ndarray) -> np.ndarray:
+    def fuse(self, buffers: Sequence[Tensor], mask_nN: np.ndarray) -> np.ndarray:
         """Relevance float32 (n,) of every expert's vectors (n, D_i)."""
-        relevance_n: Tensor = self.mixture.fusion(*rooms, torch.from_numpy(mask_nN).to(self.device))
+        relevance_n: Tensor = self.mixture.fusion(*buffers, torch.from_numpy(mask_nN).to(self.device))
         return np.asarray(relevance_n.cpu().numpy())
 
 
@@ -106,13 +106,13 @@ class PackedPairs:
         """Packs of normalised pairs."""
         return self.encoder.packed(self._tokenise(markets, queries, titles))
 
-    def room(self, pairs: int) -> Tensor:
+    def buffer(self, pairs: int) -> Tensor:
         """Zeros float32 (pairs, D) on the device."""
         return torch.zeros(pairs, self.spec.dim, device=self.encoder.device)
 
-    def run(self, batches: Sequence[Pack], rows: np.ndarray, room: Tensor) -> None:
+    def run(self, batches: Sequence[Pack], rows: np.ndarray, buffer: Tensor) -> None:
         """Write their vectors into those rows; a GPU may still be at it."""
-        self.encoder.run(batches, rows, room)
+        self.encoder.run(batches, rows, buffer)
 
 
 def packed_pairs(
@@ -123,4 +123,4 @@ def packed_pairs(
     if compute_device().type == "cpu":
         return [PackedPairs(own, partial(tokenise_pairs, own.tokenizer, own.spec.template)) for own in encoders], None
     workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) - _OTHER_CORES)))
-    return [PackedPairs(own, partial(workers.tokenise, place)) for place, own in enumerate(encoders)], workers
+    return [PackedPairs(own, partial(workers.tokenise, slot)) for slot, own in enumerate(encoders)], workers

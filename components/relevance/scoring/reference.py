@@ -16,7 +16,7 @@ from components.relevance.model.mixture import Mixture, load_mixture
 from components.relevance.model.spec import load_experts
 
 
-class RelevanceScorer:
+class ReferenceScorer:
     """The torch float32 reference: raw texts in, relevance out; only the experts that a query chose are run."""
 
     def __init__(self, mixture: Mixture, encoders: Sequence[TextEncoder]) -> None:
@@ -24,7 +24,7 @@ class RelevanceScorer:
         self.encoders = encoders
 
     @classmethod
-    def load(cls, model: Path, experts: Path) -> "RelevanceScorer":
+    def load(cls, model: Path, experts: Path) -> "ReferenceScorer":
         """From a relevance model's directory and the `experts` directory it was trained with."""
         mixture = load_mixture(model)
         specs = {spec.name: spec for spec in load_experts(experts)}
@@ -49,7 +49,7 @@ class RelevanceScorer:
         sizes = self.mixture.spec.router
         normal = [normalise_query(query) for query in queries]
         ngrams = torch.from_numpy(query_ngrams(normal, sizes.ngram_buckets, sizes.max_ngrams))
-        experts_BK, mask_BN = self.mixture.router(ngrams, codes)
+        chosen_BK, mask_BN = self.mixture.router(ngrams, codes)
         vectors = []
         for slot, encoder in enumerate(self.encoders):
             vectors_BD = torch.zeros(len(normal), encoder.spec.dim)
@@ -58,7 +58,7 @@ class RelevanceScorer:
                 texts = pair_texts(encoder.spec, markets, normal, titles)
                 vectors_BD[rows] = torch.from_numpy(encoder.encode([texts[row] for row in rows]))
             vectors.append(vectors_BD)
-        return self.mixture.fusion(*vectors, mask_BN).numpy(), experts_BK.numpy()
+        return self.mixture.fusion(*vectors, mask_BN).numpy(), chosen_BK.numpy()
 
 
 def market_column(mixture: Mixture, markets: pd.Series, where: str) -> np.ndarray:

@@ -233,7 +233,7 @@ class _Tuning:
         steps = []
         for piece in _cut(order, size * _SORTED_STEPS):
             steps += list(_cut(piece[np.argsort(lengths[piece], kind="stable")], size))
-        return [steps[place] for place in random.permutation(len(steps))]
+        return [steps[number] for number in random.permutation(len(steps))]
 
     def _distribute(self) -> nn.Module:
         if self.world.size == 1:

@@ -30,13 +30,13 @@ from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import load_experts
 from components.relevance.packed.attention import packed_attention, reference_attention
 from components.relevance.packed.norm import RmsNorm, SumNorm
-from components.relevance.packed.packs import Tokens, packs, room
+from components.relevance.packed.packs import Tokens, capacity, packs
 from components.relevance.packed.runner import PackedRunner
 from components.relevance.packed.shape import TILE, AttentionShape
 from components.relevance.packed.trunk import PackedExpert
-from components.relevance.scoring.batch import BatchScorer
+from components.relevance.scoring.batch import BatchMixture
 from components.relevance.scoring.packed import PackedPairs, PackedScorer
-from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.scoring.reference import ReferenceScorer
 from pipelines.cli.main import app
 from tests.relevance.relevance_world import Trained
 
@@ -129,10 +129,10 @@ def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], size
     for pack in made:
         own = [ids[row] for row in pack.rows]
         size, used = len(pack.ids_T), sum(map(len, own))
-        assert size in sizes and used <= size and len(own) <= room(size)[0]
+        assert size in sizes and used <= size and len(own) <= capacity(size)[0]
         assert pack.ids_T[:used].tolist() == [token for tokens in own for token in tokens]
-        assert pack.places_T[:used].tolist() == [place for tokens in own for place in range(len(tokens))]
-        assert pack.parts_RS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (room(size)[0] - len(own))
+        assert pack.positions_T[:used].tolist() == [place for tokens in own for place in range(len(tokens))]
+        assert pack.parts_RS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (capacity(size)[0] - len(own))
         assert pack.parts_RS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
         tiles = pack.tiles_P3[pack.tiles_P3[:, 1] > 0].tolist()
         covered = [
@@ -204,7 +204,7 @@ def test_batch_scores_are_the_references(trained: Trained, tmp_path: Path) -> No
     log = pq.read_table(trained.log / "judgments.parquet", columns=["market", "query", "title"]).to_pandas()
     many = pd.concat([log, log.sample(60, random_state=0)]).sample(frac=1, random_state=1)
     columns = [many[name].tolist() for name in ("market", "query", "title")]
-    expected, chosen = RelevanceScorer.load(trained.model, trained.experts).score(*columns)
+    expected, chosen = ReferenceScorer.load(trained.model, trained.experts).score(*columns)
     found, experts = PackedScorer(trained.model, trained.experts, "bfloat16").score(*columns)
     np.testing.assert_array_equal(experts, chosen)
     np.testing.assert_allclose(found, expected, atol=5e-3)
@@ -284,7 +284,7 @@ def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
             assert all(torch.equal(*both) for both in zip(one.inputs, same.inputs, strict=True))
     grams = [f"{query} {place}" for place, query in enumerate(many[1])]
     assert (workers.ngrams(grams, 4096, 64) == query_ngrams(grams, 4096, 64)).all()
-    batch = BatchScorer(normalise_query, normalise_title, scorer.route, apart, scorer.fuse, ahead=2)
+    batch = BatchMixture(normalise_query, normalise_title, scorer.route, apart, scorer.fuse, ahead=2)
     found = batch.score(*columns)
     for own, expected in zip(found, scorer.score(*columns), strict=True):
         np.testing.assert_allclose(own, expected, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from components.contracts.text import normalise_query, normalise_title
 from components.relevance.scoring import batch
-from components.relevance.scoring.batch import BatchScorer, RawPairs
+from components.relevance.scoring.batch import BatchMixture, RawPairs
 
 
 @dataclass
@@ -25,15 +25,15 @@ class Expert:
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[str]:
         return [f"{market} {query} {title}" for market, query, title in zip(markets, queries, titles, strict=True)]
 
-    def room(self, pairs: int) -> np.ndarray:
+    def buffer(self, pairs: int) -> np.ndarray:
         return np.zeros((pairs, 1), dtype=np.float32)
 
-    def run(self, batches: list[str], rows: np.ndarray, room: np.ndarray) -> None:
+    def run(self, batches: list[str], rows: np.ndarray, buffer: np.ndarray) -> None:
         self.ran += batches
-        room[rows, 0] = [self.factor * len(text) for text in batches]
+        buffer[rows, 0] = [self.factor * len(text) for text in batches]
 
 
-def scorer(experts: Sequence[Expert], routed: list[str] | None = None) -> BatchScorer:
+def scorer(experts: Sequence[Expert], routed: list[str] | None = None) -> BatchMixture:
     """Queries of an even length go to the first two experts, others to the last two."""
 
     def route(markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +45,10 @@ def scorer(experts: Sequence[Expert], routed: list[str] | None = None) -> BatchS
         np.put_along_axis(mask, chosen, 1, axis=1)
         return chosen, mask
 
-    def fuse(rooms: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
-        return np.asarray((np.concatenate(rooms, axis=1) * mask).sum(axis=1))
+    def fuse(buffers: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
+        return np.asarray((np.concatenate(buffers, axis=1) * mask).sum(axis=1))
 
-    return BatchScorer(normalise_query, normalise_title, route, experts, fuse, ahead=2)
+    return BatchMixture(normalise_query, normalise_title, route, experts, fuse, ahead=2)
 
 
 def pairs(rows: int) -> RawPairs:
@@ -88,9 +88,9 @@ def test_the_next_shard_is_routed_while_this_one_runs_and_no_more_are_read(monke
     second = threading.Event()
 
     class Patient(Expert):
-        def run(self, batches: list[str], rows: np.ndarray, room: np.ndarray) -> None:
+        def run(self, batches: list[str], rows: np.ndarray, buffer: np.ndarray) -> None:
             assert second.wait(timeout=10), "the second shard is not routed before the first has run"
-            super().run(batches, rows, room)
+            super().run(batches, rows, buffer)
 
     def shards() -> Iterator[RawPairs]:
         for number in range(10):

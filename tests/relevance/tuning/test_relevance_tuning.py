@@ -25,7 +25,7 @@ from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.judgments.judged import judged_labels, load_judged, query_folds
 from components.relevance.model.spec import ExpertSpec, TuningSpec, load_experts
 from components.relevance.score import score_pairs
-from components.relevance.scoring.reference import RelevanceScorer
+from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.train import train
 from components.relevance.tuning import job as tuning
 from components.relevance.tuning.adapters import merged_trunk, new_tuned_expert
@@ -323,7 +323,7 @@ def test_a_tuned_expert_is_evaluated_out_of_fold(tmp_path: Path, monkeypatch: py
         train(log, tmp_path / "encodings", tmp_path / "experts", tiny_config(**wide | {"seed": 1}), tmp_path / "model")
     train(log, tmp_path / "encodings", tmp_path / "experts", config, tmp_path / "model")
     score_pairs(tmp_path / "encodings", tmp_path / "model", tmp_path / "scores")
-    scorer = RelevanceScorer.load(tmp_path / "model", tmp_path / "experts")
+    scorer = ReferenceScorer.load(tmp_path / "model", tmp_path / "experts")
     stored = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
     titles = pd.read_parquet(tmp_path / "encodings" / "pairs.parquet")["title"]
     found, _ = scorer.score(stored["market"].tolist(), stored["query"].tolist(), titles.tolist())
