@@ -23,9 +23,9 @@ class RankingConfig(StageConfig):
         baseline: the variant that differences are stated against.
         model: widths of every variant; `architecture` is set from the variant's name.
         domain_weights: lambda_d of the loss (the source states none). Each domain's mean counts, so a domain of few
-            rows weighs much a row: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
+            rows weighs much per row: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
         epochs: passes over a variant's own rows, equal for all; the best of them on the validation part is kept.
-        batch_size: rows a step.
+        batch_size: rows per step.
         learning_rate: peak of a one-cycle schedule (short linear warm-up, cosine to zero).
         weight_decay: AdamW's, on weight matrices.
         embedding_decay: AdamW's, on embedding tables.

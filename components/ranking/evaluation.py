@@ -25,7 +25,7 @@ class PerRequest:
     weight: np.ndarray
 
     def mean(self, times_RG: np.ndarray | None = None) -> np.ndarray:
-        """Weighted mean, NaN if no request counts; with `times_RG` one mean a replicate, requests so often repeated."""
+        """Weighted mean (NaN if no request counts); with `times_RG`, one mean per replicate, requests repeated so."""
         counted_G = np.isfinite(self.value)
         weight_G = np.where(counted_G, self.weight, 0.0)
         value_G = np.where(counted_G, self.value, 0.0)

@@ -56,7 +56,7 @@ class Fitted:
     """A fitted ranker in evaluation mode, and how it came about.
 
     Attributes:
-        curve: one entry an epoch: epoch (from 1), loss (mean over its steps), valid_auc.
+        curve: one entry per epoch: epoch (from 1), loss (mean over its steps), valid_auc.
         best_epoch: the epoch kept.
         seconds: wall time of fitting.
     """

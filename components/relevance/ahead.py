@@ -12,7 +12,7 @@ Ready = TypeVar("Ready")
 def prepared_ahead(
     prepare: Callable[[Piece], Ready], pieces: Iterable[Piece], ahead: int = 1
 ) -> Iterator[tuple[Piece, Ready]]:
-    """Each piece with what `prepare` makes of it, in order; so many are ready or in the making while one is used."""
+    """Each piece with what `prepare` makes of it, in order; while the caller uses one, `ahead` more are prepared."""
     with ThreadPoolExecutor(ahead) as threads:
         waiting: deque[tuple[Piece, Future[Ready]]] = deque()
         for piece in pieces:

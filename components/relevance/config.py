@@ -34,7 +34,7 @@ class ExpertConfig(WeightsConfig):
 
     Attributes:
         tuning: low-rank adapters, tuned on the judgments (tuning.adapters says how); None keeps the model frozen.
-        pooling: what of the token vectors makes the pair's vector (model.expert says how).
+        pooling: how token vectors become the pair's vector (model.expert says how).
         template: input text, with {market}, {query} and {item}.
         separator: for "segments" pooling, text of the template that is one token and begins the item's part; it must
             not appear before it. A special token of the tokenizer, or a line break where the tokenizer never joins
@@ -100,7 +100,7 @@ class VariantConfig(StageConfig):
         name: its row in tables.
         router: how a query chooses experts (model.router says how).
         fusion: how their vectors become one input of the head (model.fusion says how).
-        top_k: experts a query is routed to, None for the stage's; soft routing always runs all.
+        top_k: experts per query; None takes the stage's number. Soft routing always runs all.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_+=-]*$")
@@ -127,7 +127,7 @@ class RelevanceConfig(StageConfig):
         dense: one larger model as a baseline of the mixture's active parameters; encoded and evaluated, never served.
         variants: what is compared beside every single expert; the first is the mixture that is released.
         texts: what encodes single texts (title and query vectors).
-        top_k: experts a query is routed to.
+        top_k: experts per query.
         grade_threshold: a judgment with at least this grade is a positive.
         router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
         fusion_hidden: widths of the fusion head's two hidden layers.
@@ -140,17 +140,17 @@ class RelevanceConfig(StageConfig):
         patience: epochs without a better validation loss before training stops.
         learning_rate, router_learning_rate: peaks of the one-cycle schedule, of head and router.
         weight_decay: AdamW's decoupled decay of the head's matrices.
-        batch_size: pairs a step.
+        batch_size: pairs per step.
         folds: out-of-fold predictions come from this many groups of queries.
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
-        encode_tokens: padded tokens a batch while encoding in float32.
+        encode_tokens: padded tokens per batch while encoding in float32.
         precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4. The others pack pairs
             without padding, and are what a GPU is fast with; stored relevance then differs by thousandths from what the
             server computes.
-        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, a core each; results are
-            the same up to the rounding of fewer threads. One process fits on the GPU where there is one, whose random
-            numbers are others.
+        fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, one core each; results
+            are the same up to rounding, which depends on the number of threads. A single process fits on the GPU where
+            there is one, whose random numbers differ from a CPU's.
         tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.

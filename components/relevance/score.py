@@ -48,9 +48,7 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
             "query": pairs["query"],
             "item_id": pairs["item_id"],
             "relevance": relevance_n,
-            "experts": pa.FixedSizeListArray.from_arrays(chosen_nK.ravel(), chosen_nK.shape[1]).cast(
-                pa.list_(pa.int64())
-            ),
+            "experts": lists.cast(pa.list_(pa.int64())),
         }
     )
     with stage_directory(out) as root:

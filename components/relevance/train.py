@@ -77,7 +77,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
     _log_aucs(metrics)
     for name, balance in metrics["balance"].items():
         if balance["collapsed"]:
-            _logger.warning("a router of %s has collapsed: it asks an expert for almost no pair", name)
+            _logger.warning("a router of %s has collapsed: it sends almost no pair to one of the experts", name)
     with stage_directory(out) as root:
         mixture.save(root)
         write_json(root / THRESHOLDS, theta)

@@ -1,4 +1,18 @@
-"""The three mechanisms of ES3 in order, as Ibis expressions: from checked inputs to samples."""
+"""The three mechanisms of ES3 in order, as Ibis expressions: from checked inputs to samples.
+
+The paper's (UniScale, arXiv 2603.24226):
+- attribution: a non-search event is credited to a search row, exposed before unexposed (attribution.py)
+- expansion: unexposed candidates, drawn uniformly, are negatives (expansion.py)
+- searchification: other behaviour becomes pseudo search requests, whose queries come from three tiers
+  (searchification.py, queries.py)
+
+Our choices, where the paper is silent:
+- attribution first, over full candidate lists, then the draw of negatives: unexposed positives would vanish otherwise
+- windows of days, a relevance threshold per market, the latest request of the best tier; an event is credited once
+- no label crosses the boundary between training and validation, and the last days before it are dropped (periods.py)
+- "similar" negatives are of the clicked item's category, or near it by the cosine of their titles
+- draws depend on a hash of ids, so that every engine draws the same (digests.py)
+"""
 
 from dataclasses import dataclass
 
@@ -41,7 +55,7 @@ class EntireSpace:
 
     Attributes:
         samples: contracts.schemas.SAMPLES, by time, then request, then item.
-        fates: one row a non-search click or purchase: event_id, type, domain, fate.
+        fates: one row per non-search click or purchase: event_id, type, domain, fate.
         credited: attribution's choice for each credited event: event_id, type, tier, period and the row.
         misses: events attribution found no row for: event_id, type, reason.
     """

@@ -9,7 +9,7 @@ LABEL_EVENTS = ("click", "purchase")
 
 
 def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
-    """One row a candidate of a search request, history and censored days included.
+    """One row per candidate of a search request, history and censored days included.
 
     A native label is an event whose request and item match the row; a purchase implies a click. An event after the
     period's labels are due (`Periods.label_arrived`) is no label. Columns: request_id, item_id, user_id, market,

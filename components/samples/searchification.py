@@ -42,7 +42,7 @@ def join_purchases(left_over: ibis.Table, events: ibis.Table, config: SamplesCon
 
 
 def pseudo_requests(left_over: ibis.Table, joined: ibis.Table, periods: Periods) -> ibis.Table:
-    """One row a pseudo request, whatever its period: left-over clicks, and purchases that join none.
+    """One row per pseudo request, whatever its period: left-over clicks, and purchases that join none.
 
     Its time is that of its source request, before which everything it knows must lie. Columns: pseudo_id (becomes its
     request_id), event_id (the first that made it), user_id, item_id, market, domain, source_id, timestamp, period,
@@ -110,7 +110,7 @@ def most_similar(pool: ibis.Table, similarity: ibis.Table, config: SamplesConfig
 
 
 def pseudo_needs(seeds: ibis.Table, chosen: ibis.Table, config: SamplesConfig) -> ibis.Table:
-    """What query synthesis is asked: one need a positive, and one a negative where each has its own query."""
+    """What query synthesis is asked: one need per positive, and one per negative where each has its own query."""
     needs = seeds.select("user_id", "item_id", "market", "timestamp", need_id=seeds.pseudo_id)
     if config.negative_query == "shared":
         return needs

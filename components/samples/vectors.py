@@ -76,7 +76,7 @@ def nearest_past_queries(needs: pa.Table, searched: pa.Table, titles: Vectors, q
         queries: vectors by `query_keys`.
 
     Returns:
-        need_id, query, one row a need that has such a query (its item has a vector, some query came before).
+        need_id, query, one row per need that has such a query (its item has a vector, some query came before).
     """
     markets = sorted(pc.unique(searched["market"]).to_pylist())
     found = [

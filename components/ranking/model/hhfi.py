@@ -23,7 +23,7 @@ USER_TOKEN, DOMAIN_TOKEN = TOKENS.index("user"), TOKENS.index("domain")
 
 
 class Tokenizer(nn.Module):
-    """One token a feature group, the sequence group one a behaviour type: MLPs to a common width."""
+    """One token per feature group, and in the sequence group one per behaviour type: MLPs to a common width."""
 
     def __init__(self, spec: RankerSpec) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 class GroupedLinear(nn.Module):
-    """One affine map a group: (B, G, I) -> (B, G, O), as a single batched product."""
+    """One affine map per group: (B, G, I) -> (B, G, O), as a single batched product."""
 
     def __init__(self, groups: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class GroupedLinear(nn.Module):
 
 
 class GroupedFeedForward(nn.Module):
-    """One two-layer network a group: (B, G, I) -> (B, G, O)."""
+    """One two-layer network per group: (B, G, I) -> (B, G, O)."""
 
     def __init__(self, groups: int, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__()

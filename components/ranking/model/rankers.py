@@ -1,5 +1,17 @@
 """The rankers: HHSFT, HHFI alone, and the DLRM-MLP baseline, behind one signature.
 
+The paper's (UniScale, arXiv 2603.24226):
+- tokens of five feature groups; HFA, then GFA, make one vector of a sample: HHFI (hhfi.py)
+- DREF: a shared expert and one per domain, weighed by the domain's gate (esuif.py)
+- DAPGA: attention of the own domain's expert to all, with a stop-gradient on the others; one head and loss per domain
+
+Our choices, where the paper is silent:
+- all widths and depths, layer norms in front of attention and feed-forward, a low-rank map in front of GFA (hhfi.py)
+- a behaviour sequence is pooled by attention to the candidate, and each behaviour type has a token (encoder.py)
+- click and purchase are two outputs of each head, both unconditional; the domains' losses have weights (config.py)
+- the baseline reads the same encoder, so that only the interaction of features differs; HHFI under a single head shows
+  what the domain parts add
+
 Every ranker maps (numeric (B, F), categorical (B, C), sequences (B, S, L)) to logits (B, 2): click and purchase, both
 unconditional, of the domain that the row's `domain_code` states.
 

@@ -1,4 +1,4 @@
-"""Embeddings on disk between runs: append-only shards of (key, vector), one folder an expert and way of reading.
+"""Embeddings on disk between runs: append-only shards of (key, vector), one folder per expert and way of reading.
 
 Losing the folder, or a shard, only costs time; two runs at once write shards of different names.
 """
@@ -31,7 +31,7 @@ class EmbeddingCache:
         self.part = part
 
     def lookup(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-        """float32 (n, dim) of n texts; what is not stored is computed once a distinct text, and stored.
+        """float32 (n, dim) of n texts; what is not stored is computed once per distinct text, and stored.
 
         `compute` is called with up to `part` texts at a time.
         """
@@ -47,7 +47,7 @@ class EmbeddingCache:
             known[index[hit]] = True
         _logger.info("embedding cache: %d of %d texts are stored", known.sum(), len(wanted))
         missing = np.flatnonzero(~known)
-        # In the texts' own order, a part at a time: a run that is interrupted keeps what it has.
+        # In the texts' own order, one part at a time: a run that is interrupted keeps what it has.
         missing = missing[np.argsort(first[missing])]
         for start in range(0, len(missing), self.part):
             rows = missing[start : start + self.part]

@@ -1,4 +1,4 @@
-"""Texts to vectors with one expert on packs: what a GPU does instead of `encoder.TextEncoder`."""
+"""Texts to vectors with one expert on packs: what a GPU does instead of `padded.TextEncoder`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from components.relevance.packed.runner import PackedRunner
 from components.relevance.packed.trunk import PackedExpert
 
 Precision = Literal["float32", "bfloat16", "float8"]
-# Tokens a pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
+# Tokens per pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
 # there, so that the last round of tiles fills the GPU too; the others take what is left.
 PACK_SIZES = (3_168, 6_336, 12_672, 25_344)
 _PIECE = 4096

@@ -31,7 +31,7 @@ class TextEncoder:
     Args:
         folder: the expert's folder (config.json, model.safetensors, tokenizer.json).
         spec: how it reads and pools.
-        batch_tokens: padded tokens a batch at most.
+        batch_tokens: padded tokens per batch at most.
     """
 
     def __init__(self, folder: Path, spec: ExpertSpec, batch_tokens: int = 1024) -> None:

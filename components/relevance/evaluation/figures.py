@@ -17,7 +17,7 @@ from components.relevance.judgments.judged import Judged
 from components.relevance.metrics.auc import MarketAucs, market_aucs, replicated_aucs
 
 NDCG_DEPTH = 10
-# Below this share of queries (of what each would get evenly) an expert is as good as lost: the router has collapsed.
+# A router has collapsed if it gives an expert less than this part of an even share.
 _COLLAPSED = 0.05
 
 

@@ -200,7 +200,7 @@ def complementarity_figure(figures: RelevanceFigures) -> go.Figure:
 
 
 def roc_figure(figures: RelevanceFigures) -> go.Figure:
-    """One curve a variant, of the first seed."""
+    """One curve per variant, of the first seed."""
     figure = go.Figure()
     for variant, logits_Sn in figures.crossed.logits.items():
         false_rate, true_rate, _ = roc_points(figures.data.label.numpy(), logits_Sn[0])
@@ -253,7 +253,7 @@ def calibration_figure(figures: RelevanceFigures) -> go.Figure:
 
 
 def training_figure(history: History) -> go.Figure:
-    """Training and validation loss an epoch, the kept epoch marked."""
+    """Training and validation loss per epoch, the kept epoch marked."""
     epochs = list(range(1, len(history.train) + 1))
     figure = go.Figure()
     figure.add_scatter(x=epochs, y=history.train, mode="lines", name="training")

@@ -29,7 +29,7 @@ _logger = get_logger(__name__)
 
 
 def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:
-    """Fill an `experts` directory: one folder an expert (weights linked from its folder, else copied), experts.json.
+    """Fill an `experts` directory: one folder per expert (weights linked from its folder, else copied), experts.json.
 
     Every licence is logged.
     """

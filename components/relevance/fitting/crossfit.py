@@ -25,14 +25,14 @@ from components.relevance.workers import worker_pool
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What the folds found, once a seed; S seeds, n rows, N experts.
+    """What the folds found, once per seed; S seeds, n rows, N experts.
 
     Attributes:
         logits: variant -> out-of-fold logits float64 (S, n).
         masks: routed variant -> what its router gave each expert of a row, float32 (S, n, N).
         fold: fold of each row, int64 (n,).
-        best_single: the expert that validation chose, a fold and seed each.
-        histories: of the mixture, a fold and seed each.
+        best_single: the expert that validation chose, one per fold and seed.
+        histories: of the mixture, one per fold and seed.
         networks: routed variant -> what the first seed's first fold trained.
     """
 
@@ -47,7 +47,7 @@ class CrossFit:
 def cross_fit(
     data: Judged, spec: MixtureSpec, config: RelevanceConfig, load: Callable[[], Judged] | None = None
 ) -> CrossFit:
-    """Train every variant on each fold's other queries and predict the fold, once a seed.
+    """Train every variant on each fold's other queries and predict the fold, once per seed.
 
     Early stopping, the TF-IDF baseline's strength, the rule router's table and the choice of the best single expert use
     validation queries taken from the training part.
@@ -115,7 +115,7 @@ def _start(load: Callable[[], Judged], spec: MixtureSpec, config: RelevanceConfi
 
 
 def _round_there(number_and_fold: tuple[int, int]) -> _Round:
-    """On a core of its own: processes that share a GPU wait for their turn at every one of many short kernels."""
+    """A round in a worker process, on a CPU: on one GPU, processes would wait for each other at every short kernel."""
     return _one_round(_WORKER["data"], _WORKER["spec"], _WORKER["config"], *number_and_fold, torch.device("cpu"))
 
 

@@ -17,7 +17,7 @@ Network = Routed | Alone
 
 @dataclass(frozen=True)
 class History:
-    """Losses an epoch (mean binary cross-entropy), and the epoch whose weights were kept."""
+    """Losses per epoch (mean binary cross-entropy), and the epoch whose weights were kept."""
 
     train: list[float]
     valid: list[float]

@@ -32,9 +32,9 @@ class Judged:
         label: 0/1 float32 (n,).
         market: codes int64 (n,).
         ngrams: the router's trigrams int64 (n, G).
-        vectors: one float32 (n, D_i) an expert, in slot order.
+        vectors: one float32 (n, D_i) per expert, in slot order.
         dense: the dense baseline's vectors float32 (n, D), where one is configured; a tuned one's are in `tuned_dense`.
-        tuned, tuned_dense: for a tuned expert, a file of its vectors a fold (`fold_vectors`); None for a frozen one.
+        tuned, tuned_dense: of a tuned expert, one file of vectors per fold (`fold_vectors`); None for a frozen one.
     """
 
     frame: pd.DataFrame

@@ -29,7 +29,7 @@ def calibrate(logits: np.ndarray, platt: tuple[float, float]) -> np.ndarray:
 def thresholds(
     market: np.ndarray, label: np.ndarray, relevance: np.ndarray, markets: Sequence[str]
 ) -> dict[str, float]:
-    """theta a market: the relevance above which true positive rate minus false positive rate is largest (Youden)."""
+    """theta per market: the relevance above which true positive rate minus false positive rate is largest (Youden)."""
     overall = _youden(label, relevance)
     found = {}
     for name in markets:

@@ -76,7 +76,7 @@ def first_position(model_type: str, pad_id: int) -> int:
 
 
 class Expert(nn.Module):
-    """Token ids to one vector a pair; exports to ONNX with a dynamic batch and sequence.
+    """Token ids to one vector per pair; exports to ONNX with a dynamic batch and sequence.
 
     Args:
         trunk: a module whose output has `last_hidden_state` (a Hugging Face base model).

@@ -110,7 +110,7 @@ class Combiner(nn.Module):
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def fit_norms(self, vectors: tuple[Tensor, ...]) -> None:
-        """Take the slot statistics from training rows, one tensor (B, D_i) a slot."""
+        """Take the slot statistics from training rows, one tensor (B, D_i) per slot."""
         for norm, vectors_BD in zip(self.norms, vectors, strict=True):
             assert isinstance(norm, SlotNorm)
             norm.fit(vectors_BD)
@@ -125,7 +125,7 @@ class Combiner(nn.Module):
         return logits_B
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Relevance in 0..1, float32 (B,), from one float32 (B, D_i) an expert in slot order and the mask (B, N).
+        """Relevance in 0..1, float32 (B,), from one float32 (B, D_i) per expert in slot order and the mask (B, N).
 
         A slot whose mask is 0 is never read: whatever vector stands there (zeros, say) has no influence.
         """
@@ -147,7 +147,7 @@ def _budget(spec: MixtureSpec) -> int:
 
 
 class ConcatFusion(Combiner):
-    """z = [s_1; ...; s_N; mask], s_i = m_i norm(h_i) + (1 - m_i) null_i, with a learned null vector a slot."""
+    """z = [s_1; ...; s_N; mask], s_i = m_i norm(h_i) + (1 - m_i) null_i, with one learned null vector per slot."""
 
     def __init__(self, spec: MixtureSpec) -> None:
         super().__init__(spec.dims, Head(_concat_width(spec), spec.fusion))
@@ -168,7 +168,7 @@ def _weights(mask_BN: Tensor) -> Tensor:
 
 
 class WeightedAverage(Combiner):
-    """z = sum_i pi_i P_i norm(h_i): a learned projection an expert, then the average over the chosen experts."""
+    """z = sum_i pi_i P_i norm(h_i): one learned projection per expert, then the average over the chosen experts."""
 
     averages = True
 
@@ -204,7 +204,7 @@ class GatedSum(Combiner):
 
 
 class LogitAverage(Combiner):
-    """sum_i pi_i head_i(norm(h_i)): a head an expert, their logits averaged over the chosen experts."""
+    """sum_i pi_i head_i(norm(h_i)): one head per expert, their logits averaged over the chosen experts."""
 
     averages = True
 

@@ -1,4 +1,20 @@
-"""Router and fusion together, as trained, saved and served."""
+"""Router and fusion together, as trained, saved and served: the mixture of paper 1 (arXiv 2602.00003).
+
+The paper's:
+- coarse-grained: a whole query goes to a few experts, each a pretrained language model
+- end-to-end hard routing, the best of the three router families that it compares
+- the chosen experts' vectors are concatenated, not averaged: their spaces are not aligned
+
+Our choices, where the paper is silent:
+- the router reads the query's character trigrams and the market, never the item (router.py)
+- Gumbel softmax with hard choices and a straight-through gradient; a load-balance loss (router.py)
+- one vector per expert and pair, of a frozen expert, or of one that was tuned alone before (expert.py, tuning/)
+- one slot per expert, standardised; a learned null vector where an expert was not chosen; the mask beside the slots
+  (fusion.py)
+- a head with a linear part beside its layers; Platt's calibration of its logit (fusion.py)
+
+Shape suffixes: B pairs, G trigrams, N experts, K experts chosen, D_i width of expert i.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

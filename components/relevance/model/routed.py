@@ -58,5 +58,5 @@ class Alone(nn.Module):
         temperature: float,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """Uncalibrated logits (B,) and no further loss."""
-        none_BN = torch.ones(ngrams_BG.shape[0], len(vectors), device=ngrams_BG.device)
-        return self.fusion.logits(vectors, none_BN), torch.zeros((), device=ngrams_BG.device)
+        every_BN = torch.ones(ngrams_BG.shape[0], len(vectors), device=ngrams_BG.device)
+        return self.fusion.logits(vectors, every_BN), torch.zeros((), device=ngrams_BG.device)

@@ -59,7 +59,7 @@ class TuningSpec:
         warmup: share of the steps that warm up.
         weight_decay: AdamW's, of the adapters.
         clip: largest norm of the gradient.
-        batch_rows: pairs a step, over all processes.
+        batch_rows: pairs per step, over all processes.
         checkpoint_steps: steps between checkpoints.
         seed: of adapters, head, batches and dropout.
         sharding: "ddp" (every process holds the trunk) or "fsdp" (each holds a part of it); one process needs neither.

@@ -26,7 +26,7 @@ def packed_attention(
         tiles_P3: int32 (first token of the pair in the pack, tokens of the pair, the tile's first token in the pair); a
             pair of n tokens has tiles at 0, TILE, 2 TILE ... below n. A tile of length 0 is unused.
         q_weight_H, k_weight_H: float32 gains of the RMS norm of each query and key; None: no norm.
-        rotary_LH: float32 cosines and sines (H / 2 each) a position in the pair; None: no rotation.
+        rotary_LH: float32 cosines and sines (H / 2 each) per position in the pair; None: no rotation.
         shape: heads and what they see.
 
     The answer of tokens that no tile covers is not defined.
@@ -75,7 +75,7 @@ def reference_attention(
     rotary_LH: Tensor | None,
     shape: AttentionShape,
 ) -> Tensor:
-    """`packed_attention` a pair at a time in plain PyTorch: what a CPU runs, and what the kernel is tested against."""
+    """`packed_attention`, pair by pair in plain PyTorch: what a CPU runs, and what the kernel is tested against."""
     out_TD = qkv_TE.new_zeros(qkv_TE.shape[0], shape.heads * shape.width)
     parts = [shape.heads, shape.kv_heads, shape.kv_heads]
     for start, length, offset in tiles_P3.tolist():

@@ -28,7 +28,7 @@ class SumNorm(nn.Module):
         before: norm of what is added, which Gemma has; None: it is added as it is.
         after: norm of the sum.
         one_kernel: two norms of a row are one kernel of ours on a GPU. The compiler's own reads a row of more than
-            1,024 once a norm, which takes about twice as long; a single norm it does as fast.
+            1,024 once per norm, which takes about twice as long; a single norm it computes as fast.
     """
 
     def __init__(self, before: RmsNorm | None, after: RmsNorm, one_kernel: bool) -> None:

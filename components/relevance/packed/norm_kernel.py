@@ -1,4 +1,4 @@
-"""The GPU kernel of `norm.sum_norm`, in Triton: a row a program, held in registers between its two norms.
+"""The GPU kernel of `norm.sum_norm`, in Triton: one row per program, held in registers between its two norms.
 
 Needs Triton, which PyTorch's CUDA builds bring.
 """

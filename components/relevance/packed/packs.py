@@ -1,6 +1,6 @@
 """Token ids of many pairs in packs: pairs stand one after another and none is padded; a pack's tail alone is unused.
 
-Shapes: T tokens a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
+Shapes: T tokens that a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.relevance.packed.shape import TILE
 
-# The mean length down to which a pack can be full: a word with its template's tokens.
+# The shortest mean length (tokens per pair) with which a pack can still be full.
 _SHORTEST = 4
 
 
@@ -31,7 +31,7 @@ class Tokens:
 
     @classmethod
     def of(cls, ids: Sequence[Sequence[int]]) -> "Tokens":
-        """A list a pair."""
+        """From one list per pair."""
         lengths_R = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         return cls(np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths_R.sum())), lengths_R)
 

@@ -1,8 +1,8 @@
 """Language models on packs: the same weights and answers as the Hugging Face trunk they are made from, no padding.
 
 Queries, keys and values are one product, and so are the two inputs of a gated feed-forward; norms, rotation and
-attention of a pair are one kernel. Products are in bfloat16, or in 8-bit floats (e4m3, a scale an output channel and a
-scale a token; our choice); norms and pooling compute in float32.
+attention of a pair are one kernel. Products are in bfloat16, or in 8-bit floats (e4m3, one scale per output channel
+and one per token; our choice); norms and pooling compute in float32.
 
 Shapes: T tokens of a pack, P attention tiles, R pairs, S parts of a pair, D the trunk's width, F the feed-forward's.
 """
@@ -267,11 +267,11 @@ _PACKED: dict[str, type[PackedDecoder] | type[PackedEncoder]] = {
 
 
 class PackedExpert(nn.Module):
-    """An expert on packs: one pooled vector a pair.
+    """An expert on packs: one pooled vector per pair.
 
     Args:
         expert: what it is made from; both give the same vectors, up to rounding. Its weights are copied or shared.
-        positions: tokens a pair has at most.
+        positions: tokens of a pair at most.
         dtype: of products and of what stands between them.
         float8: products in 8-bit floats; needs a GPU of compute capability 8.9 or more.
 
@@ -295,7 +295,7 @@ class PackedExpert(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor, parts_RS: Tensor) -> Tensor:
-        """float32 (R, pooled width) of a `packing.Pack`; pairs without tokens get some vector."""
+        """float32 (R, pooled width) of a `packs.Pack`; pairs without tokens get some vector."""
         hidden_TD: Tensor = self.trunk(ids_T, positions_T, tiles_P3)
         if self.last:
             return hidden_TD[(parts_RS.sum(dim=1).cumsum(0) - 1).clamp(min=0)].float()
@@ -308,7 +308,7 @@ class PackedExpert(nn.Module):
         return torch.cat([query_RD, item_RD, (query_RD - item_RD).abs()], dim=1)
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile one block of a kind for all: their code and shapes are the same, and a whole trunk takes minutes."""
+        """Compile one block of each kind for all: code and shapes are the same, and a whole trunk takes minutes."""
         compiled = (DecoderBlock, EncoderBlock, EncoderEmbedding)
         parts = [part for part in self.trunk.modules() if isinstance(part, compiled)]
         # A row of more than 1,024 is normed in two passes, unless the compiler may try both ways. What it found to be

@@ -61,7 +61,7 @@ class BatchMixture:
         route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)); called in a
             thread of its own.
         experts: in slot order.
-        fuse: (one buffer (n, D_i) an expert, mask) -> relevance float32 (n,).
+        fuse: (one buffer (n, D_i) per expert, mask) -> relevance float32 (n,).
         ahead: pieces that are prepared at a time.
     """
 

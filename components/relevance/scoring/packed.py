@@ -90,7 +90,7 @@ class PackedPairs:
     """An expert behind the interface of batch scoring.
 
     Args:
-        encoder: the expert. All are held at once: to open one takes a warm-up, longer than many a batch.
+        encoder: the expert. All are held at once: opening one takes a warm-up, which is longer than many batches.
         tokenise: (markets, queries, titles) of normalised pairs -> their tokens for this expert.
     """
 

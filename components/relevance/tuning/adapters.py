@@ -18,7 +18,7 @@ _ADAPTED = r".*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|query|
 
 
 class TunedExpert(nn.Module):
-    """Token ids to one logit a pair: trunk with adapters, pooling, LayerNorm without gain, one linear map."""
+    """Token ids to one logit per pair: trunk with adapters, pooling, LayerNorm without gain, one linear map."""
 
     def __init__(self, expert: Expert, dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tuned experts of a log: one tuned on all judged pairs, to be released, and one a fold that never saw its queries."""
+"""Tuned experts of a log: one of all judged pairs, to be released, and one per fold, which never saw its queries."""
 
 import subprocess
 import sys

@@ -315,7 +315,7 @@ class _Tuning:
 
 @dataclass
 class _History:
-    """Mean training loss and validation loss an epoch, and the best epoch (-1 before the first has ended)."""
+    """Mean training loss and validation loss per epoch, and the best epoch (-1 before the first has ended)."""
 
     train: list[float]
     valid: list[float]
