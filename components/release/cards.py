@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from huggingface_hub import CardData, DatasetCardData, ModelCardData
+
 from components.ranking.config import RANKING_METRICS
 from components.relevance.model.spec import ExpertSpec
 
@@ -17,7 +19,15 @@ def model_card(
 ) -> str:
     """Markdown from the manifests of the log, the relevance model and the ranker (None: relevance-only release)."""
     what = "relevance of items to queries, and the ranking of a page" if ranker else "relevance of items to queries"
+    about = ModelCardData(
+        license="other",
+        license_name="of each expert's weights",
+        license_link="licenses",
+        metrics=["roc_auc"],
+        tags=["e-commerce", "search", "relevance", *(["ranking"] if ranker else []), *_origin(log)],
+    )
     parts = [
+        _front_matter(about),
         "# Model card",
         f"Scores the {what} in the markets {', '.join(log['markets'])}. Trained on {_world(log)} up to {log['as_of']}.",
         "## Relevance: a mixture of language models",
@@ -67,6 +77,7 @@ def data_card(log: Mapping[str, Any], samples: Mapping[str, Any] | None, inputs:
     """Markdown from the log's manifest, the samples' volumes (None: relevance-only) and the inputs' digests."""
     counts = log.get("metrics", {}).get("rows", {})
     parts = [
+        _front_matter(DatasetCardData(tags=["e-commerce", "search", *_origin(log)])),
         "# Data card",
         f"Source: {_world(log)}. Markets: {', '.join(log['markets'])}. Data up to {log['as_of']}.",
         _table(["table", "rows"], [[name, f"{rows:,}"] for name, rows in counts.items()]),
@@ -80,6 +91,15 @@ def data_card(log: Mapping[str, Any], samples: Mapping[str, Any] | None, inputs:
         ]
     parts += ["## Inputs", _table(["input", "digest"], [[name, digest] for name, digest in inputs.items()])]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(about: CardData) -> str:
+    """What model and dataset hubs read of a card."""
+    return f"---\n{about.to_yaml()}\n---"
+
+
+def _origin(log: Mapping[str, Any]) -> list[str]:
+    return ["simulated"] if log["simulated"] else []
 
 
 def _world(log: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import metadata_load
 
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput, GateRefused
@@ -92,6 +93,8 @@ def test_no_file_names_the_machine_it_was_made_on(tiny: Tiny) -> None:
 def test_the_cards_call_simulated_data_simulated(tiny: Tiny) -> None:
     for card in ("MODEL_CARD.md", "DATA_CARD.md"):
         assert "simulated data" in (tiny.search / card).read_text()
+        assert "simulated" in metadata_load(tiny.search / card)["tags"]
+    assert metadata_load(tiny.search / "MODEL_CARD.md")["license_link"] == "licenses"
     assert "| mixture | 0.7500 | 0.5000 | 0.6250 | 0.6000 |" in (tiny.search / "MODEL_CARD.md").read_text()
 
 

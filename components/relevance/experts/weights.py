@@ -146,11 +146,16 @@ def _copy_model(source: Path, folder: Path, layers: int | None) -> None:
 
 
 def _stated_licence(source: Path) -> str:
-    """The `license:` line of a model card, or where to look."""
+    """The licence that a model card's front matter names, or where to look."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
     card = source / "README.md"
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("license:")]
-    return stated[0] if stated else f"not stated in {source.name}: see its publisher"
+    try:
+        about = (metadata_load(card) if card.is_file() else None) or {}
+    except (YAMLError, ValueError) as error:
+        raise BadInput(f"{card}: its front matter is not readable ({str(error).splitlines()[0]})") from error
+    return str(about.get("license") or f"not stated in {source.name}: see its publisher")
 
 
 def _separator_id(config: ExpertConfig, folder: Path) -> int:

@@ -85,6 +85,13 @@ def test_layers_are_cut_from_a_local_folder(cache: Path, tmp_path: Path) -> None
     assert len(encoder.expert.trunk.layers) == 1  # type: ignore[arg-type]
 
 
+def test_a_card_that_cannot_be_read_is_bad_input(cache: Path, tmp_path: Path) -> None:
+    write_tiny_expert("bert", tmp_path / "hf")
+    (tmp_path / "hf" / "README.md").write_text("---\n: : no YAML\n---\n")
+    with pytest.raises(BadInput, match=r"README.md: its front matter is not readable"):
+        prepare_expert(ExpertConfig(name="local", source=str(tmp_path / "hf")))
+
+
 def test_a_source_that_cannot_be_had_is_bad_input(cache: Path) -> None:
     with pytest.raises(BadInput, match="nobody/nothing is no folder and cannot be fetched"):
         prepare_expert(ExpertConfig(name="absent", source="nobody/nothing"))
