@@ -24,12 +24,12 @@ _FOLDED_ROWS = 12
 _FIGURE_PIXELS = 340
 _SHORT = 16  # columns of text
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1080px;margin:2rem auto;padding:0 1rem;color:#1c2733;
+body{font:15px/1.5 system-ui,sans-serif;max-width:1120px;margin:2rem auto;padding:0 1rem;color:#1c2733;
 overflow-wrap:break-word}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #dde3ea;padding-bottom:.3rem}
 h3{font-size:1rem;margin:.6rem 0 0}p.note{color:#5a6a7a}
 .table,pre{overflow-x:auto}.table{margin:1rem 0}table{border-collapse:collapse}
-th,td{padding:.3rem .7rem;text-align:left;border-bottom:1px solid #e6ebf0;line-height:1.35}
+th,td{padding:.3rem .55rem;text-align:left;border-bottom:1px solid #e6ebf0;line-height:1.35}
 th{background:#f4f7fa;vertical-align:bottom}.n{text-align:right}
 td.n{white-space:nowrap;font-variant-numeric:tabular-nums}
 small{color:#5a6a7a}summary{cursor:pointer;color:#24598f}
