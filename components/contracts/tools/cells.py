@@ -1,6 +1,7 @@
 """Figures as people read them: three significant digits, percentages, points, and an interval beside its value."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from numbers import Integral, Real
@@ -22,7 +23,7 @@ class Estimate:
     high: float | None
 
     @classmethod
-    def of(cls, value: float | None, bounds: "list[float] | list[float | None] | None") -> Self:
+    def of(cls, value: float | None, bounds: Sequence[float | None] | None) -> Self:
         """From a figure and its [low, high] as metrics hold them."""
         return cls(value, *(bounds or (None, None)))
 

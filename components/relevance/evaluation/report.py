@@ -232,7 +232,7 @@ def routing_figure(figures: RelevanceFigures) -> go.Figure:
             colorscale="Blues",
             showscale=False,
         )
-    ).update_layout(height=100 + 36 * len(figures.data.markets), yaxis_title="market")
+    ).update_layout(height=120 + 36 * len(figures.data.markets), xaxis_title="expert", yaxis_title="market")
 
 
 def calibration_figure(figures: RelevanceFigures) -> go.Figure:
