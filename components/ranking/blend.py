@@ -1,4 +1,7 @@
-"""Fitting the final blend on the validation part (our choice): logistic regression with non-negative weights."""
+"""Fitting the final blend on the validation part (our choice): logistic regression with non-negative weights.
+
+Shape suffixes: N rows.
+"""
 
 import numpy as np
 from scipy.optimize import minimize

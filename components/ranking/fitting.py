@@ -1,6 +1,7 @@
 """Fitting one ranker: tensors stay on the device, batches are index selections, the best epoch is kept.
 
-Shape suffixes: N rows, B batch, F numeric features, C categorical features, S sequences, L sequence length, Y labels.
+Shape suffixes: N rows, B batch, F numeric features, C categorical features, S sequences, L sequence length, Y labels,
+K domains.
 """
 
 import copy

@@ -3,7 +3,7 @@
 Requests are drawn with replacement, the same draws for every variant, so that a difference's interval is that of the
 difference.
 
-Shape suffixes: N rows, R replicates.
+Shape suffixes: N rows, G requests, R replicates.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""The ranking report: ablation, training curves, ROC, calibration, markets."""
+"""The ranking report: ablation, training curves, ROC, calibration, markets.
+
+Shape suffixes: N rows of the training set.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Train and evaluate the relevance model on a log's judgments."""
+"""Train and evaluate the relevance model on a log's judgments.
+
+Shape suffixes: S seeds, n pairs, N experts, K experts chosen, D width of a vector.
+"""
 
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Similarity by text vectors, computed apart in numpy: its results are tables that the relational part joins.
 
 Exact search stands where a larger catalogue would ask an approximate index; inputs and outputs would stay the same.
-Shapes: N pairs or needs, I items, Q queries, D vector width.
+Shape suffixes: N pairs or needs, I items, Q queries, D vector width.
 """
 
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ def query_keys(market: pa.ChunkedArray, query: pa.ChunkedArray) -> pa.ChunkedArr
 
 def cosines(left: Vectors, left_keys: pa.ChunkedArray, right: Vectors, right_keys: pa.ChunkedArray) -> np.ndarray:
     """Cosine of each pair of keys, float32 [N], NaN where a vector is missing."""
-    rows_L, rows_R = left.rows(left_keys), right.rows(right_keys)
-    cosine_N = np.full(len(rows_L), np.nan, dtype=np.float32)
-    known = np.flatnonzero((rows_L >= 0) & (rows_R >= 0))
+    left_N, right_N = left.rows(left_keys), right.rows(right_keys)
+    cosine_N = np.full(len(left_N), np.nan, dtype=np.float32)
+    known = np.flatnonzero((left_N >= 0) & (right_N >= 0))
     for start in range(0, len(known), _BLOCK):
         at = known[start : start + _BLOCK]
-        cosine_N[at] = np.einsum("nd,nd->n", left.matrix[rows_L[at]], right.matrix[rows_R[at]])
+        cosine_N[at] = np.einsum("nd,nd->n", left.matrix[left_N[at]], right.matrix[right_N[at]])
     return cosine_N
 
 

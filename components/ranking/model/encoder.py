@@ -2,8 +2,8 @@
 
 Shared by every architecture, so that they differ in how features interact and in nothing else.
 
-Shape suffixes: B batch, F numeric features, C categorical features, S sequences, L sequence length, E embedding width,
-P item + category pair of embeddings (2E).
+Shape suffixes: N training rows, B batch, F numeric features, C categorical features, S sequences, L sequence length, E
+embedding width, P item + category pair of embeddings (2E), A width of attention (E).
 """
 
 from dataclasses import dataclass

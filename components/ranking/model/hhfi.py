@@ -5,8 +5,8 @@ Closed form built here (the source gives words and a figure; norms, ranks and de
     H   = T + MHSA({LN(T)_i Wq_i, LN(T)_i Wk_i, LN(T)_i Wv_i});   H_i = H_i + FFN_i(LN(H_i))       HFA, L layers
     c   = LN(concat_i H_i);   G_j = (c A_j) (Wq_j, Wk_j, Wv_j);   z = FFN(concat_j MHSA(G)_j)       GFA
 
-Shape suffixes: B batch, T tokens, D token width (d_H), C all tokens side by side (T D), J independent QKV blocks,
-R rank, G width of a block (d_G), Z width of the sample vector.
+Shape suffixes: B batch, F numeric features, T tokens, D token width (d_H), C all tokens side by side (T D), J
+independent QKV blocks, R rank, G width of a block (d_G), Z width of the sample vector.
 """
 
 import torch

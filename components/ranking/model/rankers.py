@@ -16,7 +16,8 @@ Every ranker maps (numeric (B, F), categorical (B, C), sequences (B, S, L)) to l
 unconditional, of the domain that the row's `domain_code` states.
 
 Shape suffixes: B batch, F numeric features, C categorical features, S sequences, L sequence length, T tokens, D token
-width, Z sample width, V vectors that interact, E embedding width, K domains, Y outputs.
+width, Z sample width, V vectors that interact, P pairs of them, M pooled pair and matches of a behaviour, E embedding
+width, K domains, Y outputs.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""Texts to vectors with one expert on packs: what a GPU does instead of `padded.TextEncoder`."""
+"""Texts to vectors with one expert on packs: what a GPU does instead of `padded.TextEncoder`.
+
+Shape suffixes: n texts, B texts of a piece, D width of a vector.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

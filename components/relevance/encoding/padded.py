@@ -1,6 +1,8 @@
 """Texts to vectors with one expert: tokenise, batch by length, run the trunk in float32, on a GPU if there is one.
 
 float32 and not bfloat16, so that stored scores equal what the server computes to 1e-4.
+
+Shape suffixes: B texts of a batch, T tokens.
 """
 
 from collections.abc import Iterator, Sequence

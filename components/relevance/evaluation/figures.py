@@ -1,6 +1,6 @@
 """Figures of every variant from its out-of-fold predictions.
 
-Shapes: S seeds, n rows, N experts, R replicates.
+Shape suffixes: S seeds, n rows, N experts, K experts chosen, R replicates.
 """
 
 from collections.abc import Mapping

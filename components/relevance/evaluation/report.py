@@ -1,4 +1,7 @@
-"""The relevance model's HTML report."""
+"""The relevance model's HTML report.
+
+Shape suffixes: S seeds, n pairs.
+"""
 
 import shutil
 from dataclasses import dataclass

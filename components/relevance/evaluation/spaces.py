@@ -1,4 +1,7 @@
-"""The experts' spaces, what fusion makes of them, and how alike they are: measured on rows no network was fitted on."""
+"""The experts' spaces, what fusion makes of them, and how alike they are: measured on rows no network was fitted on.
+
+Shape suffixes: n rows, D width of a vector.
+"""
 
 from collections.abc import Mapping
 from itertools import combinations

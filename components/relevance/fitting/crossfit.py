@@ -1,4 +1,7 @@
-"""Out-of-fold predictions of every variant: each row is scored by models that never saw its query."""
+"""Out-of-fold predictions of every variant: each row is scored by models that never saw its query.
+
+Shape suffixes: S seeds, n rows, t rows of a fold, M markets, N experts.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext

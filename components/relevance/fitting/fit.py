@@ -1,4 +1,7 @@
-"""Fit one network on judged pairs, stopping where the validation loss is lowest."""
+"""Fit one network on judged pairs, stopping where the validation loss is lowest.
+
+Shape suffixes: B rows of a batch, N experts.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -4,7 +4,7 @@ The target of a query is the expert of the lowest mean cross-entropy on its trai
 judge rows that they were not fitted on, nor stopped by: an expert that overfits would look best on its own training
 rows. A tuned expert's vectors have seen these rows' labels all the same, which favours it.
 
-Shapes: n rows, N experts.
+Shape suffixes: n rows, N experts.
 """
 
 import numpy as np

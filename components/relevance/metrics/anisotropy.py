@@ -2,7 +2,7 @@
 
 "Averaging raises anisotropy" is no theorem (rank(average) <= d < sum d_i is): these figures measure it.
 
-Shapes: n rows, D width, S singular values.
+Shape suffixes: n rows, D and E widths of spaces, S singular values.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,6 +1,6 @@
 """A frozen language model as a pair encoder: trunk, then pooling.
 
-Shapes: B pairs, T tokens, D the trunk's width.
+Shape suffixes: B pairs, T tokens, D the trunk's width.
 """
 
 from pathlib import Path

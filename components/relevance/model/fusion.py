@@ -4,7 +4,8 @@
 which are not aligned are never added. The others are its comparators, each with as many parameters as the
 concatenation's head has, so that only the way of fusing differs.
 
-Shapes: B pairs, N experts, D_i width of expert i, P width of the common projected space, Z width of the head's input.
+Shape suffixes: B pairs, N experts, D_i width of expert i, P width of the common projected space, Z width of the head's
+input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A router and a fusion head trained together, and a head alone behind the same signature."""
+"""A router and a fusion head trained together, and a head alone behind the same signature.
+
+Shape suffixes: B rows, G trigrams, N experts, D_i width of expert i, Z width of the head's input.
+"""
 
 import torch
 from torch import Tensor, nn

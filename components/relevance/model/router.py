@@ -5,7 +5,7 @@ the Gumbel straight-through estimator and the load-balance loss are our choices,
 every expert: the upper-cost comparator. The item is no input: a whole query goes to one set of experts, so that all
 its items share it.
 
-Shapes: B queries, G trigrams, M markets, N experts, K experts chosen, W width.
+Shape suffixes: B queries, G trigrams, M markets, N experts, K experts chosen, W width.
 """
 
 import torch

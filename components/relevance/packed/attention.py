@@ -1,7 +1,7 @@
 """Attention inside the pairs of a pack: tokens of many pairs stand one after another, and none is padding.
 
-Shapes: T tokens of a pack, E its queries, keys and values side by side, P tiles, H a head's width, L positions, D all
-heads together.
+Shape suffixes: T tokens of a pack, E its queries, keys and values side by side, P tiles, H a head's width, L positions,
+D all heads together.
 """
 
 import torch

@@ -3,7 +3,7 @@
 Pairs are short: a tile or two hold most of them whole, so queries and keys are normalised and turned while they are
 loaded, and nothing but the output is written. Needs Triton, which PyTorch's CUDA builds bring.
 
-Shapes: Q tokens of a tile, K tokens of a block of keys, F half of a head's width.
+Shape suffixes: those of `attention`, and Q tokens of a tile, K tokens of a block of keys, F half of a head's width.
 """
 
 import math

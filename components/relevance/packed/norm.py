@@ -1,6 +1,6 @@
 """RMS norm, and the residual sum before it: what stands between a language model's products.
 
-Shapes: T tokens of a pack, D the trunk's width.
+Shape suffixes: T tokens of a pack, D the trunk's width.
 """
 
 import torch

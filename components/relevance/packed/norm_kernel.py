@@ -1,6 +1,8 @@
 """The GPU kernel of `norm.sum_norm`, in Triton: one row per program, held in registers between its two norms.
 
 Needs Triton, which PyTorch's CUDA builds bring.
+
+Shape suffixes: T tokens of a pack, D the trunk's width.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Token ids of many pairs in packs: pairs stand one after another and none is padded; a pack's tail alone is unused.
 
-Shapes: T tokens that a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
+Shape suffixes: T tokens that a pack holds, P attention tiles, R pairs, S parts that pooling tells apart.
 """
 
 from collections.abc import Iterator, Sequence

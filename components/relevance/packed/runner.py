@@ -1,4 +1,7 @@
-"""One expert on packs of pairs; on a GPU compiled, and replayed as one CUDA graph for each size of pack."""
+"""One expert on packs of pairs; on a GPU compiled, and replayed as one CUDA graph for each size of pack.
+
+Shape suffixes: T tokens of a pack, R pairs, D width of a pooled vector.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -4,7 +4,9 @@ Queries, keys and values are one product, and so are the two inputs of a gated f
 attention of a pair are one kernel. Products are in bfloat16, or in 8-bit floats (e4m3, one scale per output channel
 and one per token; our choice); norms and pooling compute in float32.
 
-Shapes: T tokens of a pack, P attention tiles, R pairs, S parts of a pair, D the trunk's width, F the feed-forward's.
+Shape suffixes: T tokens of a pack, P attention tiles, R pairs, S parts of a pair, D the trunk's width, F the
+feed-forward's, E queries, keys and values side by side, H a head's width, O outputs of a product, L positions, V the
+vocabulary.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,7 +5,7 @@ weights are at work at a time), the pairs that chose it run in batches. The next
 the next expert's weights loaded, while this piece runs; an expert that was loaded stays. Fusion comes last, over all
 pairs of a shard.
 
-Shapes: n pairs, U distinct pairs, Q distinct queries, N experts, K chosen, D_i width of expert i.
+Shape suffixes: n pairs, U distinct pairs, Q distinct queries, N experts, K chosen, D_i width of expert i.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,6 +1,8 @@
 """Batch scoring with a trained relevance model and its experts on packs: on a GPU, what `archipelago score` runs there.
 
 Vectors stay where the experts run until they are fused.
+
+Shape suffixes: n pairs or queries, G trigrams, N experts, K experts chosen, D_i width of expert i.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Relevance of raw texts in plain PyTorch: the reference that serving must equal."""
+"""Relevance of raw texts in plain PyTorch: the reference that serving must equal.
+
+Shape suffixes: n or B pairs, N experts, K experts chosen, D width of a vector.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

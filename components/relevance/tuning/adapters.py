@@ -2,6 +2,8 @@
 
 Stage 1 of paper 1's training by our reading: tune each expert alone on all markets; router and fusion come afterwards,
 on the tuned experts' frozen vectors. Rank, scale, dropout and which matrices are adapted are our choices.
+
+Shape suffixes: B pairs, T tokens, D width of a pooled vector.
 """
 
 from pathlib import Path
