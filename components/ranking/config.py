@@ -16,14 +16,14 @@ class RankingConfig(StageConfig):
     """Everything the ranking stage may vary; the defaults are the laptop profile's.
 
     Attributes:
-        seed: of initial weights, batches and the bootstrap.
-        variants: what is trained, as ``<architecture>_<rows>``: architectures of `RankerSpec`; rows `exposed` (native
+        seed: seed of initial weights, batches and the bootstrap.
+        variants: models to train, as ``<architecture>_<rows>``: architectures of `RankerSpec`; rows `exposed` (native
             search exposures with native labels) or `es3` (every sample with its entire-space labels).
         released: the variant that is saved and served.
         baseline: the variant that differences are stated against.
         model: widths of every variant; `architecture` is set from the variant's name.
-        domain_weights: lambda_d of the loss (the source states none). Each domain's mean counts, so a domain of few
-            rows weighs much per row: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
+        domain_weights: lambda_d of the loss (the source states none). Each domain counts by its mean loss, so a row
+            of a small domain weighs much: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
         epochs: passes over a variant's own rows, equal for all; the best of them on the validation part is kept.
         batch_size: rows per step.
         learning_rate: peak of a one-cycle schedule (short linear warm-up, cosine to zero).

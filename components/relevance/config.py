@@ -123,18 +123,18 @@ class RelevanceConfig(StageConfig):
     """Experts, mixture and training. Defaults are the laptop profile's: three frozen pretrained experts on two cores.
 
     Attributes:
-        experts: in the order of the fusion's slots.
+        experts: language models of the mixture, in the order of the fusion's slots.
         dense: one larger model as a baseline of the mixture's active parameters; encoded and evaluated, never served.
-        variants: what is compared beside every single expert; the first is the mixture that is released.
-        texts: what encodes single texts (title and query vectors).
+        variants: mixtures that are compared, beside every expert alone; the first one is released.
+        texts: language model that encodes single texts (title and query vectors).
         top_k: experts per query.
         grade_threshold: a judgment with at least this grade is a positive.
         router_width, ngram_buckets, max_ngrams: the router's embedding width, hash buckets and trigrams read.
         fusion_hidden: widths of the fusion head's two hidden layers.
-        input_dropout, dropout: of the fusion head's input, and inside it.
+        input_dropout, dropout: dropout of the fusion head's input, and between its layers.
         load_balance: weight of the router's load-balance loss; experts are of unequal worth, and a larger weight sends
             queries to the weak ones.
-        temperature_start, temperature_end: of the Gumbel softmax, first and last epoch.
+        temperature_start, temperature_end: temperature of the Gumbel softmax in the first and in the last epoch.
         epochs: passes over the training rows at most.
         max_steps: steps at most, over all epochs: what bounds a large set.
         patience: epochs without a better validation loss before training stops.
@@ -145,14 +145,14 @@ class RelevanceConfig(StageConfig):
         valid_fraction: share of the training queries kept for early stopping and choices.
         bootstrap: resamples of queries behind every interval.
         encode_tokens: padded tokens per batch while encoding in float32.
-        precision: of encoding's matrix products. float32 gives what the server computes, to 1e-4. The others pack pairs
-            without padding, and are what a GPU is fast with; stored relevance then differs by thousandths from what the
-            server computes.
+        precision: type of the matrix products while encoding. float32 gives what the server computes, to 1e-4. The
+            others pack pairs without padding and are fast on a GPU; stored relevance then differs by thousandths from
+            what the server computes.
         fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, one core each; results
             are the same up to rounding, which depends on the number of threads. A single process fits on the GPU where
             there is one, whose random numbers differ from a CPU's.
         tune_processes: processes that tune an expert together (torchrun on this machine).
-        seed: of folds, initial weights and batches.
+        seed: seed of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
     """
 

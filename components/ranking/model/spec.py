@@ -22,7 +22,7 @@ class RankerSpec:
         sample_width: width of the sample vector z.
         expert_width: width of DREF's and DAPGA's experts.
         dlrm_width: the baseline's hidden width.
-        dropout: on hidden activations while training.
+        dropout: dropout of hidden activations while training.
         id_dropout: chance that a user, item, query or brand code is read as unknown (0) while training, which teaches
             the unknown row and keeps the model from learning rare ids by heart.
     """

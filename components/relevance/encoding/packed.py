@@ -36,7 +36,7 @@ class PackedTextEncoder:
     Args:
         folder: the expert's folder (config.json, model.safetensors, tokenizer.json).
         spec: how it reads and pools.
-        precision: of the matrix products; "bfloat16" or "float8".
+        precision: type of the matrix products; "bfloat16" or "float8".
 
     Raises:
         BadInput: 8-bit floats without a GPU that multiplies them.

@@ -37,7 +37,7 @@ class TokenisingWorkers:
 
     Args:
         experts: each one's folder and spec.
-        processes: that start at once.
+        processes: number of processes, which start at once.
     """
 
     def __init__(self, experts: Sequence[tuple[Path, ExpertSpec]], processes: int) -> None:

@@ -139,7 +139,7 @@ def active_parameters(crossed: CrossFit, parameters: Mapping[str, int], config: 
 
     Args:
         crossed: its masks say which experts a row of each routed variant asked.
-        parameters: of each expert in slot order, then of the dense baseline where there is one.
+        parameters: number of each expert's in slot order, then of the dense baseline's where there is one.
         config: names the experts.
     """
     own_N = np.array([parameters[expert.name] for expert in config.experts], dtype=np.float64)

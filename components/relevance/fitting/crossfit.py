@@ -35,7 +35,7 @@ class CrossFit:
         masks: routed variant -> what its router gave each expert of a row, float32 (S, n, N).
         fold: fold of each row, int64 (n,).
         best_single: the expert that validation chose, one per fold and seed.
-        histories: of the mixture, one per fold and seed.
+        histories: losses of the mixture's fits, one per fold and seed.
         networks: routed variant -> what the first seed's first fold trained.
     """
 

@@ -34,7 +34,7 @@ class Judged:
         ngrams: the router's trigrams int64 (n, G).
         vectors: one float32 (n, D_i) per expert, in slot order.
         dense: the dense baseline's vectors float32 (n, D), where one is configured; a tuned one's are in `tuned_dense`.
-        tuned, tuned_dense: of a tuned expert, one file of vectors per fold (`fold_vectors`); None for a frozen one.
+        tuned, tuned_dense: files of a tuned expert's vectors, one per fold (`fold_vectors`); None for a frozen one.
     """
 
     frame: pd.DataFrame

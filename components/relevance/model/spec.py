@@ -22,7 +22,7 @@ class ExpertSpec:
         dim: width of its pooled vector.
         width: width of its trunk.
         layer: transformer blocks kept.
-        parameters: of its trunk, embedding tables left out: what is active for every token.
+        parameters: number of its trunk's, embedding tables left out: what is active for every token.
         pooling: "mean" over the tokens, "last" token, or "segments" (expert.SegmentPooling).
         separator_id: token that begins the item's part of an input; None where pooling does not ask.
         template: input text of a pair.
@@ -53,7 +53,7 @@ class TuningSpec:
     """How an expert is tuned.
 
     Attributes:
-        rank, alpha, dropout: of the adapters; their product is scaled by alpha / rank.
+        rank, alpha, dropout: rank, scale and dropout of the adapters, whose product is multiplied by alpha / rank.
         epochs: passes over the training rows; the one with the lowest validation loss is kept.
         learning_rate, head_learning_rate: peaks, of adapters and head; a linear warm-up, then a cosine to zero.
         warmup: share of the steps that warm up.
@@ -61,7 +61,7 @@ class TuningSpec:
         clip: largest norm of the gradient.
         batch_rows: pairs per step, over all processes.
         checkpoint_steps: steps between checkpoints.
-        seed: of adapters, head, batches and dropout.
+        seed: seed of adapters, head, batches and dropout.
         sharding: "ddp" (every process holds the trunk) or "fsdp" (each holds a part of it); one process needs neither.
     """
 

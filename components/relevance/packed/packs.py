@@ -49,7 +49,7 @@ class Pack:
         rows: which pairs, in the order they stand in.
         ids_T: token ids int64; unused ones are 0. All tensors lie in the host's memory.
         positions_T: each token's position in its own pair, int64.
-        tiles_P3: of attention (`attention.packed_attention`), int32; unused ones are 0.
+        tiles_P3: tiles of attention (`attention.packed_attention`), int32; unused ones are 0.
         parts_RS: tokens of each part of each pair, int64; a pair beyond `rows` has none.
     """
 
@@ -75,10 +75,10 @@ def packs(all_tokens: Tokens, sizes: Sequence[int], separator_id: int | None, pi
     """The pairs in packs, in their own order.
 
     Args:
-        all_tokens: of each pair one at least and at most the largest size.
+        all_tokens: tokens of the pairs; each pair has one at least, and at most the largest size.
         sizes: tokens that a pack may hold, ascending; most packs are of the last. Few sizes mean few shapes to warm up.
         separator_id: the token that begins a pair's second part, S = 2; None: a pair is one part.
-        pinned: in memory that a GPU copies from while other work goes on.
+        pinned: whether tensors lie in memory that a GPU copies from while other work goes on.
     """
     lengths, count = all_tokens.lengths_R, len(all_tokens.lengths_R)
     assert not count or (lengths.min() >= 1 and lengths.max() <= sizes[-1]), "pairs have 1 token at least, and fit"

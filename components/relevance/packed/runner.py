@@ -20,8 +20,8 @@ class PackedRunner:
     """A packed expert, warmed up for packs of every size.
 
     Args:
-        expert: on its device.
-        parts: of a pair that its pooling tells apart (Pack.parts_RS).
+        expert: a packed expert on its device.
+        parts: number of parts of a pair that its pooling tells apart (Pack.parts_RS).
         sizes: tokens of a pack, ascending.
     """
 

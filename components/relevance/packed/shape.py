@@ -11,12 +11,12 @@ class AttentionShape:
     """Heads and what they see.
 
     Attributes:
-        heads, kv_heads: of queries, and of keys and values; the first is a multiple of the second.
-        width: of a head.
-        scale: of the scores.
+        heads, kv_heads: number of heads of queries, and of keys and values; the first is a multiple of the second.
+        width: width of a head.
+        scale: factor of the attention scores.
         causal: a token sees those before it and itself, not those after it.
         window: a token sees this many tokens, itself the last; 0: all.
-        eps: of the RMS norm of queries and keys.
+        eps: epsilon of the RMS norm of queries and keys.
     """
 
     heads: int

@@ -274,7 +274,7 @@ class PackedExpert(nn.Module):
     Args:
         expert: what it is made from; both give the same vectors, up to rounding. Its weights are copied or shared.
         positions: tokens of a pair at most.
-        dtype: of products and of what stands between them.
+        dtype: type of products and of what stands between them.
         float8: products in 8-bit floats; needs a GPU of compute capability 8.9 or more.
 
     Raises:

@@ -57,12 +57,12 @@ class BatchMixture:
     """The parts of a mixture, in the order they are called.
 
     Attributes:
-        normalise_query, normalise_title: of the texts that route and experts read.
+        normalise_query, normalise_title: functions that normalise the texts which router and experts read.
         route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)); called in a
             thread of its own.
-        experts: in slot order.
+        experts: encoders of pairs, in slot order.
         fuse: (one buffer (n, D_i) per expert, mask) -> relevance float32 (n,).
-        ahead: pieces that are prepared at a time.
+        ahead: number of pieces that are prepared at a time.
     """
 
     normalise_query: Normalise
@@ -123,7 +123,7 @@ class _Plan:
 
     Attributes:
         columns: market, query and title of the U distinct pairs.
-        buffers: for each expert's vectors of them.
+        buffers: one buffer per expert, for its vectors of these pairs.
         mask_UN: the experts that they are routed to.
         inverse_n: each pair's index among the distinct ones.
         chosen_nK: each pair's experts, best first.
