@@ -30,7 +30,8 @@ REPORTS = {
 def write_index(summary: Mapping[str, Any], out: Path) -> Path:
     """Write `out/index.html`, whose links are relative, so that the folder may be moved; its path."""
     world = "Simulated data" if summary["simulated"] else "Logged data"
-    note = f"{world} of {', '.join(summary['markets'])}, up to {summary['as_of'][:10]}."
+    until = f", up to {summary['as_of'][:10]}" if summary["as_of"] else ""  # judgments alone carry no time
+    note = f"{world} of {', '.join(summary['markets'])}{until}."
     parts = [
         f"<h1>Run {html.escape(out.name)}</h1><p class=note>{html.escape(note)}</p>",
         "<h2>What this run shows, and what it does not</h2>",

@@ -75,7 +75,8 @@ def test_the_page_fits_a_screen_and_a_phone(run: tuple[Path, dict[str, Any]], tm
 
 def test_a_run_of_judgments_alone_has_no_ranking(run: tuple[Path, dict[str, Any]]) -> None:
     out, content = run
-    page = write_index(content | {"ranking": None, "baseline": None, "serving": None}, out).read_text(encoding="utf-8")
+    alone = {"ranking": None, "baseline": None, "serving": None, "as_of": None}
+    page = write_index(content | alone, out).read_text(encoding="utf-8")
     assert "<h2>Relevance</h2>" in page and "<h2>Ranking</h2>" not in page
 
 
