@@ -22,7 +22,6 @@ from components.contracts.schemas import (
 )
 from components.contracts.tables import Limits, find_table, read_table
 from components.contracts.text import normalise_query
-from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys
 
@@ -119,9 +118,10 @@ def read_thresholds(path: Path, markets: list[str]) -> pa.Table:
 
 
 def normalised_queries(queries: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Queries in normal form; nulls stay."""
-    normal = map_distinct(lambda text: None if text is None else normalise_query(text), queries.to_pylist())
-    return pa.chunked_array([pa.array(normal, pa.string())])
+    """Queries in normal form; nulls stay. Each distinct text is normalised once, and only those become Python's."""
+    encoded = queries.combine_chunks().dictionary_encode()
+    distinct = pa.array([normalise_query(text) for text in encoded.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([distinct.take(encoded.indices)])
 
 
 def _read(directory: Path, schema: TableSchema, limits: Limits) -> pa.Table:
