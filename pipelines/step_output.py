@@ -81,7 +81,7 @@ class StepOutput(io.TextIOBase):
         elif match := _ENDS.search(line):
             self._stop_bar()
             self.seconds[match[1]] = round(time.perf_counter() - self._started, 2)
-            done = "done in" if match[2] == "SUCCESS" else "failed after"
+            done = "done in" if match[2] == "SUCCESS" else "stopped after"
             self._say(f"      {done} {self.seconds[match[1]]:.1f} s")
         elif (match := _MESSAGE.match(line)) and not _CHATTER.search(line):
             if progress := _PROGRESS.match(match[1]):

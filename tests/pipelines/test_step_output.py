@@ -34,9 +34,9 @@ def test_a_step_is_announced_in_plain_words_and_timed(capsys: pytest.CaptureFixt
     assert list(output.seconds) == ["encode"]
 
 
-def test_a_failed_step_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_or_is_refused_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     said, _, _ = shown(capsys, START, FAILURE)
-    assert said[1].strip().startswith("failed after")
+    assert said[1].strip().startswith("stopped after")
 
 
 @pytest.mark.parametrize(
