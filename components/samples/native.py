@@ -12,7 +12,7 @@ def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
     """One row per candidate of a search request, history and censored days included.
 
     A native label is an event whose request and item match the row; a purchase implies a click. An event after the
-    period's labels are due (`Periods.label_arrived`) is no label. Columns: request_id, item_id, user_id, market,
+    period's labels are due (`Periods.label_arrived`) is not a label. Columns: request_id, item_id, user_id, market,
     query, timestamp, period, exposed, native_click, native_purchase (int8) and clicked_at (first native click).
     """
     requests = inputs.requests

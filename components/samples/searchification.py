@@ -99,7 +99,7 @@ def most_similar(pool: ibis.Table, similarity: ibis.Table, config: SamplesConfig
 
     Similar: of the same category, or with title vectors at a cosine of `theta_neg` or more; the best
     `negatives_per_click` by cosine, then by id. `similarity` (clicked, item_id, cosine) was found apart by vectors;
-    a pair without one is no negative. Columns: pseudo_id, item_id, user_id, market, timestamp.
+    a pair without one is not a negative. Columns: pseudo_id, item_id, user_id, market, timestamp.
     """
     pool = pool.inner_join(similarity, ["clicked", "item_id"])
     pool = pool.filter(pool.same_category | (pool.cosine >= config.theta_neg))

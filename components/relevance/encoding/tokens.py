@@ -61,7 +61,7 @@ def _cuts(rows: Sequence[str]) -> Iterator[slice]:
 
 
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
-    # One core a process: the others have processes of their own.
+    # One core per process: the other cores have their own.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _loaded.extend((load_tokenizer(folder, spec), spec.template) for folder, spec in experts)
 

@@ -226,7 +226,7 @@ class SingleExpert(Combiner):
     Args:
         spec: the mixture whose head's size it matches.
         slot: the expert's index among the vectors it is given.
-        dim: the expert's width, where it is none of the mixture's (a dense baseline).
+        dim: width of an expert that is not in the mixture (a dense baseline); None takes the slot's.
     """
 
     def __init__(self, spec: MixtureSpec, slot: int, dim: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 Paper 1 compares rule-based, pseudo-label and end-to-end routing and finds end-to-end hard routing best; the encoder,
 the Gumbel straight-through estimator and the load-balance loss are our choices, and so is soft routing, which runs
-every expert: the upper-cost comparator. The item is no input: a whole query goes to one set of experts, so that all
+every expert: the upper-cost comparator. The item is not read: a whole query goes to one set of experts, so that all
 its items share it.
 
 Shape suffixes: B queries, G trigrams, M markets, N experts, K experts chosen, W width.

@@ -73,7 +73,7 @@ class PackedScorer:
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Chosen experts int64 (n, k) and mask float32 (n, N) of n normalised queries.
 
-        Where two experts are as good as equal to the router, a GPU may take the other one than a CPU.
+        Where the router gives two experts almost the same logit, a GPU may choose another one than a CPU.
         """
         sizes, codes = self.mixture.spec.router, market_codes(self.markets)
         ngrams_nG = torch.from_numpy(self._ngrams(queries, sizes.ngram_buckets, sizes.max_ngrams))

@@ -97,7 +97,7 @@ def run_job(job: Path) -> Path:
 
 
 class TuningDiverged(ArchipelagoError):
-    """The loss is no number any more."""
+    """The loss is infinite or NaN."""
 
 
 @dataclass(frozen=True)
