@@ -1,4 +1,7 @@
-"""Comparing the columns of two frames, market by market: scores, noise floors and what could not be tested."""
+"""Comparing the columns of two frames, market by market: scores, noise floors and what could not be tested.
+
+Shapes: K entities, B bins, P draws.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The trained models of a run as ONNX files in a Triton repository, each with its parity."""
+"""The trained models of a run as ONNX files in a Triton repository, each with its parity.
+
+Shapes: B pairs or n items of a parity check, G trigrams, T tokens, F numeric features, S sequences, L their length.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,7 @@
-"""Batch scoring with a release's own experts, through ONNX Runtime and without a server."""
+"""Batch scoring with a release's own experts, through ONNX Runtime and without a server.
+
+Shapes: n pairs, N experts, B pairs of a batch, T tokens, D width of an expert.
+"""
 
 import importlib.util
 import os

@@ -49,6 +49,7 @@ def query(
 ) -> None:
     """Retrieve candidates, ask the running service and print the ranked page."""
     from rich.console import Console
+    from rich.measure import Measurement
 
     from pipelines.cli.page import ranked_page
     from serving import client
@@ -59,7 +60,10 @@ def query(
         raise BadInput(f"no item of market {market} matches {text!r}; try other words")
     items = {item.item_id: item for item in found}
     page = client.search(url or _served("url"), market=market, user_id=user, query=text, item_ids=list(items))
-    Console().print(ranked_page(f"{market}: {text}", page[:top], items))
+    table, console = ranked_page(f"{market}: {text}", page[:top], items), Console()
+    if not console.is_terminal:  # what reads it has no width: nothing is cut
+        console.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    console.print(table)
 
 
 def score(

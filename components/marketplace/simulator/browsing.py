@@ -58,8 +58,8 @@ def make_recommendations(
         now = visits.period_R == period
         affinity_UI = users.browse_affinity_PUI[period]
         drawn_by = (1 - config.policy_utility) * popularity_I + config.policy_utility * affinity_UI
-        user_n = np.broadcast_to(visits.user_R[now][:, None], (int(now.sum()), draws))
-        item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_n, uniform_RC[now])
+        user_RC = np.broadcast_to(visits.user_R[now][:, None], (int(now.sum()), draws))
+        item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_RC, uniform_RC[now])
     wanted_R2 = np.stack([_wanted(rng, wants, visits, back, 0.6) for back in range(1, REC_WANTS + 1)], axis=1)
     item_RC = _distinct(np.concatenate([wanted_R2, item_RC], axis=1), config.candidates)
     return _lists(rng, config, catalogue, users, visits, np.zeros_like(visits.user_R), item_RC, wanted_R2)

@@ -1,6 +1,6 @@
 """A market's search queries: what people want, the many ways they type it, and each query's retrieval pool.
 
-Shapes: Q queries, C candidates of a pool, I items, T product types.
+Shapes: Q queries, C candidates of a pool, I items, T product types, P periods.
 """
 
 from dataclasses import dataclass

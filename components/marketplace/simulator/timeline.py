@@ -1,4 +1,7 @@
-"""When requests happen, and in which period (before or after drift)."""
+"""When requests happen, and in which period (before or after drift).
+
+Shapes: n times.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,7 @@
-"""Shared by the parts of the simulator: how each market writes and prices, independent random streams, and ids."""
+"""Shared by the parts of the simulator: how each market writes and prices, independent random streams, and ids.
+
+Shapes: R rows of weights, C choices of a row.
+"""
 
 import hashlib
 from dataclasses import dataclass

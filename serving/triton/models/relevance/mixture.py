@@ -3,7 +3,7 @@
 Pure computation over a `run` function that calls a named model, so that the same code answers inside Triton and in
 offline scoring. Runs in Triton's own Python: numpy (1 or 2) and tokenizers alone.
 
-Shapes: n pairs, k chosen of N experts, D_i width of expert i.
+Shapes: n pairs, B pairs of a batch, T tokens, G trigrams, k chosen of N experts, D_i width of expert i.
 """
 
 import json
