@@ -3,7 +3,7 @@
     python -m tests.bench.bench_gpu_precision --log LOG --weights FOLDER
 
 LOG is an ingested log with judgments, FOLDER holds gemma3-270m and e5-small as Hugging Face folders. For each expert:
-the vectors' relative error against float32, pairs a second, and the AUC of one logistic regression, fitted on float32
+the vectors' relative error against float32, pairs per second, and the AUC of one logistic regression, fitted on float32
 vectors outside a fold and applied to the fold's vectors of every precision. Writes
 tests/bench/results/gpu-precision.json.
 """
