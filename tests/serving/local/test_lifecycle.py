@@ -67,7 +67,9 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_children_die_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from pathlib import Path; from serving.local.processes import Child;"
+        "import os, signal, sys, time; from pathlib import Path; from serving.local.processes import Child;"
+        # A shell's background job, such as these tests may be, starts its programs with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "c = Child('c', [sys.executable, '-c', 'import time; time.sleep(60)'], Path('c.log'), os.environ, Path('.'));"
         "time.sleep(1); print(c.pid, flush=True); time.sleep(60)"
     )
