@@ -63,8 +63,9 @@ def show(summary: dict[str, Any]) -> None:
         tables += [_ranking_table(summary, world), _gains_table(summary, world)]
     wide = console.options.update(max_width=10_000)
     console.width = max(console.width, _WIDTH, *(Measurement.get(console, wide, table).maximum for table in tables))
-    for table in [*tables, _run_table(summary), _reports_table(summary)]:
+    for table in [*tables, _run_table(summary)]:
         console.print(table)
+    _say(console, "Reports", [f"{name:<12}{path}" for name, path in summary["reports"].items()])
     _say(console, "What this run shows, and what it does not", conclusions(summary))
     _say(console, "Look at first", look_first(summary))
     _say(console, "Try next (serve until Ctrl-C, the other in a second shell)", try_next(summary))
@@ -135,11 +136,4 @@ def _run_table(summary: dict[str, Any]) -> Table:
             f"{serving['requests']} requests, p50 {serving['p50_ms']:.1f} ms, p99 {serving['p99_ms']:.1f} ms, "
             f"largest difference to offline scores {serving['max_abs_diff']:.1e}",
         )
-    return table
-
-
-def _reports_table(summary: dict[str, Any]) -> Table:
-    table = Table("report", "what it shows", "where", title="Reports", title_justify="left")
-    for name, path in summary["reports"].items():
-        table.add_row(name, REPORTS.get(name, ""), path)
     return table

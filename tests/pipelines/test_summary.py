@@ -35,6 +35,12 @@ def test_what_may_be_concluded_and_where_to_look_is_said(capsys: pytest.CaptureF
     assert first[:3] == ["runs/x/index.html", "runs/x/reports/relevance.html", "runs/x/reports/ranking.html"]
 
 
+def test_where_each_report_lies_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    path = f"{'a-long-name/' * 20}reports/drift.html"
+    show(summary(reports={**summary()["reports"], "drift": path}))
+    assert path in capsys.readouterr().out
+
+
 def test_a_refused_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     show(summary(gate={"passed": False}, release=None))
     said = capsys.readouterr().out
