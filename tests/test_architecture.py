@@ -84,7 +84,7 @@ def test_kfp_is_imported_by_components_and_pipelines_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if "model" in p.parts], ids=lambda p: str(p.relative_to(ROOT)))
-def test_model_code_needs_torch_alone(path: Path) -> None:
+def test_model_code_goes_without_the_platforms_packages(path: Path) -> None:
     heavy = {name.split(".")[0] for name in imports(path)} & {"pydantic", "kfp", "feast", "pandas", "pyarrow", "plotly"}
     assert not heavy
 

@@ -11,7 +11,7 @@ import ibis
 
 from components.features.config import FeaturesConfig
 from components.features.profiles import bucket_table
-from components.features.source import ALWAYS, Source, day_of, midnight
+from components.features.source import ALWAYS, LogTables, day_of, midnight
 
 # Count column of the daily tables and window in days of each stored count.
 _USER_WINDOWS = {
@@ -35,7 +35,7 @@ _QUERY_WINDOWS = {
 }
 
 
-def user_stats(source: Source, last_day: int) -> ibis.Table:
+def user_stats(source: LogTables, last_day: int) -> ibis.Table:
     """Searches, and clicks, carts and purchases of every domain, of each user; zeros before the first."""
     searches = source.requests.filter(source.requests.domain == "search")
     daily = _daily(
@@ -47,7 +47,7 @@ def user_stats(source: Source, last_day: int) -> ibis.Table:
     return _as_floats(counts, "user_id", list(_USER_WINDOWS))
 
 
-def item_stats(source: Source, config: FeaturesConfig, last_day: int) -> ibis.Table:
+def item_stats(source: LogTables, config: FeaturesConfig, last_day: int) -> ibis.Table:
     """Exposures and events of every domain, of each item; zeros and the prior rate before the first.
 
     The rate counts clicks that belong to a logged request only, so that each has an exposure to be divided by.
@@ -65,7 +65,7 @@ def item_stats(source: Source, config: FeaturesConfig, last_day: int) -> ibis.Ta
     return _as_floats(counts, "item_id", [*kept, "item_ctr_28d"])
 
 
-def query_stats(source: Source, config: FeaturesConfig, last_day: int) -> ibis.Table:
+def query_stats(source: LogTables, config: FeaturesConfig, last_day: int) -> ibis.Table:
     """Bucket, searches and click-through rate of each query, from the midnight after its first search on.
 
     Before that a query is unknown (no row), as it is to a server that meets it for the first time.
@@ -87,13 +87,13 @@ def query_stats(source: Source, config: FeaturesConfig, last_day: int) -> ibis.T
     return stats.inner_join(buckets, stats.query_key == buckets["value"]).drop("value")
 
 
-def _exposures(source: Source) -> ibis.Table:
+def _exposures(source: LogTables) -> ibis.Table:
     """request_id, item_id, timestamp of every exposed candidate of every domain."""
     shown = source.candidates.filter(source.candidates.position.notnull()).select("request_id", "item_id")
     return shown.inner_join(source.requests.select("request_id", "timestamp"), "request_id")
 
 
-def keyed_searches(source: Source) -> ibis.Table:
+def keyed_searches(source: LogTables) -> ibis.Table:
     """request_id, market, query_key, timestamp of every search request."""
     searches = source.requests.filter(source.requests.domain == "search")
     keyed = searches.inner_join(source.query_keys, ["market", "query"])

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from components.contracts.features import FEATURES
 from components.contracts.text import stable_bucket
-from components.features.source import ALWAYS, Source
+from components.features.source import ALWAYS, LogTables
 
 _BUCKETS = {feature.name: feature.buckets for feature in FEATURES}
 
@@ -20,7 +20,7 @@ def bucket_table(values: ibis.Column, name: str) -> ibis.Table:
     return ibis.memtable(pa.table({"value": distinct.cast(pa.string()), name: pa.array(codes, pa.int64())}))
 
 
-def user_profile(source: Source) -> ibis.Table:
+def user_profile(source: LogTables) -> ibis.Table:
     """The bucket of every user of the log."""
     users = source.users.select("user_id")
     buckets = bucket_table(users.user_id, "user_bucket")
@@ -28,7 +28,7 @@ def user_profile(source: Source) -> ibis.Table:
     return hashed.select("user_id", "user_bucket", event_timestamp=ibis.literal(ALWAYS))
 
 
-def item_profile(source: Source) -> ibis.Table:
+def item_profile(source: LogTables) -> ibis.Table:
     """Buckets and price features of every item; a missing or blank brand is bucket 0.
 
     price_log is ln(1 + price) in the market's currency; price_in_category is the mid-rank percentile of the price among
@@ -51,7 +51,7 @@ def item_profile(source: Source) -> ibis.Table:
     )
 
 
-def relevance(source: Source) -> ibis.Table:
+def relevance(source: LogTables) -> ibis.Table:
     """Stored relevance of (query_key, item_id): a function of texts, so it holds at any time."""
     scores = source.scores
     return scores.select(

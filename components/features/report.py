@@ -15,7 +15,7 @@ from components.contracts.features import VIEWS, Feature, stored_features
 from components.contracts.tools.report import Section, Table, write_report
 from components.features.counts import keyed_searches
 from components.features.latest import latest_rows
-from components.features.source import Source
+from components.features.source import LogTables
 
 # What a feature's values are, by how its name ends.
 _UNITS = {
@@ -31,7 +31,7 @@ _UNITS = {
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
-def write_features_report(path: Path, tables: Path, source: Source, as_of: datetime, simulated: bool) -> None:
+def write_features_report(path: Path, tables: Path, source: LogTables, as_of: datetime, simulated: bool) -> None:
     """Write the HTML report of the feature tables in folder `tables`, built from `source`."""
     values = _values(tables, source, as_of)
     summary = _summary(values)
@@ -65,7 +65,7 @@ def write_features_report(path: Path, tables: Path, source: Source, as_of: datet
     write_report(path, "Features", f"{measured} Values as known at {as_of:%Y-%m-%d %H:%M} UTC.", sections)
 
 
-def _values(tables: Path, source: Source, as_of: datetime) -> Mapping[str, pd.DataFrame]:
+def _values(tables: Path, source: LogTables, as_of: datetime) -> Mapping[str, pd.DataFrame]:
     """Feature -> market and value of each of its entities (NaN where it has none), for features that have an order."""
     searches = keyed_searches(source)
     pairs = searches.inner_join(source.candidates.select("request_id", "item_id"), "request_id")

@@ -3,13 +3,13 @@
 import ibis
 
 from components.contracts.features import SEQUENCE_LENGTH
-from components.features.source import Source
+from components.features.source import LogTables
 
 # A row is visible from one microsecond after its event: a request at the event's own instant must not see it.
 _JUST_AFTER = ibis.interval(microseconds=1)
 
 
-def user_sequences(source: Source, items: ibis.Table) -> ibis.Table:
+def user_sequences(source: LogTables, items: ibis.Table) -> ibis.Table:
     """One row per user and instant with a click or purchase of any domain: the last of each kind, newest first.
 
     Args:

@@ -23,7 +23,7 @@ ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Source:
+class LogTables:
     """What feature tables are made of.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
     query_keys: ibis.Table
 
 
-def open_source(log: Path, scores: Path) -> Source:
+def open_source(log: Path, scores: Path) -> LogTables:
     """Open the Parquet files of a log directory and a scores directory.
 
     Raises:
@@ -59,7 +59,7 @@ def open_source(log: Path, scores: Path) -> Source:
     keys = [query_key(m, q) for m, q in zip(texts["market"].to_pylist(), texts["query"].to_pylist(), strict=True)]
     # Joined to the log rather than used alone, so that every table here lives on the one connection.
     keyed = ibis.memtable(texts.append_column("query_key", pa.array(keys, pa.string())))
-    return Source(
+    return LogTables(
         items=read(log / "items.parquet", schemas.ITEMS),
         users=read(log / "users.parquet", schemas.USERS),
         requests=requests,

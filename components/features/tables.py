@@ -30,7 +30,7 @@ from components.features.latest import as_utc
 from components.features.profiles import item_profile, relevance, user_profile
 from components.features.report import write_features_report
 from components.features.sequences import user_sequences
-from components.features.source import ALWAYS, SECONDS_A_DAY, Source, open_source
+from components.features.source import ALWAYS, SECONDS_A_DAY, LogTables, open_source
 
 KIND = "features"
 REPORT = "reports/features.html"
@@ -68,7 +68,7 @@ def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of:
         )
 
 
-def feature_tables(source: Source, config: FeaturesConfig, as_of: datetime) -> Mapping[str, ibis.Table]:
+def feature_tables(source: LogTables, config: FeaturesConfig, as_of: datetime) -> Mapping[str, ibis.Table]:
     """The expression of each view's rows up to `as_of`: join keys, features and event_timestamp."""
     last_day = int(as_of.timestamp()) // SECONDS_A_DAY
     items = item_profile(source)
@@ -95,7 +95,7 @@ def _stored(table: ibis.Table, view: str) -> pa.Table:
     return table.order_by([*keys, "event_timestamp"]).select(schema.names).to_pyarrow().cast(schema)
 
 
-def _check_times(source: Source, log: Path) -> None:
+def _check_times(source: LogTables, log: Path) -> None:
     for name, table in (("requests", source.requests), ("events", source.events)):
         early = table.filter(table.timestamp < ibis.literal(ALWAYS)).count().execute()
         if early:

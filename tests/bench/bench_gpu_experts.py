@@ -4,7 +4,7 @@
 
 Weights are random (speed does not depend on them), shapes those of the real models, lengths of pairs log-normal with
 median 38 tokens between 12 and 160, token ids random. Hugging Face is timed once after a few batches, the packed ways
-are the best of three after one. MFU is 2 x parameters (embeddings left out) x tokens that are no padding, a second,
+are the best of three after one. MFU is 2 x parameters (embeddings left out) x tokens that are no padding, per second,
 over the rate of an 8192-cubed bfloat16 product measured in the same run. The 8-bit floats' MFU is over that same rate,
 so that it compares. Writes tests/bench/results/gpu-experts.json.
 """
@@ -49,7 +49,7 @@ ITEMS_A_QUERY = 10
 
 
 def product_rate() -> float:
-    """Floating-point operations a second of a large bfloat16 product of random matrices."""
+    """Floating-point operations per second of a large bfloat16 product of random matrices."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     seconds = timed(lambda: [a @ b for _ in range(20)], lambda: [a @ b for _ in range(3)])
     return 20 * 2 * 8192**3 / seconds

@@ -1,7 +1,7 @@
-"""A Docker daemon with the project's images, for the whole session.
+"""A Docker daemon with the project's images, for the whole test run.
 
-Nothing is pulled: the base image is made from Debian packages. What is made is kept between sessions in
-ARCHIPELAGO_CACHE (~/.cache/archipelago), so that a second session rebuilds only what changed.
+Nothing is pulled: the base image is made from Debian packages. What is made is kept between test runs in
+ARCHIPELAGO_CACHE (~/.cache/archipelago), so that a second run rebuilds only what changed.
 """
 
 import contextlib

@@ -11,6 +11,7 @@ import pytest
 
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES
+from tests.contracts.tools.browser import measure
 
 Archipelago = Callable[..., str]
 pytestmark = pytest.mark.slow
@@ -71,6 +72,16 @@ def test_every_report_is_a_page(simulated: Path) -> None:
     assert {"relevance", "ranking", "drift", "gate", "samples", "features"} <= set(reports)
     for path in reports.values():
         assert "</html>" in Path(path).read_text(encoding="utf-8")[-2000:]
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_every_page_fits_its_screen(simulated: Path, tmp_path: Path, width: int) -> None:
+    reports = json.loads((simulated / "summary.json").read_text())["reports"]
+    for name, path in reports.items():
+        if name != "evidently":  # Evidently's own page is as it comes
+            layout = measure(Path(path), width, tmp_path / name)
+            faults = (layout.page > width, layout.outside, layout.tall, layout.clashes)
+            assert not any(faults), f"{name}: {faults}"
 
 
 def test_a_users_own_log_runs_in_the_same_steps(archipelago: Archipelago, simulated: Path, tmp_path: Path) -> None:

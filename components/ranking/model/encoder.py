@@ -46,7 +46,7 @@ class Encoded:
 class TargetAttention(nn.Module):
     """Pools one behaviour sequence by its items' affinity to the candidate.
 
-    A null slot with a zero value takes the attention when nothing in the sequence resembles the candidate (or the
+    A null key with a zero value takes the attention when nothing in the sequence resembles the candidate (or the
     sequence is empty), so the pooled vector also says how strong the match is.
     """
 
@@ -57,7 +57,7 @@ class TargetAttention(nn.Module):
         self.recency_L = nn.Parameter(torch.zeros(SEQUENCE_LENGTH))
 
     def forward(self, target_BP: Tensor, places_BLP: Tensor, filled_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """The pooled pair (B, P) and the weights (B, L); 1 - their sum fell on the null slot."""
+        """The pooled pair (B, P) and the weights (B, L); 1 - their sum fell on the null key."""
         query_BA1 = self.query(target_BP)[:, :, None]
         scores_BL = (self.key(places_BLP) @ query_BA1).squeeze(-1) * query_BA1.shape[1] ** -0.5 + self.recency_L
         scores_BL = scores_BL.masked_fill(~filled_BL, _EXCLUDED)

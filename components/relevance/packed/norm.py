@@ -1,4 +1,4 @@
-"""RMS norm, and the residual sum before it: what stands between a language model's products.
+"""RMS norm, and the residual sum before it: the operations between a language model's matrix products.
 
 Shape suffixes: T tokens of a pack, D the trunk's width.
 """

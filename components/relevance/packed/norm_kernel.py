@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Of a row, that a warp holds: more warps wait for each other, fewer run out of registers.
+# Columns of a row per warp. With more warps they wait for each other; with fewer, registers run out.
 _WARP_COLUMNS = 2048
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# Tokens of one pair that a program of the GPU kernel attends from: pairs are short, more would stand half empty.
+# Query tokens per program of the GPU kernel. Pairs are short, so larger tiles would be half empty.
 TILE = 32
 
 

@@ -65,7 +65,7 @@ class ReferenceScorer:
 
 
 def market_column(mixture: Mixture, markets: pd.Series, where: str) -> np.ndarray:
-    """Codes int64 (n,) of markets that the mixture knows; BadInput where it knows one not."""
+    """Codes int64 (n,) of markets that the mixture knows; BadInput if a market is unknown."""
     known = market_codes(mixture.spec.markets)
     codes = markets.map(known)
     if codes.isna().any():

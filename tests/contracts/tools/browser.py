@@ -19,6 +19,12 @@ _PROBE = """<script>addEventListener("load", () => setTimeout(() => {
     const tops = [...range.getClientRects()].filter(r => r.width > 0).map(r => r.bottom).sort((a, b) => a - b);
     return tops.filter((top, i) => i === 0 || top - tops[i - 1] > 6).length;
   };
+  // Labels that stand upright; of tilted ones the boxes overlap where the texts do not.
+  const clash = axis => {
+    const upright = [...axis.querySelectorAll("text")].filter(t => !/rotate\\((?!0)/.test(t.getAttribute("transform")));
+    const boxes = upright.map(t => t.getBoundingClientRect()).sort((a, b) => a.left - b.left);
+    return boxes.some((b, i) => i > 0 && b.left < boxes[i - 1].right && Math.abs(b.top - boxes[i - 1].top) < 4);
+  };
   const shown = [...document.body.querySelectorAll("*")].filter(e => !inBox(e) && !e.closest("svg"));
   parent.postMessage(JSON.stringify({
     width: innerWidth,
@@ -27,6 +33,7 @@ _PROBE = """<script>addEventListener("load", () => setTimeout(() => {
     tall: [...document.querySelectorAll("th,td")].filter(c => lines(c) > 2).map(c => c.textContent),
     cells: document.querySelectorAll("td").length,
     figures: document.querySelectorAll(".main-svg").length,
+    clashes: [...document.querySelectorAll(".xaxislayer-above")].filter(clash).length,
   }), "*");
 }, 500))</script>"""
 
@@ -41,6 +48,7 @@ class Layout:
         outside: elements that reach over the screen's edge, tables in their own box apart.
         tall: texts of table cells of more than two lines.
         cells, figures: how many there are.
+        clashes: horizontal axes whose labels overlap.
     """
 
     width: int
@@ -49,6 +57,7 @@ class Layout:
     tall: list[str]
     cells: int
     figures: int
+    clashes: int
 
 
 def measure(page: Path, width: int, folder: Path) -> Layout:
@@ -59,6 +68,7 @@ def measure(page: Path, width: int, folder: Path) -> Layout:
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no chromium on PATH")
+    folder.mkdir(exist_ok=True)
     (folder / "page.html").write_text(page.read_text(encoding="utf-8") + _PROBE, encoding="utf-8")
     frame = folder / "frame.html"
     frame.write_text(

@@ -35,7 +35,7 @@ def test_nothing_leaves_the_page_and_no_cell_has_three_lines(page: Path, tmp_pat
     layout = measure(page, width, tmp_path)
     assert layout.width == width
     assert layout.page <= width and not layout.outside
-    assert not layout.tall
+    assert not layout.tall and not layout.clashes
     assert layout.cells == 2 * 13 + 40 * 3 and layout.figures >= 3
 
 
@@ -47,3 +47,9 @@ def test_the_measure_sees_what_is_wrong(tmp_path: Path) -> None:
     bad.write_text(f"<!doctype html><html><body>{table}</body></html>", encoding="utf-8")
     layout = measure(bad, 420, tmp_path)
     assert layout.page > 420 and layout.outside and layout.tall == [SENTENCE]
+
+
+def test_the_measure_sees_labels_that_overlap(tmp_path: Path) -> None:
+    axis = "<svg><g class=xaxislayer-above><text x=0 y=20>a long label</text><text x=10 y=20>another</text></g></svg>"
+    (tmp_path / "bad.html").write_text(f"<!doctype html><html><body>{axis}</body></html>", encoding="utf-8")
+    assert measure(tmp_path / "bad.html", 420, tmp_path).clashes == 1

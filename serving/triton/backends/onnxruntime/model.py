@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    """One ONNX session an instance."""
+    """One ONNX session per instance."""
 
     @staticmethod
     def auto_complete_config(config):

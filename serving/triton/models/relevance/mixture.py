@@ -34,9 +34,9 @@ class Expert:
             longest = max(1, len(ids[rows[-1]]))
             ids_BT = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
             mask_BT = np.zeros((len(rows), longest), dtype=np.int64)
-            for place, row in enumerate(rows):
-                ids_BT[place, : len(ids[row])] = ids[row]
-                mask_BT[place, : len(ids[row])] = 1
+            for line, row in enumerate(rows):
+                ids_BT[line, : len(ids[row])] = ids[row]
+                mask_BT[line, : len(ids[row])] = 1
             (vectors_nD[rows],) = run(self.model, {"input_ids": ids_BT, "attention_mask": mask_BT}, ["pooled"])
         return vectors_nD
 
@@ -72,16 +72,16 @@ class ServedMixture:
             raise ValueError(f"unknown market {unknown[0]!r} (served: {', '.join(self.markets)})")
         experts_nk, mask_nN = self.route(markets, queries)
         vectors = []
-        for place, expert in enumerate(self.experts):
+        for slot, expert in enumerate(self.experts):
             vectors_nD = np.zeros((len(queries), expert.dim), dtype=np.float32)
-            rows = np.flatnonzero(mask_nN[:, place])
+            rows = np.flatnonzero(mask_nN[:, slot])
             if len(rows):
                 texts = [
                     self.text.format_pair(expert.template, markets[row], queries[row], titles[row]) for row in rows
                 ]
                 vectors_nD[rows] = expert.encode(self.run, texts, self.micro_batch)
             vectors.append(vectors_nD)
-        feeds = {f"pooled_{place}": vectors_nD for place, vectors_nD in enumerate(vectors)}
+        feeds = {f"pooled_{slot}": vectors_nD for slot, vectors_nD in enumerate(vectors)}
         (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN}, ["relevance"])
         return relevance_n, experts_nk
 
