@@ -32,7 +32,7 @@ def main() -> None:
     found = {item.item_id: item for item in retrieve(args.release, args.market, args.query, 50)}
     with tempfile.TemporaryDirectory() as state, serve_release(args.release, Path(state)) as service:
         page = client.search(service.url, market=args.market, user_id=args.user, query=args.query, item_ids=list(found))
-    console = Console(record=True, width=140, file=io.StringIO())
+    console = Console(record=True, width=164, file=io.StringIO())
     console.print(ranked_page(f"{args.market}: {args.query}", page[: args.top], found))
     drawn = console.export_svg(title=f'archipelago query --market {args.market} --user {args.user} "{args.query}"')
     # The reader's own fixed-width font will do: rich would fetch one.
