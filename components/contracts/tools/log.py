@@ -8,6 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Libraries that tell every step they take.
+_NOISY = ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript", "bm25s")
+
 
 def get_logger(name: str) -> logging.Logger:
     """The logger of a module, which asks for `_logger = get_logger(__name__)`; it writes through the root's handler."""
@@ -26,8 +29,14 @@ def configure(level: str | None = None) -> None:
         logging.basicConfig(level=chosen, format="%(message)s", handlers=[RichHandler(show_path=False)], force=True)
     else:
         logging.basicConfig(level=chosen, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
-    for noisy in ("httpx", "urllib3", "feast", "torch.onnx", "onnxscript", "bm25s"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # On the handler: a library that sets its own logger's level when it is imported would undo a level set here.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_worth_reading)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    """Libraries' warnings, and everything of our own."""
+    return record.levelno >= logging.WARNING or not record.name.startswith(_NOISY)
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
