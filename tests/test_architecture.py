@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("marketplace", "relevance", "samples", "features", "ranking", "monitoring")
 SOURCES = sorted(
     path
     for package in ("components", "pipelines", "serving", "feature_repo")
