@@ -8,8 +8,8 @@ import numpy as np
 from kserve import InferInput, InferRequest
 from kserve.inference_client import InferenceGRPCClient
 
+from serving.transformer.errors import Unavailable
 from serving.transformer.payload import DATATYPES
-from serving.transformer.server import Unavailable
 
 TRITON_TIMEOUT_S = 30.0
 _CANNOT_ANSWER_NOW = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
