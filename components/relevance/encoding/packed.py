@@ -19,7 +19,7 @@ from components.relevance.encoding.padded import load_tokenizer
 from components.relevance.encoding.tokens import tokenise
 from components.relevance.model.expert import read_expert
 from components.relevance.model.spec import ExpertSpec
-from components.relevance.packed.packs import Pack, Tokens, packs
+from components.relevance.packed.packs import Pack, Tokens
 from components.relevance.packed.runner import PackedRunner
 from components.relevance.packed.trunk import PackedExpert
 
@@ -68,8 +68,8 @@ class PackedTextEncoder:
         return self.packed(tokenise(self.tokenizer, texts))
 
     def packed(self, tokens: Tokens) -> list[Pack]:
-        """Tokens in packs, for a GPU in pinned memory."""
-        return list(packs(tokens, PACK_SIZES, self._separator, pinned=self.device.type == "cuda"))
+        """Tokens in packs."""
+        return self._runner.packs(tokens, self._separator)
 
     def run(self, ready: Sequence[Pack], rows: np.ndarray, buffer_nD: Tensor) -> None:
         """Write the vectors of prepared texts into those rows of the buffer, on the encoder's device.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ _ROWS = 512
 _loaded: list[tuple[Tokenizer, str]] = []
 
 
-def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
-    """Tokens of n texts."""
-    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str], queries_R: np.ndarray | None = None) -> Tokens:
+    """Tokens of n texts, `queries_R` saying which of them that follow each other are of one query."""
+    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))], queries_R)
 
 
 def tokenise_pairs(
@@ -29,7 +30,14 @@ def tokenise_pairs(
 ) -> Tokens:
     """Tokens of n normalised pairs in an expert's template."""
     pairs = zip(markets, queries, titles, strict=True)
-    return tokenise(tokenizer, [format_normal_pair(template, *pair) for pair in pairs])
+    texts = [format_normal_pair(template, *pair) for pair in pairs]
+    return tokenise(tokenizer, texts, query_runs(markets, queries))
+
+
+def query_runs(markets: Sequence[str], queries: Sequence[str]) -> np.ndarray:
+    """int64 (n,), equal for pairs that follow each other and are of one market and query (`Tokens.queries_R`)."""
+    asked = list(zip(markets, queries, strict=True))
+    return np.cumsum([0, *(one != before for before, one in pairwise(asked))], dtype=np.int64)[: len(asked)]
 
 
 class TokenisingWorkers:

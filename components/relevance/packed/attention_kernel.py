@@ -60,17 +60,21 @@ def _attend(
     # A few programs for all tiles, each taking every so many: unused tiles stand at the end and cost nothing.
     work = tl.program_id(0)
     tile = work // stacks
-    length = tl.load(tiles + 3 * tile + 1, mask=tile < tile_count, other=0)
+    length = tl.load(tiles + 5 * tile + 1, mask=tile < tile_count, other=0)
     while length > 0:
-        start = tl.load(tiles + 3 * tile).to(tl.int64)
-        offset = tl.load(tiles + 3 * tile + 2)
+        start = tl.load(tiles + 5 * tile).to(tl.int64)
+        offset = tl.load(tiles + 5 * tile + 2)
+        # Where the prefix begins, seen from the first own token, and its length; rows count from the prefix's first.
+        prefix_at = tl.load(tiles + 5 * tile + 3) - tl.load(tiles + 5 * tile)
+        prefix = tl.load(tiles + 5 * tile + 4)
+        rows = prefix + length
         head = (work % stacks) * STACK
         kv_head = head // (HEADS // KV_HEADS)
         pair = qkv + start * stride
-        q_rows = offset + stacked_Q % BLOCK
+        q_rows = prefix + offset + stacked_Q % BLOCK
         q_heads = head + stacked_Q // BLOCK
-        q_valid = q_rows < length
-        q_at = q_rows * stride + q_heads * width
+        q_valid = q_rows < rows
+        q_at = (q_rows - prefix) * stride + q_heads * width
         q1, q2 = _halves(pair, q_at, q_rows, q_valid, q_weight, rotary, eps, HALF, NORM, TURN)
         q1 = (q1 * scale).to(qkv.dtype.element_ty)
         q2 = (q2 * scale).to(qkv.dtype.element_ty)
@@ -79,15 +83,16 @@ def _attend(
         total = tl.zeros([STACK * BLOCK], tl.float32)
         gathered = tl.zeros([STACK * BLOCK, width], tl.float32)
         begin = 0
-        end = length
+        end = rows
         if CAUSAL:
-            end = tl.minimum(length, offset + BLOCK)
+            end = tl.minimum(rows, prefix + offset + BLOCK)
         if WINDOW > 0:
-            begin = tl.maximum(0, offset - WINDOW + 1) // BLOCK * BLOCK
+            begin = tl.maximum(0, prefix + offset - WINDOW + 1) // BLOCK * BLOCK
         for block in range(begin, end, BLOCK):
             k_rows = block + tl.arange(0, BLOCK)
-            k_valid = k_rows < length
-            k_at = k_rows * stride + (HEADS + kv_head) * width
+            k_valid = k_rows < rows
+            k_token = tl.where(k_rows < prefix, prefix_at + k_rows, k_rows - prefix)
+            k_at = k_token * stride + (HEADS + kv_head) * width
             k1, k2 = _halves(pair, k_at, k_rows, k_valid, k_weight, rotary, eps, HALF, NORM, TURN)
             score = tl.dot(q1, tl.trans(k1.to(qkv.dtype.element_ty)))
             score = tl.dot(q2, tl.trans(k2.to(qkv.dtype.element_ty)), score)
@@ -102,23 +107,23 @@ def _attend(
             pivot = tl.where(higher == float("-inf"), 0.0, higher)
             shrink = tl.exp2(best - pivot)
             weight = tl.exp2(score - pivot[:, None])
-            v_at = k_rows[:, None] * stride + (HEADS + KV_HEADS + kv_head) * width + columns[None, :]
+            v_at = k_token[:, None] * stride + (HEADS + KV_HEADS + kv_head) * width + columns[None, :]
             value = tl.load(pair + v_at, mask=k_valid[:, None], other=0.0)
             gathered = tl.dot(weight.to(value.dtype), value, gathered * shrink[:, None])
             total = total * shrink + tl.sum(weight, 1)
             best = higher
         gathered = gathered / tl.where(total > 0, total, 1.0)[:, None]
-        to = (q_rows * (HEADS * width) + q_heads * width)[:, None] + columns[None, :]
+        to = ((q_rows - prefix) * (HEADS * width) + q_heads * width)[:, None] + columns[None, :]
         tl.store(out + start * (HEADS * width) + to, gathered.to(out.dtype.element_ty), mask=q_valid[:, None])
 
         work += tl.num_programs(0)
         tile = work // stacks
-        length = tl.load(tiles + 3 * tile + 1, mask=tile < tile_count, other=0)
+        length = tl.load(tiles + 5 * tile + 1, mask=tile < tile_count, other=0)
 
 
 def attend(
     qkv_TE: Tensor,
-    tiles_P3: Tensor,
+    tiles_P5: Tensor,
     q_weight_H: Tensor | None,
     k_weight_H: Tensor | None,
     rotary_LH: Tensor | None,
@@ -130,12 +135,12 @@ def attend(
     out_TD = torch.empty(qkv_TE.shape[0], shape.heads * shape.width, dtype=qkv_TE.dtype, device=qkv_TE.device)
     group = shape.heads // shape.kv_heads
     stack = next(heads for heads in (_STACK, 2, 1) if group % heads == 0)
-    tiles = tiles_P3.shape[0]
+    tiles = tiles_P5.shape[0]
     processors = torch.cuda.get_device_properties(qkv_TE.device).multi_processor_count if qkv_TE.is_cuda else 1
     programs = processors * (_PROGRAMS if shape.width > 64 else _NARROW_PROGRAMS)
     programs = min(tiles * (shape.heads // stack), programs)
     _attend[(programs,)](
-        qkv_TE, out_TD, tiles_P3, tiles, q_weight_H, k_weight_H, rotary_LH, shape.scale * math.log2(math.e), shape.eps,
+        qkv_TE, out_TD, tiles_P5, tiles, q_weight_H, k_weight_H, rotary_LH, shape.scale * math.log2(math.e), shape.eps,
         HEADS=shape.heads, KV_HEADS=shape.kv_heads, HALF=shape.width // 2, BLOCK=TILE, STACK=stack,
         CAUSAL=shape.causal, WINDOW=shape.window, NORM=q_weight_H is not None, TURN=rotary_LH is not None,
         num_warps=8 if shape.width > 128 else 4 if shape.width > 64 else 2, num_stages=1,

@@ -4,9 +4,9 @@ Queries, keys and values are one product, and so are the two inputs of a gated f
 attention of a pair are one kernel. Products are in bfloat16, or in 8-bit floats (e4m3, one scale per output channel
 and one per token; our choice); norms and pooling compute in float32.
 
-Shape suffixes: T tokens of a pack, P attention tiles, R pairs, S parts of a pair, D the trunk's width, F the
-feed-forward's, E queries, keys and values side by side, H a head's width, O outputs of a product, L positions, V the
-vocabulary.
+Shape suffixes: T tokens of a pack, P attention tiles, R pairs, N stretches and S their parts (packs.py), D the
+trunk's width, F the feed-forward's, E queries, keys and values side by side, H a head's width, O outputs of a product,
+L positions, V the vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,14 +134,14 @@ class DecoderBlock(nn.Module):
             eps=eps,
         )
 
-    def forward(self, x_TD: Tensor, added_TD: Tensor, tiles_P3: Tensor, rotary_LH: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_TD: Tensor, added_TD: Tensor, tiles_P5: Tensor, rotary_LH: Tensor) -> tuple[Tensor, Tensor]:
         """The residual stream and what is to be added to it, (T, D) twice.
 
         The sum is left to the next norm, which then reads and writes once what two kernels would.
         """
         x_TD, normed_TD = self.before_attention(x_TD, added_TD)
         qkv_TE = self.qkv(normed_TD)
-        seen_TD = packed_attention(qkv_TE, tiles_P3, self.q_gain_H, self.k_gain_H, rotary_LH, self.shape)
+        seen_TD = packed_attention(qkv_TE, tiles_P5, self.q_gain_H, self.k_gain_H, rotary_LH, self.shape)
         x_TD, normed_TD = self.before_ff(x_TD, self.out(seen_TD))
         gate_TF, up_TF = self.gate_up(normed_TD).chunk(2, dim=1)
         return x_TD, self.down(self.activation(gate_TF) * up_TF)
@@ -184,12 +184,12 @@ class PackedDecoder(nn.Module):
             table_LH = torch.cat([cosine[0, :, :half], sine[0, :, :half]], dim=1)
             self.register_buffer(f"rotary_{kind}", table_LH.float())
 
-    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor) -> Tensor:  # noqa: ARG002 - one signature
+    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P5: Tensor) -> Tensor:  # noqa: ARG002 - one signature
         """(T, D); positions are the tiles' concern."""
         x_TD = functional.embedding(ids_T, self.embedding_VD) * self.embedding_scale
         added_TD = torch.zeros_like(x_TD)
         for kind, block in zip(self.kinds, self.blocks, strict=True):
-            x_TD, added_TD = block(x_TD, added_TD, tiles_P3, getattr(self, f"rotary_{kind}"))
+            x_TD, added_TD = block(x_TD, added_TD, tiles_P5, getattr(self, f"rotary_{kind}"))
         hidden_TD: Tensor = self.norm(x_TD, added_TD)[1]
         return hidden_TD
 
@@ -214,9 +214,9 @@ class EncoderBlock(nn.Module):
         heads = config.num_attention_heads
         self.shape = AttentionShape(heads, heads, width, width**-0.5, causal=False)
 
-    def forward(self, x_TD: Tensor, tiles_P3: Tensor) -> Tensor:
+    def forward(self, x_TD: Tensor, tiles_P5: Tensor) -> Tensor:
         """(T, D)."""
-        seen_TD = packed_attention(self.qkv(x_TD), tiles_P3, None, None, None, self.shape)
+        seen_TD = packed_attention(self.qkv(x_TD), tiles_P5, None, None, None, self.shape)
         x_TD = self.after_attention((x_TD + self.out(seen_TD)).float()).to(x_TD.dtype)
         added_TD = self.down(self.up(x_TD))
         normed_TD: Tensor = self.after_ff((x_TD + added_TD).float())
@@ -250,11 +250,11 @@ class PackedEncoder(nn.Module):
         self.embedding = EncoderEmbedding(trunk.embeddings, config, dtype, positions)
         self.blocks = nn.ModuleList(EncoderBlock(layer, config, product, dtype) for layer in trunk.encoder.layer)
 
-    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor) -> Tensor:
+    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P5: Tensor) -> Tensor:
         """(T, D)."""
         x_TD: Tensor = self.embedding(ids_T, positions_T)
         for block in self.blocks:
-            x_TD = block(x_TD, tiles_P3)
+            x_TD = block(x_TD, tiles_P5)
         return x_TD
 
 
@@ -292,21 +292,27 @@ class PackedExpert(nn.Module):
             raise BadInput(f"packed inference does not know {kind}, only {known}; use precision float32")
         product = Float8Product if float8 else Product
         self.trunk = _PACKED[kind](trunk, product, dtype, positions)
+        # What follows a token does not change it: pairs may share a prefix.
+        self.causal = _PACKED[kind] is PackedDecoder
         self.last = isinstance(expert.pooling, LastTokenPooling)
         self.segments = isinstance(expert.pooling, SegmentPooling)
         self.requires_grad_(False)
 
-    def forward(self, ids_T: Tensor, positions_T: Tensor, tiles_P3: Tensor, parts_RS: Tensor) -> Tensor:
+    def forward(
+        self, ids_T: Tensor, positions_T: Tensor, tiles_P5: Tensor, parts_NS: Tensor, stretches_R2: Tensor
+    ) -> Tensor:
         """float32 (R, pooled width) of a `packs.Pack`; pairs without tokens get some vector."""
-        hidden_TD: Tensor = self.trunk(ids_T, positions_T, tiles_P3)
+        hidden_TD: Tensor = self.trunk(ids_T, positions_T, tiles_P5)
         if self.last:
-            return hidden_TD[(parts_RS.sum(dim=1).cumsum(0) - 1).clamp(min=0)].float()
-        count_R = parts_RS.flatten()
-        sum_RD: Tensor = torch.segment_reduce(hidden_TD.float(), "sum", lengths=count_R, axis=0, unsafe=True)
-        mean_RD = sum_RD / count_R.clamp(min=1)[:, None]
+            ends_N = parts_NS.sum(dim=1).cumsum(0)
+            return hidden_TD[(ends_N[stretches_R2[:, 0]] - 1).clamp(min=0)].float()
+        sum_ND: Tensor = torch.segment_reduce(hidden_TD.float(), "sum", lengths=parts_NS.flatten(), axis=0, unsafe=True)
+        # A pair's tokens are its own and those of the prefix that it shares.
+        sum_RSD = sum_ND.view(*parts_NS.shape, -1)[stretches_R2].sum(dim=1)
+        mean_RSD = sum_RSD / parts_NS[stretches_R2].sum(dim=1).clamp(min=1)[:, :, None]
         if not self.segments:
-            return mean_RD
-        query_RD, item_RD = mean_RD.view(len(parts_RS), 2, -1).unbind(dim=1)
+            return mean_RSD[:, 0]
+        query_RD, item_RD = mean_RSD.unbind(dim=1)
         return torch.cat([query_RD, item_RD, (query_RD - item_RD).abs()], dim=1)
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:

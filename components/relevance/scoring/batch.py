@@ -106,6 +106,7 @@ class BatchMixture:
             columns=[distinct[name].to_numpy(dtype=object) for name in ("market", "query", "title")],
             buffers=[expert.buffer(len(distinct)) for expert in self.experts],
             mask_UN=mask_QN[query_U],
+            query_U=query_U,
             inverse_n=inverse_n,
             chosen_nK=chosen_QK[query_U][inverse_n],
         )
@@ -125,6 +126,7 @@ class _Plan:
         columns: market, query and title of the U distinct pairs.
         buffers: one buffer per expert, for its vectors of these pairs.
         mask_UN: the experts that they are routed to.
+        query_U: their queries' numbers.
         inverse_n: each pair's index among the distinct ones.
         chosen_nK: each pair's experts, best first.
     """
@@ -132,14 +134,16 @@ class _Plan:
     columns: Sequence[np.ndarray]
     buffers: Sequence[Any]
     mask_UN: np.ndarray
+    query_U: np.ndarray
     inverse_n: np.ndarray
     chosen_nK: np.ndarray
 
     def pieces(self) -> "list[_Piece]":
-        """The work, expert by expert."""
+        """The work, expert by expert, pairs of a query together: an expert may read what they share once."""
+        order_U = np.argsort(self.query_U, kind="stable")
         cuts = [
             (slot, rows[start : start + _PIECE])
-            for slot, rows in enumerate(np.flatnonzero(mask_U) for mask_U in self.mask_UN.T)
+            for slot, rows in enumerate(order_U[mask_U[order_U] > 0] for mask_U in self.mask_UN.T)
             for start in range(0, len(rows), _PIECE)
         ]
         return [_Piece(self, slot, rows, number == len(cuts)) for number, (slot, rows) in enumerate(cuts, start=1)]

@@ -51,6 +51,19 @@ def pairs(lengths: list[int], seed: int = 0) -> list[list[int]]:
     return ids
 
 
+def searches(sizes: list[int], seed: int = 0) -> tuple[list[list[int]], np.ndarray]:
+    """Pairs of searches with so many items each, which share a prefix of some length, and the queries' numbers."""
+    random = np.random.default_rng(seed)
+    ids: list[list[int]] = []
+    for number, items in enumerate(sizes):
+        prefix = random.integers(8, 300, random.integers(0, 45)).tolist()
+        if number % 2:
+            prefix[-1:] = [SEPARATOR]
+        own = pairs(random.integers(1, 70, items).tolist(), seed + number + 1)
+        ids += [(prefix + one)[: random.integers(1, 100)] for one in own]
+    return ids, np.repeat(np.arange(len(sizes)), sizes)
+
+
 def expert(family: str, folder: Path, pooling: str) -> Expert:
     from transformers import AutoModel
 
@@ -73,13 +86,80 @@ def test_a_packed_expert_gives_the_padded_ones_vectors(family: str, pooling: str
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["gemma3", "qwen2", "qwen3"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "segments"])
+def test_a_shared_prefix_changes_no_vector(family: str, pooling: str, tmp_path: Path) -> None:
+    padded = expert(family, tmp_path, pooling)
+    ids, queries_R = searches([6, 1, 10, 3, 20])
+    expected = padded(*pad(ids, 0))
+    runner = PackedRunner(PackedExpert(padded, 160, torch.float32), 2 if pooling == "segments" else 1, (128, 256))
+    found = torch.empty_like(expected)
+    made = runner.packs(Tokens.of(ids, queries_R), SEPARATOR if pooling == "segments" else None)
+    assert sum(int(pack.parts_NS.sum()) for pack in made) < sum(map(len, ids))
+    for pack in made:
+        found[torch.from_numpy(pack.rows)] = runner.run(pack)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_a_trunk_that_sees_both_ways_shares_nothing(tmp_path: Path) -> None:
+    runner = PackedRunner(PackedExpert(expert("bert", tmp_path, "mean"), 160, torch.float32), 1, (256,))
+    ids, queries_R = searches([6, 10])
+    assert sum(int(pack.parts_NS.sum()) for pack in runner.packs(Tokens.of(ids, queries_R), None)) == sum(map(len, ids))
+
+
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([(128,), (128, 256, 512)])
+)
+@settings(deadline=None, max_examples=60)
+def test_a_prefix_stands_once_in_a_pack(items: list[int], seed: int, sizes: tuple[int, ...]) -> None:
+    ids, queries_R = searches(items, seed)
+    made = list(packs(Tokens.of(ids, queries_R), sizes, SEPARATOR))
+    assert np.concatenate([pack.rows for pack in made]).tolist() == list(range(len(ids)))
+    for pack in made:
+        ends_N = pack.parts_NS.sum(dim=1).cumsum(0)
+        empty = len(ends_N) - 1
+        prefixes = set()
+        for row, (own, prefix) in zip(pack.rows, pack.stretches_R2.tolist(), strict=False):
+            spans = [slice(int(ends_N[n - 1]) if n else 0, int(ends_N[n])) for n in (prefix, own) if n != empty]
+            assert [token for span in spans for token in pack.ids_T[span].tolist()] == ids[row]
+            assert [at for span in spans for at in pack.positions_T[span].tolist()] == list(range(len(ids[row])))
+            parts = (pack.parts_NS[own] + pack.parts_NS[prefix]).tolist()
+            assert parts[0] == (ids[row].index(SEPARATOR) if SEPARATOR in ids[row] else len(ids[row]))
+            own_tiles = pack.tiles_P5[(pack.tiles_P5[:, 0] == spans[-1].start) & (pack.tiles_P5[:, 1] > 0)].tolist()
+            seen = [spans[0].start, spans[0].stop - spans[0].start] if len(spans) == 2 else [0, 0]
+            assert [tile[3:] for tile in own_tiles] == [seen] * -(-(spans[-1].stop - spans[-1].start) // TILE)
+            prefixes.add((int(queries_R[row]), prefix))
+        assert len(prefixes) == len(set(queries_R[pack.rows].tolist()))
+
+
+def test_parts_that_are_joined_keep_their_queries_apart() -> None:
+    part = Tokens.of([[1, 2, 3, 4, 5, 6]] * 2, np.array([0, 0]))
+    joined = Tokens.joined([part, part, part])
+    assert joined.queries_R is not None
+    assert (np.diff(joined.queries_R) != 0).tolist() == [False, True, False, True, False]
+    assert Tokens.joined([part, Tokens.of([[1]])]).queries_R is None
+
+
+def test_a_pack_with_room_left_is_better_than_two_where_a_pack_costs_much() -> None:
+    def chosen(left: int, overhead: int) -> list[int]:
+        ids = [[9] * 10] * (left // 10)
+        return [len(pack.ids_T) for pack in packs(Tokens.of(ids), (500, 1000, 2000, 2500, 4000), None, False, overhead)]
+
+    assert chosen(2190, 1500) == [2500]
+    assert chosen(2490, 0) == [2500]
+    assert chosen(4500, 1500) == [4000, 500]
+    assert chosen(1290, 10) == [1000, 500]
+    assert chosen(1290, 1500) == [2000]
+    assert chosen(12_000, 1500) == [4000] * 3
+
+
 @pytest.mark.parametrize(("window", "causal"), [(0, True), (0, False), (20, True)])
 def test_attention_stays_inside_a_pair_and_its_window(window: int, causal: bool) -> None:
     """By gradients: what a token reads is what its output depends on."""
     pack = next(packs(Tokens.of(pairs([50, 70])), (128,), None))
     qkv_TE = torch.randn(128, 3 * 8, requires_grad=True)
     shape = AttentionShape(1, 1, 8, 8**-0.5, causal, window)
-    out_TD = reference_attention(qkv_TE, pack.tiles_P3, None, None, None, shape)
+    out_TD = reference_attention(qkv_TE, pack.tiles_P5, None, None, None, shape)
     token = 50 + 40
     out_TD[token].sum().backward()
     assert qkv_TE.grad is not None
@@ -94,7 +174,7 @@ def test_the_operator_is_the_reference_on_a_cpu() -> None:
     angle = torch.rand(64, 4)
     rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1)
     shape = AttentionShape(2, 1, 8, 0.3, causal=True)
-    arguments = (qkv_TE, pack.tiles_P3, gain_H, gain_H, rotary_LH, shape)
+    arguments = (qkv_TE, pack.tiles_P5, gain_H, gain_H, rotary_LH, shape)
     torch.testing.assert_close(packed_attention(*arguments), reference_attention(*arguments))
     tensors = (*arguments[:-1], 2, 1, 8, 0.3, True, 0, 1e-6)
     torch.library.opcheck(
@@ -132,14 +212,16 @@ def test_packs_hold_every_token_once_and_never_too_many(lengths: list[int], size
         assert size in sizes and used <= size and len(own) <= capacity(size)[0]
         assert pack.ids_T[:used].tolist() == [token for tokens in own for token in tokens]
         assert pack.positions_T[:used].tolist() == [place for tokens in own for place in range(len(tokens))]
-        assert pack.parts_RS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (capacity(size)[0] - len(own))
-        assert pack.parts_RS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
-        tiles = pack.tiles_P3[pack.tiles_P3[:, 1] > 0].tolist()
+        assert pack.parts_NS.sum(dim=1).tolist() == [len(t) for t in own] + [0] * (capacity(size)[0] + 1 - len(own))
+        assert pack.parts_NS[: len(own), 0].tolist() == [tokens.index(SEPARATOR) for tokens in own]
+        tiles = pack.tiles_P5[pack.tiles_P5[:, 1] > 0].tolist()
         covered = [
-            at for start, length, offset in tiles for at in range(start + offset, start + min(offset + TILE, length))
+            at
+            for start, length, offset, *_ in tiles
+            for at in range(start + offset, start + min(offset + TILE, length))
         ]
         assert covered == list(range(used))
-        assert (pack.tiles_P3[len(tiles) :] == 0).all()  # unused ones stand at the end: the kernel stops there
+        assert (pack.tiles_P5[len(tiles) :] == 0).all()  # unused ones stand at the end: the kernel stops there
 
 
 def test_little_of_a_pack_is_left_empty() -> None:
@@ -152,7 +234,7 @@ def test_little_of_a_pack_is_left_empty() -> None:
 def test_a_pair_without_a_separator_is_all_query(tmp_path: Path) -> None:
     ids = [[9, 10, 11], [9, SEPARATOR, 11]]
     pack = next(packs(Tokens.of(ids), (64,), SEPARATOR))
-    assert pack.parts_RS[:2].tolist() == [[3, 0], [1, 2]]
+    assert pack.parts_NS[:2].tolist() == [[3, 0], [1, 2]]
 
 
 @pytest.mark.parametrize("lengths", [[65], [3, 0]])
@@ -329,16 +411,19 @@ def test_the_gpu_kernel_is_the_reference() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     random = np.random.default_rng(0)
-    pack = next(packs(Tokens.of(pairs(random.integers(1, 160, 40).tolist())), (4096,), None))
-    tiles_P3, used = pack.tiles_P3.cuda(), int(pack.parts_RS.sum())
+    lone, sharing = pairs(random.integers(1, 160, 20).tolist()), searches([9, 20])
+    tokens = Tokens.of([*lone, *sharing[0]], np.concatenate([np.arange(20), 20 + sharing[1]]))
+    pack = next(packs(tokens, (4096,), None))
+    assert (pack.tiles_P5[:, 4] > 0).any()
+    tiles_P5, used = pack.tiles_P5.cuda(), int(pack.parts_NS.sum())
     for heads, kv_heads, width, causal, window in ((4, 2, 128, True, 0), (4, 1, 256, True, 64), (4, 4, 32, False, 0)):
         qkv_TE = torch.randn(4096, (heads + 2 * kv_heads) * width, device="cuda", dtype=torch.bfloat16)
         gain_H = torch.rand(width, device="cuda") + 0.5 if causal else None
         angle = torch.rand(160, width // 2, device="cuda")
         rotary_LH = torch.cat([angle.cos(), angle.sin()], dim=1) if causal else None
         shape = AttentionShape(heads, kv_heads, width, width**-0.5, causal, window)
-        expected = reference_attention(qkv_TE.float(), tiles_P3, gain_H, gain_H, rotary_LH, shape)[:used]
-        found = packed_attention(qkv_TE, tiles_P3, gain_H, gain_H, rotary_LH, shape)[:used].float()
+        expected = reference_attention(qkv_TE.float(), tiles_P5, gain_H, gain_H, rotary_LH, shape)[:used]
+        found = packed_attention(qkv_TE, tiles_P5, gain_H, gain_H, rotary_LH, shape)[:used].float()
         assert (found - expected).norm() / expected.norm() < 5e-3
 
 
