@@ -1,6 +1,6 @@
 """How fast a GPU scores pairs with one language-model expert: packed, beside two usual ways of Hugging Face.
 
-    python -m tests.bench.bench_gpu_experts [--shapes qwen3-0.6b gemma3-1b qwen3-4b] [--kernels]
+    python -m tests.bench.bench_gpu_experts [--shapes gemma3-270m qwen3-0.6b gemma3-1b qwen3-4b] [--kernels]
 
 Weights are random (speed does not depend on them), shapes those of the real models, lengths of pairs log-normal with
 median 38 tokens between 12 and 160, token ids random. Hugging Face is timed once after a few batches, the packed ways
@@ -32,6 +32,10 @@ from components.relevance.packed.trunk import PackedExpert
 
 RESULT = Path(__file__).parent / "results" / "gpu-experts.json"
 SHAPES = {
+    "gemma3-270m": Gemma3TextConfig(
+        hidden_size=640, num_hidden_layers=18, num_attention_heads=4, num_key_value_heads=1, head_dim=256,
+        intermediate_size=2048, vocab_size=262_144,
+    ),
     "qwen3-0.6b": Qwen3Config(
         hidden_size=1024, num_hidden_layers=28, num_attention_heads=16, num_key_value_heads=8, head_dim=128,
         intermediate_size=3072, vocab_size=151_936,
