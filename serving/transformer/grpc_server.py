@@ -12,12 +12,14 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.infer_type import InferRequest
 
 from serving.transformer.dataplane import MAX_BODY_BYTES
+from serving.transformer.deadline import arrive
 
 
 class _Servicer(InferenceServicer):  # type: ignore[misc]
     """A message that cannot be decoded is the caller's fault."""
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+        arrive(context.time_remaining())
         try:
             InferRequest.from_grpc(request)
         except InvalidInput:

@@ -10,6 +10,7 @@ from kserve.model_server import app
 from kserve.protocol.rest.server import RESTServer
 
 from serving.transformer.dataplane import MAX_BODY_BYTES
+from serving.transformer.errors import NotNow
 
 
 class TransformerRESTServer(RESTServer):  # type: ignore[misc]
@@ -21,6 +22,7 @@ class TransformerRESTServer(RESTServer):  # type: ignore[misc]
         app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
         app.add_exception_handler(RequestValidationError, _refuse_body)
         app.add_exception_handler(InvalidInput, _refuse)
+        app.add_exception_handler(NotNow, _not_now)
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
@@ -32,6 +34,11 @@ async def _refuse_body(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"error": f"malformed request: {where}: {first['msg']}"}, status_code=400)
+
+
+async def _not_now(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NotNow)
+    return JSONResponse({"error": error.reason}, status_code=error.http_status, headers=error.http_headers)
 
 
 class BodyLimit:
