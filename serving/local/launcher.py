@@ -67,7 +67,7 @@ def serve_release(
         stack.enter_context(sigterm_as_exit())
         server = start_triton(opened.repository, state, triton)
         stack.callback(server.stop)
-        transformer = _start_transformer(opened, state, http_port, grpc_port, triton.grpc)
+        transformer = _start_transformer(opened, state, http_port, grpc_port, triton)
         stack.callback(transformer.stop)
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
@@ -82,7 +82,7 @@ def serve_release(
         yield service
 
 
-def _start_transformer(release: Release, state: Path, http_port: int, grpc_port: int, triton_port: int) -> Child:
+def _start_transformer(release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts) -> Child:
     command = [
         sys.executable,
         "-m",
@@ -92,7 +92,8 @@ def _start_transformer(release: Release, state: Path, http_port: int, grpc_port:
         f"--host={LOOPBACK}",
         f"--http_port={http_port}",
         f"--grpc_port={grpc_port}",
-        f"--predictor_host={LOOPBACK}:{triton_port}",
+        f"--predictor_host={LOOPBACK}:{triton.grpc}",
+        f"--predictor_http={LOOPBACK}:{triton.http}",
     ]
     return Child("transformer", command, state / "logs" / "transformer.log", os.environ, state)
 

@@ -65,6 +65,9 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
         f"--metrics-port={ports.metrics}",
         "--disable-auto-complete-config",
         "--model-config-name=cpu",
+        # Models can be unloaded and loaded, which is how a dead one comes back; all are loaded at the start.
+        "--model-control-mode=explicit",
+        "--load-model=*",
         "--exit-timeout-secs=5",
     ]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -1,6 +1,6 @@
 """What both protocols share: readiness, how large a request may be, how a binary body is read, and models that stay."""
 
-from collections.abc import Awaitable, Callable
+import time
 from typing import Any
 
 from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
@@ -10,22 +10,32 @@ from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.transformer.binary_request import read_binary_request
+from serving.transformer.errors import ModelFailed, Unavailable
+from serving.transformer.health import ModelHealth
 
 MAX_BODY_BYTES = 32 << 20
 
-Readiness = Callable[[], Awaitable[bool]]
-
 
 class TransformerDataPlane(DataPlane):  # type: ignore[misc]
-    """Readiness includes the predictor's, and a binary body that cannot be read is the caller's fault."""
+    """Readiness is that of the models behind; a binary body that cannot be read is the caller's fault."""
 
-    def __init__(self, model_registry: Any, is_predictor_ready: Readiness) -> None:
+    def __init__(self, model_registry: Any, health: ModelHealth) -> None:
         super().__init__(model_registry=model_registry)
-        self._is_predictor_ready = is_predictor_ready
+        self.health = health
 
     async def ready(self) -> bool:
-        """Whether the predictor is."""
-        return await self._is_predictor_ready()
+        """Whether every model behind answers."""
+        return not self.health.failing
+
+    async def infer(self, *args: Any, **kwargs: Any) -> Any:
+        """Infer; what fails because a model has gone can be asked again later."""
+        began = time.monotonic()
+        try:
+            return await super().infer(*args, **kwargs)
+        except ModelFailed as error:
+            if gone := await self.health.failed_since(began):
+                raise Unavailable(f"{error} (being restored: {', '.join(gone)})") from error
+            raise
 
     def decode_inference_request(self, body: Any, headers: Any, model_name: str) -> InferRequest:
         """A request from a JSON or a binary body."""

@@ -11,15 +11,17 @@ from kserve.protocol.grpc.server import GRPCServer
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.infer_type import InferRequest
 
+from components.contracts.tools.log import get_logger
 from serving.transformer.dataplane import MAX_BODY_BYTES
-from serving.transformer.deadline import arrive
+from serving.transformer.errors import ModelFailed
+
+_logger = get_logger(__name__)
 
 
 class _Servicer(InferenceServicer):  # type: ignore[misc]
     """A message that cannot be decoded is the caller's fault."""
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
-        arrive(context.time_remaining())
         try:
             InferRequest.from_grpc(request)
         except InvalidInput:
@@ -35,6 +37,9 @@ class _ToStatus(ExceptionToStatusInterceptor):  # type: ignore[misc]
     async def handle_exception(self, ex: Exception, request: Any, context: Any, method_name: str) -> None:
         if isinstance(ex, InvalidInput):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, ex.reason)
+        if isinstance(ex, ModelFailed):
+            _logger.error("%s", ex)
+            await context.abort(grpc.StatusCode.INTERNAL, str(ex))
         await super().handle_exception(ex, request, context, method_name)
 
 

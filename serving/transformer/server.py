@@ -10,8 +10,9 @@ import logging
 from kserve import ModelServer
 from kserve.model import BaseKServeModel
 
-from serving.transformer.dataplane import FixedModels, Readiness, TransformerDataPlane
+from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.grpc_server import TransformerGRPCServer
+from serving.transformer.health import ModelHealth
 from serving.transformer.rest import TransformerRESTServer
 
 _GRACE_S = 5
@@ -23,15 +24,15 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
     Args:
         host: interface to listen on.
         http_port, grpc_port: its ports.
-        is_predictor_ready: asked for the server's own readiness.
+        health: of the models behind it, asked for its own readiness and for what a failure means.
     """
 
-    def __init__(self, host: str, http_port: int, grpc_port: int, is_predictor_ready: Readiness) -> None:
+    def __init__(self, host: str, http_port: int, grpc_port: int, health: ModelHealth) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=_GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
         self.host = host
-        self.dataplane = TransformerDataPlane(self.registered_models, is_predictor_ready)
+        self.dataplane = TransformerDataPlane(self.registered_models, health)
         self.model_repository_extension = FixedModels(self.registered_models)
 
     def start(self, models: list[BaseKServeModel]) -> None:

@@ -108,7 +108,7 @@ def mounts_and_probes_point_at_something(manifests: Sequence[Manifest]) -> list[
             }
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 port = container.get(probe, {}).get("httpGet", {}).get("port")
-                if port not in ports:
+                if probe in container and port not in ports:
                     problems.append(f"{where}: {probe} asks port {port}, which it doesn't have")
     return problems
 
@@ -154,9 +154,16 @@ def _unconnected(service: Manifest, runtime: Manifest) -> list[str]:
     server = flags(_named(runtime["spec"]["containers"], "kserve-container"))
     transformer = flags(_named(service["spec"]["predictor"].get("containers", ()), "transformer-container"))
     problems = []
-    wanted = f"localhost:{server.get('--grpc-port')}"
-    if transformer.get("--predictor_host") != wanted:
-        problems.append(f"its transformer asks {transformer.get('--predictor_host')}, Triton listens on {wanted}")
+    for asked, port in (("--predictor_host", "--grpc-port"), ("--predictor_http", "--http-port")):
+        wanted = f"localhost:{server.get(port)}"
+        if transformer.get(asked) != wanted:
+            problems.append(f"its transformer asks {transformer.get(asked)}, Triton listens on {wanted}")
+    # Whoever reaches these ports may unload models: nobody outside the pod does.
+    for address in ("--grpc-address", "--http-address"):
+        if server.get(address) != "127.0.0.1":
+            problems.append(f"its Triton's {address} is {server.get(address)}")
+    if server.get("--model-control-mode") != "explicit" or not server.get("--load-model"):
+        problems.append("its Triton cannot load a model anew")
     mounted = str(transformer.get("--release", ""))
     if not server.get("--model-repository", "").startswith(f"{mounted}/"):
         problems.append("its transformer and Triton read different releases")

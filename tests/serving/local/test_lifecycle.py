@@ -20,6 +20,7 @@ from serving.local.launcher import serve_release
 from serving.local.processes import Child, ServingFailed, free_ports, sigterm_as_exit
 from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import Tiny
+from tests.serving.faults.faulty import is_ready, seconds_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -128,9 +129,9 @@ def test_a_release_without_ranking_serves_relevance_alone_until_triton_dies(tiny
         with pytest.raises(client.Unavailable, match="404"):
             client.search(service.url, "TH", "u", "q", ["i"])
         os.kill(service.pids["triton"], signal.SIGKILL)
-        with pytest.raises(client.Unavailable, match="503 Triton model relevance: UNAVAILABLE"):
+        with pytest.raises(client.Unavailable, match="503"):
             client.relevance(service.url, ["TH"], ["เคส"], ["เคสโทรศัพท์"])
-        assert httpx.get(f"{service.url}/v2/health/ready").status_code == 503
+        seconds_until(lambda: not is_ready(service), at_most=5)
         assert httpx.get(f"{service.url}/v2/health/live").is_success
         pids = [child.pid for pid in service.pids.values() for child in [psutil.Process(pid)]]
     assert gone(pids)

@@ -1,0 +1,43 @@
+"""What tests of faults share: real processes, and how long something took."""
+
+import time
+from collections.abc import Callable
+
+import httpx
+import psutil
+
+from serving.local.launcher import Service
+
+PAIR = {"market": "TH", "query": "เคสมือถือ", "title": "เคสโทรศัพท์"}
+
+
+def seconds_until(holds: Callable[[], bool], at_most: float) -> float:
+    """How long it took until something held; fails if it does not in time."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < at_most, f"not within {at_most} s"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def is_ready(service: Service) -> bool:
+    try:
+        return httpx.get(f"{service.url}/v2/health/ready", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def relevance_status(service: Service, **changes: str) -> int:
+    """Status of one scored pair."""
+    tensors = [
+        {"name": name, "datatype": "BYTES", "shape": [1], "data": [text]} for name, text in (PAIR | changes).items()
+    ]
+    answer = httpx.post(f"{service.url}/v2/models/relevance/infer", json={"inputs": tensors}, timeout=60)
+    return answer.status_code
+
+
+def model_process(service: Service, model: str) -> psutil.Process:
+    """The process in which Triton runs a Python model."""
+    children = psutil.Process(service.pids["triton"]).children(recursive=True)
+    running = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return next(child for child in running if f"/{model}/1/" in " ".join(child.cmdline()))
