@@ -1,7 +1,9 @@
 """A release folder as serving reads it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,21 @@ import pyarrow.parquet as pq
 from components.contracts.errors import BadInput
 from components.contracts.releases import NAME_DIGITS, RELEVANCE_RELEASE, SEARCH_RELEASE
 from components.contracts.tools.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may spend on relevance that is not stored, as the release was built.
+
+    Attributes:
+        max_computed: most items of one search that are computed.
+        micro_batch: pairs of one call.
+        deadline_s: seconds from the request's arrival after which none is waited for.
+    """
+
+    max_computed: int
+    micro_batch: int
+    deadline_s: float
 
 
 @dataclass(frozen=True)
@@ -20,12 +37,20 @@ class Release:
         name: its first twelve digest characters.
         markets: served markets, in the order of their codes.
         has_search: whether it ranks, or scores relevance alone.
+        config: of its build, as in components.release.config.
     """
 
     path: Path
     name: str
     markets: tuple[str, ...]
     has_search: bool
+    config: Mapping[str, Any]
+
+    @property
+    def limits(self) -> Limits:
+        """Of computed relevance."""
+        config = self.config
+        return Limits(int(config["max_computed"]), int(config["micro_batch"]), config["deadline_ms"] / 1000)
 
     @property
     def repository(self) -> Path:
@@ -52,4 +77,10 @@ def open_release(path: Path) -> Release:
     kind = manifest.get("kind")
     if kind not in (SEARCH_RELEASE, RELEVANCE_RELEASE):
         raise BadInput(f"{path}: a directory of kind {kind!r}, not a release")
-    return Release(path, str(manifest["digest"])[:NAME_DIGITS], tuple(manifest["markets"]), kind == SEARCH_RELEASE)
+    return Release(
+        path,
+        str(manifest["digest"])[:NAME_DIGITS],
+        tuple(manifest["markets"]),
+        kind == SEARCH_RELEASE,
+        manifest["config"],
+    )

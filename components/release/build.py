@@ -101,7 +101,7 @@ def build_release(
             parity.append(export_ranker(root / "triton", ranking.ranker, config))
             blend = Blend.load(ranking.ranker / "blend.json")
             blend.save(root / "blend.json")
-            write_search_model(root / "triton", blend, config)
+            write_search_model(root / "triton", blend)
             latest_slice(ranking.features, as_of, root / "features")
             write_search_golden(relevance, ranking, scorer, config, as_of, root / "golden")
         inputs = _directories(relevance, ranking)

@@ -75,7 +75,7 @@ def relevance_models(
     )
 
 
-def ranking_models(config: ReleaseConfig) -> tuple[TritonModel, ...]:
+def ranking_models() -> tuple[TritonModel, ...]:
     """Configurations of the ranking half."""
     features = (
         Tensor("numeric", "FP32", (-1, len(NUMERIC))),
@@ -93,22 +93,9 @@ def ranking_models(config: ReleaseConfig) -> tuple[TritonModel, ...]:
         TritonModel(
             "search",
             "python",
-            (
-                *features,
-                Tensor("market", "STRING", (1,)),
-                Tensor("query", "STRING", (1,)),
-                Tensor("titles", "STRING", (-1,)),
-            ),
-            (
-                *(Tensor(name, "FP32", (-1,)) for name in ("score", "relevance", *probabilities)),
-                Tensor("relevance_source", "STRING", (-1,)),
-            ),
-            parameters={
-                "relevance_column": str(RELEVANCE_COLUMN),
-                "max_computed": str(config.max_computed),
-                "micro_batch": str(config.micro_batch),
-                "deadline_ms": str(config.deadline_ms),
-            },
+            (*features, Tensor("market", "STRING", (1,))),
+            tuple(Tensor(name, "FP32", (-1,)) for name in ("score", "relevance", *probabilities)),
+            parameters={"relevance_column": str(RELEVANCE_COLUMN)},
             runs_on_cpu=True,
         ),
     )
@@ -151,9 +138,9 @@ def write_relevance_model(
     (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write_search_model(repository: Path, blend: components.contracts.blend.Blend, config: ReleaseConfig) -> None:
+def write_search_model(repository: Path, blend: components.contracts.blend.Blend) -> None:
     """Everything of the ranking half but the ONNX file."""
-    for model in ranking_models(config):
+    for model in ranking_models():
         write_configs(model, repository / model.name)
     folder = repository / "search" / VERSION
     _copy_python_model("search", folder, components.contracts.blend)

@@ -2,7 +2,7 @@
 
 One repository serves CPU and GPU: `config.pbtxt` is the GPU's, `configs/cpu.pbtxt` is chosen by
 `tritonserver --model-config-name=cpu`. Queue limits, queue timeouts and priorities are left alone on purpose: they
-stall the dynamic batcher of the server version in use, and deadlines are kept by the `search` model instead.
+stall the dynamic batcher of the server version in use, and deadlines are kept by the transformer instead.
 """
 
 import functools

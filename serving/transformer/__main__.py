@@ -11,9 +11,12 @@ from kserve import Model, model_server
 
 from components.contracts.tools import log
 from serving.release import open_release
+from serving.transformer.experts import Experts
 from serving.transformer.health import ModelHealth
-from serving.transformer.models import Relevance, Search
+from serving.transformer.lane import Lane
 from serving.transformer.online_store import build_online_store
+from serving.transformer.relevance import Relevance
+from serving.transformer.search import Search
 from serving.transformer.server import TransformerServer
 from serving.transformer.triton_client import Triton
 
@@ -25,17 +28,31 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder of the online store")
     parser.add_argument("--predictor_http", required=True, help="host:port of Triton's REST, to watch its models")
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: loopback)")
+    parser.add_argument(
+        "--micro_batch", type=_positive, help="pairs that experts score in one call (default: the release's)"
+    )
+    parser.add_argument("--lane_places", type=_positive, default=1, help="requests at experts at once (default: 1)")
+    parser.add_argument("--lane_waiting", type=_positive, default=8, help="requests that may wait for it (default: 8)")
     args = parser.parse_args()
     log.configure()
     release = open_release(args.release)
     triton = Triton(args.predictor_host)
     health = ModelHealth(f"http://{args.predictor_http}", release.markets[0])
-    models: list[Model] = [Relevance(release, triton)]
+    lane = Lane(args.lane_places, args.lane_waiting)
+    experts = Experts(triton, args.micro_batch or release.limits.micro_batch, lane)
+    models: list[Model] = [Relevance(release, experts)]
     if release.has_search:
         build_online_store(release.features, args.state)  # in a pod nobody has done so before
-        models.append(Search(release, args.state, triton))
+        models.append(Search(release, args.state, triton, experts))
     health.start()
     TransformerServer(args.host, args.http_port, args.grpc_port, health).start(models)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number}: expected 1 or more")
+    return number
 
 
 if __name__ == "__main__":

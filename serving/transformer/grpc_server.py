@@ -13,6 +13,7 @@ from kserve.protocol.infer_type import InferRequest
 
 from components.contracts.tools.log import get_logger
 from serving.transformer.dataplane import MAX_BODY_BYTES
+from serving.transformer.deadline import arrive
 from serving.transformer.errors import ModelFailed
 
 _logger = get_logger(__name__)
@@ -22,6 +23,7 @@ class _Servicer(InferenceServicer):  # type: ignore[misc]
     """A message that cannot be decoded is the caller's fault."""
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802  the protocol's name
+        arrive(context.time_remaining())
         try:
             InferRequest.from_grpc(request)
         except InvalidInput:

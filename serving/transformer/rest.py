@@ -11,7 +11,7 @@ from kserve.protocol.rest.server import RESTServer
 
 from components.contracts.tools.log import get_logger
 from serving.transformer.dataplane import MAX_BODY_BYTES
-from serving.transformer.errors import ModelFailed
+from serving.transformer.errors import ModelFailed, NotNow
 
 _logger = get_logger(__name__)
 
@@ -25,6 +25,7 @@ class TransformerRESTServer(RESTServer):  # type: ignore[misc]
         app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
         app.add_exception_handler(RequestValidationError, _refuse_body)
         app.add_exception_handler(InvalidInput, _refuse)
+        app.add_exception_handler(NotNow, _not_now)
         app.add_exception_handler(ModelFailed, _failed)
 
 
@@ -42,6 +43,11 @@ async def _refuse_body(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return JSONResponse({"error": f"malformed request: {where}: {first['msg']}"}, status_code=400)
+
+
+async def _not_now(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, NotNow)
+    return JSONResponse({"error": error.reason}, status_code=error.http_status, headers=error.http_headers)
 
 
 class BodyLimit:

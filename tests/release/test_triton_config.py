@@ -41,7 +41,7 @@ EXPERTS = tuple(
     )
     for name, dim in zip(MIXTURE.experts, MIXTURE.dims, strict=True)
 )
-MODELS = (*relevance_models(MIXTURE, EXPERTS, ReleaseConfig()), *ranking_models(ReleaseConfig()))
+MODELS = (*relevance_models(MIXTURE, EXPERTS, ReleaseConfig()), *ranking_models())
 
 
 def test_the_repository_holds_the_models_of_the_architecture() -> None:

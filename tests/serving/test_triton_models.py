@@ -1,9 +1,8 @@
-"""The Python models of a release, with Triton played by functions: routing, micro-batches, deadlines, errors."""
+"""The Python models of a release, with Triton played by functions: routing, micro-batches, priors, errors."""
 
 import importlib.util
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -143,20 +142,18 @@ class FakeTriton(ModuleType):
 
 
 @pytest.fixture
-def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """A function that makes the model, with limits and the other models' answers."""
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Run], Any]]:
+    """A function that makes the model, with the other models' answers."""
     (tmp_path / "1").mkdir()
     Blend((1.0, 1.0, 0.0), 0.0, {"TH": 0.25}).save(tmp_path / "1" / "blend.json")
 
-    def make(answer: Run, **limits: int) -> Any:
+    def make(answer: Run) -> Any:
         monkeypatch.setitem(sys.modules, "triton_python_backend_utils", FakeTriton(answer))
         monkeypatch.setitem(sys.modules, "blend", blend)
-        values = {"relevance_column": 1, "max_computed": 4, "micro_batch": 2, "deadline_ms": 60_000} | limits
-        parameters = {name: {"string_value": str(value)} for name, value in values.items()}
         model = load(MODELS / "search" / "model.py").TritonPythonModel()
         model.initialize(
             {
-                "model_config": json.dumps({"parameters": parameters}),
+                "model_config": json.dumps({"parameters": {"relevance_column": {"string_value": "1"}}}),
                 "model_repository": str(tmp_path),
                 "model_version": "1",
             }
@@ -166,35 +163,26 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     yield make
 
 
-def request(relevance: list[float]) -> dict[str, np.ndarray]:
+def request(relevance: list[float], market: str = "TH") -> dict[str, np.ndarray]:
     n = len(relevance)
-    numeric = np.stack([np.arange(n), relevance], axis=1).astype(np.float32)
     return {
-        "numeric": numeric,
+        "numeric": np.stack([np.arange(n), relevance], axis=1).astype(np.float32),
         "categorical": np.zeros((n, 2), dtype=np.int64),
         "sequences": np.zeros((n, 1, 3), dtype=np.int64),
-        "market": np.array([b"TH"], dtype=object),
-        "query": np.array(["เคส".encode()], dtype=object),
-        "titles": np.array([f"title {row}".encode() for row in range(n)], dtype=object),
+        "market": np.array([market.encode()], dtype=object),
     }
 
 
-class OtherModels:
-    """The ranker answers 0.5 and remembers the relevance it saw; `relevance` answers 0.75, after a while."""
+class Ranker:
+    """Answers 0.5 and remembers the relevance it saw; no other model may be called."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self.titles: list[list[bytes]] = []
+    def __init__(self) -> None:
         self.seen: np.ndarray | None = None
 
     def __call__(self, model: str, feeds: dict[str, np.ndarray], _: list[str]) -> list[np.ndarray]:
-        if model == "ranker":
-            self.seen = feeds["numeric"][:, 1]
-            return [np.full(len(self.seen), 0.5, dtype=np.float32)] * 2
-        assert model == "relevance"
-        self.titles.append(feeds["title"].tolist())
-        time.sleep(self.seconds)
-        return [np.full(len(feeds["title"]), 0.75, dtype=np.float32)]
+        assert model == "ranker"
+        self.seen = feeds["numeric"][:, 1]
+        return [np.full(len(self.seen), 0.5, dtype=np.float32)] * 2
 
 
 def answer(model: Any, asked: dict[str, np.ndarray]) -> dict[str, list[Any]]:
@@ -203,51 +191,24 @@ def answer(model: Any, asked: dict[str, np.ndarray]) -> dict[str, list[Any]]:
     return {name: tensor.as_numpy().tolist() for name, tensor in response.outputs.items()}
 
 
-def test_every_source_of_relevance(search: Callable[..., Any]) -> None:
-    others = OtherModels()
-    nan = float("nan")
-    out = answer(search(others, max_computed=3), request([0.5, nan, nan, 0.125, nan, nan, nan]))
-    assert out["relevance_source"] == [
-        b"stored", b"computed", b"computed", b"stored", b"computed", b"default", b"default",
-    ]  # fmt: skip
-    assert out["relevance"] == [0.5, 0.75, 0.75, 0.125, 0.75, 0.25, 0.25]
+def test_the_ranker_sees_what_is_known_and_the_blend_a_prior_where_nothing_is(search: Callable[[Run], Any]) -> None:
+    ranker = Ranker()
+    out = answer(search(ranker), request([0.5, float("nan"), 0.125]))
+    assert list(out) == ["score", "relevance", "p_click", "p_purchase"]
+    assert out["relevance"] == [0.5, 0.25, 0.125]
     np.testing.assert_allclose(out["score"], out["relevance"], atol=1e-6)  # the ranker's logit is 0, weights are 1
-    assert others.titles == [[b"title 1", b"title 2"], [b"title 4"]]
-    assert others.seen is not None
-    np.testing.assert_array_equal(others.seen, np.array([0.5, 0.75, 0.75, 0.125, 0.75, nan, nan], dtype=np.float32))
+    assert ranker.seen is not None
+    np.testing.assert_array_equal(ranker.seen, np.array([0.5, float("nan"), 0.125], dtype=np.float32))
 
 
-def test_nothing_missing_calls_no_expert(search: Callable[..., Any]) -> None:
-    others = OtherModels()
-    assert answer(search(others), request([0.5, 0.25]))["relevance_source"] == [b"stored", b"stored"]
-    assert others.titles == []
-
-
-def test_no_micro_batch_is_begun_that_would_miss_the_deadline(search: Callable[..., Any]) -> None:
-    others = OtherModels(seconds=0.15)
-    started = time.monotonic()
-    out = answer(search(others, max_computed=20, deadline_ms=350), request([float("nan")] * 20))
-    assert time.monotonic() - started < 0.5
-    computed = out["relevance_source"].count(b"computed")
-    assert 2 <= computed <= 4
-    assert out["relevance_source"] == [b"computed"] * computed + [b"default"] * (20 - computed)
-
-
-def test_a_deadline_of_zero_computes_nothing(search: Callable[..., Any]) -> None:
-    others = OtherModels()
-    out = answer(search(others, deadline_ms=0), request([float("nan")] * 3))
-    assert out["relevance"] == [0.25] * 3
-    assert others.titles == []
-
-
-def test_a_failing_model_fails_its_own_request_alone(search: Callable[..., Any]) -> None:
-    others = OtherModels()
+def test_a_failing_model_fails_its_own_request_alone(search: Callable[[Run], Any]) -> None:
+    ranker = Ranker()
 
     def moody(model: str, feeds: dict[str, np.ndarray], names: list[str]) -> list[np.ndarray]:
-        if model == "relevance":
+        if np.isnan(feeds["numeric"][:, 1]).any():
             raise RuntimeError("out of order")
-        return others(model, feeds, names)
+        return ranker(model, feeds, names)
 
     first, second = search(moody).execute([request([float("nan")]), request([0.5])])
-    assert "search: model relevance: out of order" in first.error().message()
+    assert "search: model ranker: out of order" in first.error().message()
     assert not second.has_error()

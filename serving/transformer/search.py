@@ -1,10 +1,11 @@
-"""The public models of a release, `search` and `relevance`: check the request, ask Triton, answer.
+"""The public model `search`: check the request, read features, have missing relevance computed, rank, answer.
 
 Choices (ours):
 
 - A request is checked whole before Triton sees it; what is wrong is the caller's error and says what and where.
-- Features are read here, with two batched reads: the user and the query once, all items together.
-- Triton has no features and no catalogue: it gets tensors and titles.
+- Features are read here; Triton has none and no catalogue.
+- Relevance that is not stored is computed for the first `max_computed` items, as many as fit into `deadline_ms` and the
+  caller's own limit; the ranker is asked afterwards, so a request that asks no expert waits for none.
 - An unknown user is served with the features of a new one; an unknown item or market is refused.
 - Pages are sorted by score, then item id, so that equal requests give equal pages.
 """
@@ -19,16 +20,18 @@ from kserve import InferResponse, Model
 from kserve.errors import InvalidInput
 
 from components.contracts.errors import BadInput
-from components.contracts.features import assemble
+from components.contracts.features import RELEVANCE_COLUMN, assemble
 from components.contracts.markets import market_codes
 from components.contracts.text import query_key
 from serving.release import Release
+from serving.transformer.deadline import Call, call_of
+from serving.transformer.experts import Experts
 from serving.transformer.online_store import OnlineFeatures
 from serving.transformer.payload import bytes_tensor, raw_inputs, respond
-from serving.transformer.triton_client import Triton
-from serving.transformer.validation import Catalogue, relevance_request, search_request
+from serving.transformer.triton_client import TRITON_TIMEOUT_S, Triton
+from serving.transformer.validation import Catalogue, SearchRequest, search_request
 
-SEARCH_OUTPUTS = {
+OUTPUTS = {
     "item_ids": "BYTES",
     "score": "FP32",
     "relevance": "FP32",
@@ -36,27 +39,32 @@ SEARCH_OUTPUTS = {
     "p_purchase": "FP32",
     "relevance_source": "BYTES",
 }
+# What a caller's limit must leave for the ranker, when experts are asked before it.
+RANKING_S = 0.1
 
 
 class Search(Model):  # type: ignore[misc]
     """`search`: rank the given items for a user's query."""
 
-    def __init__(self, release: Release, state: Path, triton: Triton) -> None:
+    def __init__(self, release: Release, state: Path, triton: Triton, experts: Experts) -> None:
         super().__init__("search")
         catalogue = release.catalogue()
         self._catalogue = Catalogue(*(catalogue[name].to_pylist() for name in ("item_id", "market", "title")))
         self._codes = market_codes(release.markets)
+        self._limits = release.limits
         self._features = OnlineFeatures(state)
         # One thread: the store's connection is one, and reads are short.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="features")
         self._triton = triton
+        self._experts = experts
         self.ready = True
 
     async def predict(self, payload: Any, headers: Any = None) -> InferResponse:  # noqa: ARG002  KServe's signature
-        """Validate, read features, rank, sort: best first, equal scores by item id."""
+        """Validate, read features, compute what is missing, rank, sort: best first, equal scores by item id."""
         try:
             request = search_request(raw_inputs(payload), tuple(self._codes))
             titles = self._catalogue.titles(request.item_ids, request.market)
+            call = call_of(payload.parameters)
         except BadInput as error:
             raise InvalidInput(str(error)) from error
         columns, user_known = await asyncio.get_running_loop().run_in_executor(
@@ -68,6 +76,7 @@ class Search(Model):  # type: ignore[misc]
             request.item_ids,
         )
         tensors = assemble(columns)
+        source = await self._complete(tensors.numeric[:, RELEVANCE_COLUMN], request, titles, call)
         scored = await self._triton.infer(
             "search",
             {
@@ -75,14 +84,30 @@ class Search(Model):  # type: ignore[misc]
                 "categorical": tensors.categorical,
                 "sequences": tensors.sequences,
                 "market": bytes_tensor([request.market]),
-                "query": bytes_tensor([request.query]),
-                "titles": bytes_tensor(titles),
             },
+            call.within(TRITON_TIMEOUT_S),
         )
         item_ids = np.array(request.item_ids, dtype=object)
         order = np.lexsort((item_ids.astype(str), -scored["score"].astype(np.float64)))
-        outputs = {"item_ids": item_ids} | {name: scored[name] for name in SEARCH_OUTPUTS if name != "item_ids"}
-        return respond(payload, self.name, {n: v[order] for n, v in outputs.items()}, {"user_known": user_known})
+        values = {**scored, "item_ids": item_ids, "relevance_source": source}
+        return respond(payload, self.name, {n: values[n][order] for n in OUTPUTS}, {"user_known": user_known})
+
+    async def _complete(
+        self, relevance_n: np.ndarray, request: SearchRequest, titles: list[str], call: Call
+    ) -> np.ndarray:
+        """Fill in missing values of `relevance_n` (NaN) as far as they can be had; the source of each, BYTES (n,)."""
+        source = np.full(len(relevance_n), b"stored", dtype=object)
+        missing = np.flatnonzero(np.isnan(relevance_n))
+        source[missing] = b"default"
+        asked = missing[: self._limits.max_computed]
+        if len(asked):
+            until = min(call.arrived + self._limits.deadline_s, call.due - RANKING_S)
+            texts = ([request.market] * len(asked), [request.query] * len(asked), [titles[row] for row in asked])
+            for part in await self._experts.score(*texts, until):
+                rows, asked = np.split(asked, [len(part["relevance"])])
+                relevance_n[rows] = part["relevance"]
+                source[rows] = b"computed"
+        return source
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """V2 metadata."""
@@ -91,38 +116,4 @@ class Search(Model):  # type: ignore[misc]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """V2 metadata."""
-        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in SEARCH_OUTPUTS.items()]
-
-
-class Relevance(Model):  # type: ignore[misc]
-    """`relevance`: score (market, query, title) pairs."""
-
-    def __init__(self, release: Release, triton: Triton) -> None:
-        super().__init__("relevance")
-        self._markets = release.markets
-        self._triton = triton
-        self.ready = True
-
-    async def predict(self, payload: Any, headers: Any = None) -> InferResponse:  # noqa: ARG002  KServe's signature
-        """Validate and score."""
-        try:
-            request = relevance_request(raw_inputs(payload), self._markets)
-        except BadInput as error:
-            raise InvalidInput(str(error)) from error
-        inputs = {
-            "market": bytes_tensor(request.markets),
-            "query": bytes_tensor(request.queries),
-            "title": bytes_tensor(request.titles),
-        }
-        return respond(payload, self.name, await self._triton.infer("relevance", inputs), {})
-
-    def get_input_types(self) -> list[dict[str, Any]]:
-        """V2 metadata."""
-        return [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("market", "query", "title")]
-
-    def get_output_types(self) -> list[dict[str, Any]]:
-        """V2 metadata."""
-        return [
-            {"name": "relevance", "datatype": "FP32", "shape": [-1]},
-            {"name": "experts", "datatype": "INT64", "shape": [-1, -1]},
-        ]
+        return [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()]
