@@ -4,12 +4,13 @@
 - A row holds from its time until the key's next row: views have no time to live.
 - Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
 - The feature service bears the model's version in its name.
+- What users click and buy is pushed into their sequences as it happens; counts change at midnight only, as in training.
 """
 
 from datetime import timedelta
 from pathlib import Path
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource
 from feast.types import Array, FeastType, Float32, Int64
 from feast.value_type import ValueType
 
@@ -21,6 +22,10 @@ REQUEST_VIEWS: tuple[str, ...] = tuple(view for view, keys in VIEWS.items() if R
 CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in REQUEST_VIEWS)
 
 TIMESTAMP_FIELD = "event_timestamp"
+
+# The view whose rows are pushed between two releases, and the source that takes them.
+PUSHED_VIEW = "user_sequences"
+PUSH_SOURCE = "user_sequences_pushed"
 
 _ENTITIES = {"user_id": "user", "item_id": "item", "query_key": "query"}
 _TYPES: dict[str, FeastType] = {"numeric": Float32, "categorical": Int64, "sequence": Array(Int64)}
@@ -37,14 +42,17 @@ def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]
             name=view,
             entities=[entities[key] for key in keys],
             schema=[_field(feature) for feature in stored_features(view)],
-            source=FileSource(
-                name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD
-            ),
+            source=_source(view, tables),
             ttl=timedelta(0),
         )
         for view, keys in VIEWS.items()
     ]
     return [*entities.values(), *views, FeatureService(name=FEATURE_SERVICE, features=views)]
+
+
+def _source(view: str, tables: Path) -> FileSource | PushSource:
+    file = FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
+    return PushSource(name=PUSH_SOURCE, batch_source=file) if view == PUSHED_VIEW else file
 
 
 def service_references(store: FeatureStore, views: tuple[str, ...]) -> list[str]:

@@ -11,7 +11,7 @@ Choices (ours):
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,12 @@ class Service:
 
 @contextmanager
 def serve_release(
-    release: Path, state: Path, http_port: int = 0, grpc_port: int = 0, timeout_s: float = 300.0
+    release: Path,
+    state: Path,
+    http_port: int = 0,
+    grpc_port: int = 0,
+    timeout_s: float = 300.0,
+    flags: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
 
@@ -52,6 +57,7 @@ def serve_release(
         state: folder for the online store, logs and backends; may be reused for another release.
         http_port, grpc_port: of the transformer; 0 picks a free one.
         timeout_s: longest wait for the first real answer.
+        flags: more of the transformer's, such as those of its log.
 
     Raises:
         BadInput: not a release folder, or no Triton on this machine.
@@ -67,7 +73,7 @@ def serve_release(
         stack.enter_context(sigterm_as_exit())
         server = start_triton(opened.repository, state, triton)
         stack.callback(server.stop)
-        transformer = _start_transformer(opened, state, http_port, grpc_port, triton)
+        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, flags)
         stack.callback(transformer.stop)
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
@@ -82,7 +88,9 @@ def serve_release(
         yield service
 
 
-def _start_transformer(release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts) -> Child:
+def _start_transformer(
+    release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts, flags: Sequence[str]
+) -> Child:
     command = [
         sys.executable,
         "-m",
@@ -94,6 +102,7 @@ def _start_transformer(release: Release, state: Path, http_port: int, grpc_port:
         f"--grpc_port={grpc_port}",
         f"--predictor_host={LOOPBACK}:{triton.grpc}",
         f"--predictor_http={LOOPBACK}:{triton.http}",
+        *flags,
     ]
     return Child("transformer", command, state / "logs" / "transformer.log", os.environ, state)
 

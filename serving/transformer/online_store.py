@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from components.contracts.markets import DOMAIN_CODES
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, read_json, read_manifest, write_json
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
 
 _FOLDER = "online_store"
 _BUILT = "built.json"
@@ -47,16 +50,31 @@ def build_online_store(features: Path, state: Path, online: str | None = None) -
     _logger.info("online store built in %s from features %s", target, manifest["digest"][:12])
 
 
+def store_folder(state: Path) -> Path:
+    """Where `build_online_store` leaves what belongs to the store."""
+    return state / _FOLDER
+
+
+def connect_built(state: Path) -> "FeatureStore":
+    """A connection of its own to the store that `build_online_store` left in `state`.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from feature_repo.store import connect
+
+    folder = store_folder(state)
+    online = read_json(folder / _BUILT)["online"]
+    return connect(folder / "registry.db", online or folder / "online.db")
+
+
 class OnlineFeatures:
     """Reads the ranker's features of one request from the store that `build_online_store` left in `state`."""
 
     def __init__(self, state: Path):
         from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references
-        from feature_repo.store import connect
 
-        folder = state / _FOLDER
-        online = read_json(folder / _BUILT)["online"]
-        self._store = connect(folder / "registry.db", online or folder / "online.db")
+        self._store = connect_built(state)
         self._of_request = service_references(self._store, REQUEST_VIEWS)
         self._of_candidate = service_references(self._store, CANDIDATE_VIEWS)
 
