@@ -4,17 +4,17 @@
 - A row holds from its time until the key's next row: views have no time to live.
 - Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
 - The feature service bears the model's version in its name.
-- What users click and buy is pushed into their sequences as it happens; counts change at midnight only, as in training.
 """
 
 from datetime import timedelta
 from pathlib import Path
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource
-from feast.types import Array, FeastType, Float32, Int64
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+from feast.types import Array, FeastType, Float32, Int64, String
 from feast.value_type import ValueType
 
 from components.contracts.features import FEATURE_SERVICE, VIEWS, Feature, stored_features
+from feature_repo import packed
 
 # Views whose keys all belong to the request; the others describe a candidate item.
 REQUEST_KEYS = frozenset({"user_id", "query_key"})
@@ -23,11 +23,10 @@ CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in R
 
 TIMESTAMP_FIELD = "event_timestamp"
 
-# The view whose rows are pushed between two releases, and the source that takes them.
-PUSHED_VIEW = "user_sequences"
-PUSH_SOURCE = "user_sequences_pushed"
-
-_ENTITIES = {"user_id": "user", "item_id": "item", "query_key": "query"}
+_ENTITIES = {
+    key: Entity(name=name, join_keys=[key], value_type=ValueType.STRING)
+    for key, name in {"user_id": "user", "item_id": "item", "query_key": "query"}.items()
+}
 _TYPES: dict[str, FeastType] = {"numeric": Float32, "categorical": Int64, "sequence": Array(Int64)}
 
 
@@ -36,23 +35,37 @@ def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]
 
     A view's rows hold until the key's next row (no time to live): tables state when a value ends, with zeros.
     """
-    entities = {key: Entity(name=name, join_keys=[key], value_type=ValueType.STRING) for key, name in _ENTITIES.items()}
-    views = [
-        FeatureView(
-            name=view,
-            entities=[entities[key] for key in keys],
-            schema=[_field(feature) for feature in stored_features(view)],
-            source=_source(view, tables),
-            ttl=timedelta(0),
-        )
-        for view, keys in VIEWS.items()
-    ]
-    return [*entities.values(), *views, FeatureService(name=FEATURE_SERVICE, features=views)]
+    return _objects([_table_view(view, tables) for view in VIEWS])
 
 
-def _source(view: str, tables: Path) -> FileSource | PushSource:
-    file = FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
-    return PushSource(name=PUSH_SOURCE, batch_source=file) if view == PUSHED_VIEW else file
+def online_objects(tables: Path, packed_tables: Path) -> list[Entity | FeatureView | FeatureService]:
+    """The same for a server's store, which holds relevance by query: `packed_tables` has what `packed` wrote."""
+    packed_view = FeatureView(
+        name=packed.VIEW,
+        entities=[_ENTITIES["query_key"]],
+        schema=[Field(name=packed.ITEM_IDS, dtype=Array(String)), Field(name=packed.RELEVANCE, dtype=Array(Float32))],
+        source=_source(packed.VIEW, packed_tables),
+        ttl=timedelta(0),
+    )
+    return _objects([*(_table_view(view, tables) for view in VIEWS if view != "relevance"), packed_view])
+
+
+def _objects(views: list[FeatureView]) -> list[Entity | FeatureView | FeatureService]:
+    return [*_ENTITIES.values(), *views, FeatureService(name=FEATURE_SERVICE, features=views)]
+
+
+def _table_view(view: str, tables: Path) -> FeatureView:
+    return FeatureView(
+        name=view,
+        entities=[_ENTITIES[key] for key in VIEWS[view]],
+        schema=[_field(feature) for feature in stored_features(view)],
+        source=_source(view, tables),
+        ttl=timedelta(0),
+    )
+
+
+def _source(view: str, tables: Path) -> FileSource:
+    return FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
 
 
 def service_references(store: FeatureStore, views: tuple[str, ...]) -> list[str]:

@@ -20,23 +20,25 @@ from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from feature_repo.definitions import feature_objects
 
+# Online stores that releases share are namespaced: keys of two projects never meet.
 PROJECT = "archipelago"
 _logger = get_logger(__name__)
 
 
-def connect(registry: str | Path, online: str | Path) -> FeatureStore:
+def connect(registry: str | Path, online: str | Path, project: str = PROJECT) -> FeatureStore:
     """The store at these addresses, as its registry has it.
 
     Args:
         registry: a file's path, or an SQLAlchemy URL such as ``postgresql+psycopg://user:password@host/feast``.
         online: an SQLite file's path, or ``redis[s]://[[user]:password@]host:port[/db]``.
+        project: namespace of all keys.
 
     Raises:
         BadInput: a URL of another kind.
     """
     return FeatureStore(
         config=RepoConfig(
-            project=PROJECT,
+            project=project,
             provider="local",
             registry=_registry(str(registry)),
             online_store=_online(str(online)),

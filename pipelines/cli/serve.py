@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import ONLINE_STORE
 from components.contracts.tools.cache import cache_folder
 from components.contracts.tools.manifest import read_json, write_json
 
@@ -22,12 +23,16 @@ def serve(
         Path | None, typer.Option(help="folder for the online store and logs [default: beside the release]")
     ] = None,
     port: Annotated[int, typer.Option(help="HTTP port of the service; 0 picks a free one")] = 8080,
+    online: Annotated[
+        str | None,
+        typer.Option(envvar=ONLINE_STORE, help="online store, redis://host:port [default: a file in the state folder]"),
+    ] = None,
 ) -> None:
     """Serve a release on loopback: Triton and the KServe transformer, until interrupted."""
     from serving.local.launcher import serve_release
 
     state = state or release.parent / f"{release.name}-state"
-    with serve_release(release, state, http_port=port) as service:
+    with serve_release(release, state, http_port=port, online=online) as service:
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")

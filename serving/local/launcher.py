@@ -11,13 +11,14 @@ Choices (ours):
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from components.contracts.releases import ONLINE_STORE
 from components.contracts.tools.log import get_logger
 from serving import client
 from serving.local.processes import LOOPBACK, Child, ServingFailed, free_ports, sigterm_as_exit
@@ -47,8 +48,8 @@ def serve_release(
     state: Path,
     http_port: int = 0,
     grpc_port: int = 0,
+    online: str | None = None,
     timeout_s: float = 300.0,
-    flags: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
 
@@ -56,8 +57,8 @@ def serve_release(
         release: a release folder.
         state: folder for the online store, logs and backends; may be reused for another release.
         http_port, grpc_port: of the transformer; 0 picks a free one.
+        online: address of an online store other than an SQLite file, e.g. ``redis://host:6379``.
         timeout_s: longest wait for the first real answer.
-        flags: more of the transformer's, such as those of its log.
 
     Raises:
         BadInput: not a release folder, or no Triton on this machine.
@@ -73,7 +74,7 @@ def serve_release(
         stack.enter_context(sigterm_as_exit())
         server = start_triton(opened.repository, state, triton)
         stack.callback(server.stop)
-        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, flags)
+        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, online)
         stack.callback(transformer.stop)
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
@@ -89,7 +90,7 @@ def serve_release(
 
 
 def _start_transformer(
-    release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts, flags: Sequence[str]
+    release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts, online: str | None
 ) -> Child:
     command = [
         sys.executable,
@@ -102,9 +103,10 @@ def _start_transformer(
         f"--grpc_port={grpc_port}",
         f"--predictor_host={LOOPBACK}:{triton.grpc}",
         f"--predictor_http={LOOPBACK}:{triton.http}",
-        *flags,
     ]
-    return Child("transformer", command, state / "logs" / "transformer.log", os.environ, state)
+    # Not an argument: an address may hold a password, and arguments are for all to see.
+    environment = os.environ | ({ONLINE_STORE: online} if online else {})
+    return Child("transformer", command, state / "logs" / "transformer.log", environment, state)
 
 
 def _wait(succeeded: Callable[[], bool], children: tuple[Child, ...], deadline: float) -> None:

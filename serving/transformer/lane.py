@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from serving.observe.exchange import stage
-
 
 class Lane:
     """Places in one process, given in order of arrival.
@@ -37,8 +35,7 @@ class Lane:
         self._waiting += 1
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                with stage("queue"):
-                    return await self._places.acquire()
+                return await self._places.acquire()
         except TimeoutError:
             return False
         finally:

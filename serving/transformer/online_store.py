@@ -1,17 +1,26 @@
-"""The online store of a release: built from its feature tables, read at request time, both through Feast."""
+"""The online store of a release: built from its feature tables, read at request time, both through Feast.
 
-from collections.abc import Sequence
+Choices (ours):
+
+- A request's own rows (user, query) are read from the store each time, so that a push is seen by the next search.
+- Stored relevance is one row per query (`feature_repo.packed`); items' rows are kept for a minute (`item_rows`).
+- Rows are read with Feast's provider: its `get_online_features` builds an object for every value.
+- A store that releases share is namespaced by the release's name.
+"""
+
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.contracts.features import FEATURES, Feature
+from components.contracts.features import FEATURES, SEQUENCE_LENGTH, Feature, stored_features
 from components.contracts.markets import DOMAIN_CODES
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, read_json, read_manifest, write_json
+from serving.transformer.item_rows import ItemRows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -19,32 +28,41 @@ if TYPE_CHECKING:
 _FOLDER = "online_store"
 _BUILT = "built.json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Where a value lies in Feast's protobuf message.
+_FIELDS = {"numeric": "float_val", "categorical": "int64_val", "sequence": "int64_list_val"}
+_USER_VIEWS = ("user_profile", "user_stats", "user_sequences")
+_ITEM_VIEWS = ("item_profile", "item_stats")
 _logger = get_logger(__name__)
 
 
-def build_online_store(features: Path, state: Path, online: str | None = None) -> None:
+def build_online_store(features: Path, state: Path, online: str | None = None, release: str | None = None) -> None:
     """Materialise feature tables into an online store; does nothing when `state` holds a store of the same tables.
 
     Args:
         features: folder of feature tables with a manifest (a release's latest slice).
         state: folder for the registry and the SQLite file, replaced as a whole; created if need be.
-        online: address of another online store (`feature_repo.store.connect`), e.g. ``redis://host:6379``. No command
-            passes one yet.
+        online: address of another online store (`feature_repo.store.connect`), e.g. ``redis://host:6379``.
+        release: name of the release, which namespaces the keys; the tables' digest stands in for it.
 
     Raises:
-        BadInput: `features` has no manifest.
+        BadInput: `features` has no manifest, or `online` is no address.
     """
     manifest = read_manifest(features)
-    wanted = {"digest": manifest["digest"], "online": online}
-    target = state / _FOLDER
+    project = f"archipelago_{release or manifest['digest'][:12]}"
+    wanted = {"digest": manifest["digest"], "online": online, "project": project}
+    target = store_folder(state)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state):  # of two servers that start together, one builds and the other finds it built
         if (target / _BUILT).is_file() and read_json(target / _BUILT) == wanted:
             return
-        from feature_repo.store import offline_session, open_store
+        from feature_repo.definitions import online_objects
+        from feature_repo.packed import pack_relevance
+        from feature_repo.store import connect, offline_session
 
         with atomic_directory(target) as root, offline_session():
-            store = open_store(features, root / "registry.db", online or root / "online.db")
+            pack_relevance(features, root)
+            store = connect(root / "registry.db", online or root / "online.db", project)
+            store.apply(online_objects(features, root))
             store.materialize(_EPOCH, datetime.fromisoformat(manifest["as_of"]))
             write_json(root / _BUILT, wanted)
     _logger.info("online store built in %s from features %s", target, manifest["digest"][:12])
@@ -64,43 +82,93 @@ def connect_built(state: Path) -> "FeatureStore":
     from feature_repo.store import connect
 
     folder = store_folder(state)
-    online = read_json(folder / _BUILT)["online"]
-    return connect(folder / "registry.db", online or folder / "online.db")
+    built = read_json(folder / _BUILT)
+    return connect(folder / "registry.db", built["online"] or folder / "online.db", built["project"])
 
 
 class OnlineFeatures:
     """Reads the ranker's features of one request from the store that `build_online_store` left in `state`."""
 
     def __init__(self, state: Path):
-        from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references
+        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+        from feast.protos.feast.types.Value_pb2 import Value
+
+        from feature_repo import packed
 
         self._store = connect_built(state)
-        self._of_request = service_references(self._store, REQUEST_VIEWS)
-        self._of_candidate = service_references(self._store, CANDIDATE_VIEWS)
+        self._packed = packed
+        self._key: Callable[[str, str], Any] = lambda name, value: EntityKey(
+            join_keys=[name], entity_values=[Value(string_val=value)]
+        )
+        views = (*_USER_VIEWS, *_ITEM_VIEWS, "query_stats", packed.VIEW)
+        self._views = {view: self._store.get_feature_view(view) for view in views}
+        self._items = ItemRows([f for view in _ITEM_VIEWS for f in stored_features(view)], self._read_items)
 
     def read(
         self, user_id: str, market_code: int, query_key: str, item_ids: Sequence[str]
-    ) -> tuple[dict[str, np.ndarray | list[Any]], bool]:
+    ) -> tuple[dict[str, np.ndarray], bool]:
         """Feature columns of n items for one search, ready for `contracts.features.assemble`, and user_known.
 
-        Two batched reads: the user and the query once, all items and their relevance to the query together. Numeric
-        columns are float32 (n,), NaN where unknown; categorical int64 (n,), 0 where unknown; sequences n lists.
+        Numeric columns are float32 (n,), NaN where unknown; categorical int64 (n,), 0 where unknown; sequences int64
+        (n, SEQUENCE_LENGTH), 0-padded.
         """
         n = len(item_ids)
-        request = self._read(self._of_request, {"user_id": [user_id], "query_key": [query_key]})
-        candidates = self._read(self._of_candidate, {"item_id": list(item_ids), "query_key": [query_key] * n})
-        values = {name: column * n for name, column in request.items()} | candidates
-        values |= {"market_code": [market_code] * n, "domain_code": [DOMAIN_CODES["search"]] * n}
-        return {f.name: _column(f, values[f.name]) for f in FEATURES}, request["user_bucket"][0] is not None
+        request: dict[str, Any] = {"market_code": market_code, "domain_code": DOMAIN_CODES["search"]}
+        for view, key in (*((view, user_id) for view in _USER_VIEWS), ("query_stats", query_key)):
+            request |= self._values(view, self._rows(view, [key])[0])
+        candidates = self._items.columns(item_ids) | {"relevance": self._relevance(query_key, item_ids)}
+        columns = {}
+        for feature in FEATURES:
+            value = candidates[feature.name] if feature.name in candidates else request[feature.name]
+            columns[feature.name] = _column(feature, value, n)
+        return columns, request["user_bucket"] is not None
 
-    def _read(self, references: list[str], entities: dict[str, list[str]]) -> dict[str, list[Any]]:
-        return dict(self._store.get_online_features(features=references, entity_rows=entities).to_dict())
+    def _rows(self, view: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """The stored values of each key of a view, as Feast's messages; empty where there is no row."""
+        name = self._views[view].join_keys[0]
+        entities = [self._key(name, key) for key in keys]
+        return [
+            row or {} for _, row in self._store.provider.online_read(self._store.config, self._views[view], entities)
+        ]
+
+    def _values(self, view: str, row: dict[str, Any]) -> dict[str, Any]:
+        """Python values of a table's view, None where there is none."""
+        return {feature.name: _value(feature, row.get(feature.name)) for feature in stored_features(view)}
+
+    def _read_items(self, item_ids: Sequence[str]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [{} for _ in item_ids]
+        for view in _ITEM_VIEWS:
+            for row, stored in zip(rows, self._rows(view, item_ids), strict=True):
+                row |= self._values(view, stored)
+        return rows
+
+    def _relevance(self, query_key: str, item_ids: Sequence[str]) -> np.ndarray:
+        """float64 (n,), NaN where none is stored."""
+        (row,) = self._rows(self._packed.VIEW, [query_key])
+        if not row:
+            return np.full(len(item_ids), np.nan)
+        scored = row[self._packed.ITEM_IDS].string_list_val.val
+        known = dict(zip(scored, row[self._packed.RELEVANCE].float_list_val.val, strict=True))
+        return np.array(list(map(known.get, item_ids)), dtype=np.float64)  # None becomes NaN
 
 
-def _column(feature: Feature, values: list[Any]) -> np.ndarray | list[Any]:
+def _value(feature: Feature, message: Any) -> Any:
+    field = _FIELDS[feature.kind]
+    if message is None or not message.HasField(field):
+        return None
+    value = getattr(message, field)
+    return value.val if feature.kind == "sequence" else value
+
+
+def _column(feature: Feature, value: Any, n: int) -> np.ndarray:
+    """A column of n rows from an array, or from the one value that all rows share."""
     if feature.kind == "sequence":
-        return values
-    floats = np.array(values, dtype=np.float64)
-    if feature.kind == "numeric":
-        return floats.astype(np.float32)
-    return np.where(np.isnan(floats), 0, floats).astype(np.int64)
+        padded = np.zeros(SEQUENCE_LENGTH, dtype=np.int64)
+        latest = (value or ())[:SEQUENCE_LENGTH]
+        padded[: len(latest)] = latest
+        return np.broadcast_to(padded, (n, SEQUENCE_LENGTH))
+    floats = np.asarray(value, dtype=np.float64)  # None becomes NaN
+    if feature.kind == "categorical":
+        floats = np.where(np.isnan(floats), 0, floats)
+    dtype = np.float32 if feature.kind == "numeric" else np.int64
+    return np.broadcast_to(floats.astype(dtype), (n,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,6 +49,41 @@ EXPERTS = (
 
 
 @dataclass(frozen=True)
+class World:
+    """What inputs are made of.
+
+    Attributes:
+        marketplace: the simulated log.
+        experts: of the mixture.
+        ranker: widths of the untrained ranker.
+        whole_queries: queries per market with a stored relevance of every item, beside the candidates' own.
+        weight_std: of the ranker's matrices; fresh ones would answer 0.5 to everything.
+    """
+
+    marketplace: MarketplaceConfig
+    experts: tuple[ExpertConfig, ...]
+    ranker: RankerSpec
+    whole_queries: int = 0
+    weight_std: float = 0.2
+
+
+TINY = World(
+    MarketplaceConfig(
+        markets=MARKETS,
+        days=14,
+        items=40,
+        users=12,
+        queries=8,
+        search_requests=60,
+        rec_requests=20,
+        shop_requests=20,
+    ),
+    EXPERTS,
+    RankerSpec(embedding_dim=4, token_width=8, hfa_layers=1, gfa_blocks=1, sample_width=8),
+)
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Directories as the stages before a release leave them."""
 
@@ -81,27 +117,14 @@ def tiny_releases(factory: pytest.TempPathFactory) -> Tiny:
     return _built[0]
 
 
-def write_inputs(root: Path) -> Inputs:
+def write_inputs(root: Path, world: World = TINY) -> Inputs:
     """Make every input of a search release under `root`; the same ones every time."""
     paths = {name: root / name for name in ("log", "experts", "encodings", "model", "scores", "drift", "verdict")}
     ranking = RankingInputs(root / "samples", root / "features", root / "ranker")
-    simulate(
-        MarketplaceConfig(
-            markets=MARKETS,
-            days=14,
-            items=40,
-            users=12,
-            queries=8,
-            search_requests=60,
-            rec_requests=20,
-            shop_requests=20,
-        ),
-        AS_OF,
-        paths["log"],
-    )
-    _write_relevance(paths)
+    simulate(world.marketplace, AS_OF, paths["log"])
+    _write_relevance(paths, world)
     build_feature_tables(paths["log"], paths["scores"], FeaturesConfig(), AS_OF, ranking.features)
-    _write_ranker(ranking.ranker)
+    _write_ranker(ranking.ranker, world)
     _write_empty(ranking.samples, "samples", "volumes.json", {"by_split": [{"split": "train", "rows": 10}]})
     _write_empty(paths["drift"], "drift", "drift.json", {"drifted": False})
     write_verdict(paths["verdict"], passed=True)
@@ -114,9 +137,9 @@ def write_verdict(directory: Path, passed: bool) -> None:
     _write_empty(directory, "verdict", "verdict.json", {"passed": passed, "checks": checks})
 
 
-def _write_relevance(paths: dict[str, Path]) -> None:
+def _write_relevance(paths: dict[str, Path], world: World) -> None:
     paths["experts"].mkdir()
-    specs = frozen_experts(EXPERTS, paths["experts"])
+    specs = frozen_experts(world.experts, paths["experts"])
     write_manifest(paths["experts"], "experts", {}, {})
 
     with torch.random.fork_rng(devices=[]):
@@ -138,7 +161,7 @@ def _write_relevance(paths: dict[str, Path]) -> None:
         variant = {"ID": 0.75, "TH": 0.5, "macro": 0.625, "pooled": 0.6}
         write_manifest(root, "relevance-model", {}, {}, {"relevance": {"mixture": variant}})
 
-    pairs = _pairs(paths["log"])
+    pairs = _pairs(paths["log"], world.whole_queries)
     with atomic_directory(paths["encodings"]) as root:
         write_table(pairs, root / "pairs.parquet")
         write_manifest(root, "encodings", {}, {})
@@ -153,23 +176,27 @@ def _write_relevance(paths: dict[str, Path]) -> None:
         write_manifest(root, "scores", {}, {}, markets=list(MARKETS))
 
 
-def _pairs(log: Path) -> pa.Table:
-    """Distinct (market, normalised query, item_id, title) of every search request's candidates."""
+def _pairs(log: Path, whole_queries: int) -> pa.Table:
+    """Distinct (market, normalised query, item_id, title): candidates of each search request, and whole queries."""
     requests = pq.read_table(log / "requests.parquet").to_pandas().dropna(subset=["query"])
-    items = pq.read_table(log / "items.parquet", columns=["item_id", "title"]).to_pandas()
+    owners = pq.read_table(log / "items.parquet", columns=["item_id", "market", "title"]).to_pandas()
+    items = owners[["item_id", "title"]]
     pairs = requests.merge(pq.read_table(log / "candidates.parquet").to_pandas(), on="request_id").merge(items)
+    queries = requests[["market", "query"]].drop_duplicates().sort_values(["market", "query"])
+    whole = queries.groupby("market").head(whole_queries)
+    pairs = pd.concat([pairs, whole.merge(owners, on="market")])
     pairs["query"] = pairs["query"].map(normalise_query)
     pairs = pairs[["market", "query", "item_id", "title"]].drop_duplicates(["market", "query", "item_id"])
     return pa.Table.from_pandas(pairs.sort_values(["market", "query", "item_id"]), preserve_index=False)
 
 
-def _write_ranker(directory: Path) -> None:
+def _write_ranker(directory: Path, world: World) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        ranker = build_ranker(RankerSpec(embedding_dim=4, token_width=8, hfa_layers=1, gfa_blocks=1, sample_width=8))
-        for parameter in ranker.parameters():  # fresh weights would answer 0.5 to everything
+        ranker = build_ranker(world.ranker)
+        for parameter in ranker.parameters():
             if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.2)
+                torch.nn.init.normal_(parameter, std=world.weight_std)
     with atomic_directory(directory) as root:
         save_ranker(ranker, root)
         Blend((1.0, 0.7, 0.3), -0.2, PRIOR).save(root / "blend.json")

@@ -1,4 +1,4 @@
-"""The online store: it answers what the point-in-time join answers, in two batched reads, and is built once."""
+"""The online store: it answers what the point-in-time join answers, sees pushes at once, and is built once."""
 
 import shutil
 import socket
@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURES, assemble
+from components.contracts.features import FEATURES, Feature, assemble
 from components.contracts.text import query_key
 from components.features.config import FeaturesConfig
 from components.features.join import join_rows
 from components.features.latest import latest_slice
 from components.features.tables import build_feature_tables
-from serving.transformer.online_store import OnlineFeatures, build_online_store
+from serving.transformer.item_rows import STALENESS_S, ItemRows
+from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
 
 USERS = ("u0", "u5", "u11", "stranger")
@@ -69,20 +70,67 @@ def test_the_latest_slice_joins_as_all_rows_do(release: Path) -> None:
     assert_no_skew(OnlineFeatures(release / "state"), release / "latest", ["i1", "i2"])
 
 
-def test_a_request_costs_two_batched_reads(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    online = OnlineFeatures(release / "state")
+def counted_reads(online: OnlineFeatures, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """View and number of keys of every read from now on."""
     calls = []
-    read = online._store.get_online_features
+    read = online._store.provider.online_read
 
-    def counted(**arguments: object) -> object:
-        calls.append({key: len(values) for key, values in arguments["entity_rows"].items()})
-        return read(**arguments)
+    def counted(config: object, view: object, keys: list, *others: object) -> object:
+        calls.append((view.name, len(keys)))
+        return read(config, view, keys, *others)
 
-    monkeypatch.setattr(online._store, "get_online_features", counted)
-    items = [f"i{i % 30}" for i in range(1000)]
-    columns, _ = online.read("u1", 0, "ID:bag", items)
-    assert calls == [{"user_id": 1, "query_key": 1}, {"item_id": 1000, "query_key": 1000}]
+    monkeypatch.setattr(online._store.provider, "online_read", counted)
+    return calls
+
+
+OF_REQUEST = [
+    ("user_profile", 1), ("user_stats", 1), ("user_sequences", 1), ("query_stats", 1), ("query_relevance", 1),
+]  # fmt: skip
+
+
+def test_a_request_reads_its_own_rows_and_those_items_that_were_not_read_before(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = OnlineFeatures(release / "state")
+    calls = counted_reads(online, monkeypatch)
+    columns, _ = online.read("u1", 0, "ID:bag", [f"i{i}" for i in range(20)])
+    assert sorted(calls) == sorted([*OF_REQUEST, ("item_profile", 20), ("item_stats", 20)])
+    calls.clear()
+    columns, _ = online.read("u1", 0, "ID:bag", [f"i{i % 30}" for i in range(1000)])
+    assert sorted(calls) == sorted([*OF_REQUEST, ("item_profile", 10), ("item_stats", 10)])
     assert assemble(columns).numeric.shape[0] == 1000
+    calls.clear()
+    online.read("u2", 0, "ID:bag", ["i7"])
+    assert sorted(calls) == sorted(OF_REQUEST)
+
+
+def test_a_pushed_row_of_a_user_is_in_the_next_read(release: Path, tmp_path: Path) -> None:
+    build_online_store(release / "latest", tmp_path / "state")
+    online = OnlineFeatures(tmp_path / "state")
+    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"][0, 0] != 4711
+    row = {"user_id": "u1", "event_timestamp": AS_OF + timedelta(seconds=1)}
+    lists = {name: [[4711]] for name in ("clicked_items", "clicked_categories", "purchased_items")}
+    frame = pd.DataFrame([row]).assign(**lists, purchased_categories=[[]])
+    connect_built(tmp_path / "state").write_to_online_store("user_sequences", frame)
+    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"].tolist() == [[4711] + [0] * 19]
+
+
+def test_items_rows_are_read_again_after_a_minute() -> None:
+    feature = Feature("price_log", "item_profile", "item", "numeric")
+    now, stored, asked = [0.0], {"a": 1.0, "b": 2.0}, []
+
+    def read(item_ids: list[str]) -> list[dict[str, float | None]]:
+        asked.append(list(item_ids))
+        return [{"price_log": stored.get(item_id)} for item_id in item_ids]
+
+    rows = ItemRows([feature], read, lambda: now[0])
+    np.testing.assert_array_equal(rows.columns(["a", "nowhere", "a"])["price_log"], [1, np.nan, 1])
+    stored["a"] = 5.0
+    now[0] = STALENESS_S - 1
+    np.testing.assert_array_equal(rows.columns(["b", "a"])["price_log"], [2, 1])
+    now[0] = STALENESS_S
+    np.testing.assert_array_equal(rows.columns(["b", "a"])["price_log"], [2, 5])
+    assert asked == [["a", "nowhere"], ["b"], ["a"]]
 
 
 def test_nobody_and_nothing_known_still_gives_every_column(release: Path) -> None:
@@ -123,7 +171,7 @@ def test_a_store_is_built_once_for_the_same_tables(release: Path, tmp_path: Path
     assert database.stat().st_ino != first.st_ino
     then, _ = OnlineFeatures(state).read("u1", 0, "ID:bag", ["i1"])
     now, _ = OnlineFeatures(release / "state").read("u1", 0, "ID:bag", ["i1"])
-    assert then["item_exposures_7d"] != now["item_exposures_7d"] or then["clicked_items"] != now["clicked_items"]
+    assert any((then[name] != now[name]).any() for name in ("item_exposures_7d", "clicked_items"))
 
 
 def test_a_build_that_fails_leaves_the_old_store(release: Path, tmp_path: Path) -> None:
@@ -174,3 +222,19 @@ def test_redis_serves_the_same_values(release: Path, tmp_path: Path, redis_addre
     build_online_store(release / "latest", tmp_path / "state", online=redis_address)
     assert not (tmp_path / "state" / "online_store" / "online.db").exists()
     assert_no_skew(OnlineFeatures(tmp_path / "state"), release / "features", ["i7", "nowhere", "i0"])
+
+
+def test_releases_share_a_redis_and_read_their_own_rows(release: Path, tmp_path: Path, redis_address: str) -> None:
+    """The second has older rows, which Redis would skip if the keys were the first's."""
+    latest_slice(release / "features", AS_OF - timedelta(days=9), tmp_path / "earlier")
+    states = tmp_path / "now", tmp_path / "then"
+    build_online_store(release / "latest", states[0], redis_address, "b" * 12)
+    build_online_store(tmp_path / "earlier", states[1], redis_address, "a" * 12)
+    items = [f"i{i}" for i in range(30)]
+    for state, tables in zip(states, ("latest", "earlier"), strict=True):
+        build_online_store(tmp_path / tables if tables == "earlier" else release / tables, tmp_path / f"file-{tables}")
+        shared, alone = OnlineFeatures(state), OnlineFeatures(tmp_path / f"file-{tables}")
+        for user in USERS:
+            found, wanted = (assemble(store.read(user, 0, "ID:bag", items)[0]) for store in (shared, alone))
+            np.testing.assert_array_equal(found.numeric, wanted.numeric)
+            np.testing.assert_array_equal(found.sequences, wanted.sequences)
