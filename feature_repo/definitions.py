@@ -4,12 +4,13 @@
 - A row holds from its time until the key's next row: views have no time to live.
 - Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
 - The feature service bears the model's version in its name.
+- What users click and buy is pushed into their sequences as it happens; counts change at midnight only, as in training.
 """
 
 from datetime import timedelta
 from pathlib import Path
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource
 from feast.types import Array, FeastType, Float32, Int64, String
 from feast.value_type import ValueType
 
@@ -22,6 +23,10 @@ REQUEST_VIEWS: tuple[str, ...] = tuple(view for view, keys in VIEWS.items() if R
 CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in REQUEST_VIEWS)
 
 TIMESTAMP_FIELD = "event_timestamp"
+
+# The view whose rows are pushed between two releases, and the source that takes them.
+PUSHED_VIEW = "user_sequences"
+PUSH_SOURCE = "user_sequences_pushed"
 
 _ENTITIES = {
     key: Entity(name=name, join_keys=[key], value_type=ValueType.STRING)
@@ -64,8 +69,9 @@ def _table_view(view: str, tables: Path) -> FeatureView:
     )
 
 
-def _source(view: str, tables: Path) -> FileSource:
-    return FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
+def _source(view: str, tables: Path) -> FileSource | PushSource:
+    file = FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
+    return PushSource(name=PUSH_SOURCE, batch_source=file) if view == PUSHED_VIEW else file
 
 
 def service_references(store: FeatureStore, views: tuple[str, ...]) -> list[str]:

@@ -37,6 +37,7 @@ class Release:
         name: its first twelve digest characters.
         markets: served markets, in the order of their codes.
         has_search: whether it ranks, or scores relevance alone.
+        experts: names, by slot.
         config: of its build, as in components.release.config.
     """
 
@@ -44,6 +45,7 @@ class Release:
     name: str
     markets: tuple[str, ...]
     has_search: bool
+    experts: tuple[str, ...]
     config: Mapping[str, Any]
 
     @property
@@ -82,5 +84,6 @@ def open_release(path: Path) -> Release:
         str(manifest["digest"])[:NAME_DIGITS],
         tuple(manifest["markets"]),
         kind == SEARCH_RELEASE,
+        tuple(expert["name"] for expert in manifest["experts"]),
         manifest["config"],
     )

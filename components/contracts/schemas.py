@@ -122,6 +122,19 @@ JUDGMENTS = TableSchema(
 )
 LOG_TABLES: tuple[TableSchema, ...] = (ITEMS, USERS, REQUESTS, CANDIDATES, EVENTS, JUDGMENTS)
 
+# What a served log holds besides requests, candidates and events: which answered items a user saw, and at which place.
+IMPRESSIONS = TableSchema(
+    "impressions",
+    {
+        "request_id": _ID,
+        "user_id": _ID,
+        "item_id": _ID,
+        "position": Column(pa.int32(), nullable=True, minimum=1),
+        "timestamp": _TIME,
+    },
+    references=(("request_id", "requests"), ("item_id", "items")),
+)
+
 # What stages exchange. `query` is always the normalised text here.
 ORACLE = TableSchema(
     "oracle",

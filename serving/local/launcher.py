@@ -11,7 +11,7 @@ Choices (ours):
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,7 @@ def serve_release(
     grpc_port: int = 0,
     online: str | None = None,
     timeout_s: float = 300.0,
+    flags: Sequence[str] = (),
 ) -> Iterator[Service]:
     """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
 
@@ -59,6 +60,7 @@ def serve_release(
         http_port, grpc_port: of the transformer; 0 picks a free one.
         online: address of an online store other than an SQLite file, e.g. ``redis://host:6379``.
         timeout_s: longest wait for the first real answer.
+        flags: more of the transformer's, such as those of its log.
 
     Raises:
         BadInput: not a release folder, or no Triton on this machine.
@@ -74,7 +76,7 @@ def serve_release(
         stack.enter_context(sigterm_as_exit())
         server = start_triton(opened.repository, state, triton)
         stack.callback(server.stop)
-        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, online)
+        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, online, flags)
         stack.callback(transformer.stop)
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
@@ -90,7 +92,13 @@ def serve_release(
 
 
 def _start_transformer(
-    release: Release, state: Path, http_port: int, grpc_port: int, triton: TritonPorts, online: str | None
+    release: Release,
+    state: Path,
+    http_port: int,
+    grpc_port: int,
+    triton: TritonPorts,
+    online: str | None,
+    flags: Sequence[str],
 ) -> Child:
     command = [
         sys.executable,
@@ -103,6 +111,7 @@ def _start_transformer(
         f"--grpc_port={grpc_port}",
         f"--predictor_host={LOOPBACK}:{triton.grpc}",
         f"--predictor_http={LOOPBACK}:{triton.http}",
+        *flags,
     ]
     # Not an argument: an address may hold a password, and arguments are for all to see.
     environment = os.environ | ({ONLINE_STORE: online} if online else {})

@@ -12,6 +12,7 @@ from kserve import Model, model_server
 
 from components.contracts.releases import ONLINE_STORE
 from components.contracts.tools import log
+from serving.observe.options import add_options, observing
 from serving.release import open_release
 from serving.transformer.experts import Experts
 from serving.transformer.health import ModelHealth
@@ -35,6 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--lane_places", type=_positive, default=1, help="requests at experts at once (default: 1)")
     parser.add_argument("--lane_waiting", type=_positive, default=8, help="requests that may wait for it (default: 8)")
+    add_options(parser)
     args = parser.parse_args()
     log.configure()
     release = open_release(args.release)
@@ -48,7 +50,8 @@ def main() -> None:
         build_online_store(release.features, args.state, os.environ.get(ONLINE_STORE), release.name)
         models.append(Search(release, args.state, triton, experts))
     health.start()
-    TransformerServer(args.host, args.http_port, args.grpc_port, health).start(models)
+    with observing(args, release) as observer:
+        TransformerServer(args.host, args.http_port, args.grpc_port, health, observer).start(models)
 
 
 def _positive(text: str) -> int:

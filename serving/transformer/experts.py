@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from serving.observe.exchange import current
 from serving.transformer.errors import TooLate
 from serving.transformer.lane import Lane
 from serving.transformer.payload import bytes_tensor
@@ -56,5 +57,6 @@ class Experts:
                     done.append(await self._triton.infer("relevance", tensors, until))
                 except TooLate:
                     break
+                current().experts.append(done[-1]["experts"])
                 longest = max(longest, time.monotonic() - begun)
         return done

@@ -12,6 +12,8 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.infer_type import InferRequest
 
 from components.contracts.tools.log import get_logger
+from serving.observe.boundary import ObservedGrpc
+from serving.observe.observer import Observer
 from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.deadline import arrive
 from serving.transformer.errors import ModelFailed
@@ -48,15 +50,16 @@ class _ToStatus(ExceptionToStatusInterceptor):  # type: ignore[misc]
 class TransformerGRPCServer(GRPCServer):  # type: ignore[misc]
     """Listens on one interface, and takes messages up to the limit."""
 
-    def __init__(self, host: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, host: str, observer: Observer, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._host = host
+        self._observer = observer
 
     async def start(self, max_workers: int) -> None:
         """Serve until `stop`."""
         self._server = grpc.aio.server(
             futures.ThreadPoolExecutor(max_workers=max_workers),
-            interceptors=(_ToStatus(),),
+            interceptors=(ObservedGrpc(self._observer), _ToStatus()),
             options=[
                 ("grpc.max_send_message_length", MAX_BODY_BYTES),
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from serving.observe.exchange import stage
+
 
 class Lane:
     """Places in one process, given in order of arrival.
@@ -35,7 +37,8 @@ class Lane:
         self._waiting += 1
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                return await self._places.acquire()
+                with stage("queue"):
+                    return await self._places.acquire()
         except TimeoutError:
             return False
         finally:

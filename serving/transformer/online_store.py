@@ -25,6 +25,9 @@ from serving.transformer.item_rows import ItemRows
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
 _FOLDER = "online_store"
 _BUILT = "built.json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

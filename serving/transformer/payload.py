@@ -1,6 +1,5 @@
 """KServe's requests and responses as arrays."""
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from kserve import InferInput, InferOutput, InferRequest, InferResponse
 from kserve.errors import InvalidInput
 
 from components.contracts.errors import BadInput
+from serving.observe.exchange import current
 from serving.transformer.validation import RawInput
 
 # numpy's names of what goes over the wire, and V2's.
@@ -38,7 +38,7 @@ def _values(tensor: InferInput) -> Sequence[Any]:
 
 
 def respond(
-    request: InferRequest, model: str, outputs: Mapping[str, np.ndarray], parameters: Mapping[str, bool]
+    request: InferRequest, model: str, outputs: Mapping[str, np.ndarray], parameters: Mapping[str, bool | str]
 ) -> InferResponse:
     """A response to `request` with the outputs it asked for, all by default; it gets an id where it has none.
 
@@ -58,7 +58,7 @@ def respond(
             tensor.parameters = None  # it notes a size that only REST needs
         tensors.append(tensor)
     return InferResponse(
-        request.id or uuid.uuid4().hex,
+        request.id or current().request_id,
         model,
         tensors,
         parameters=dict(parameters) or None,

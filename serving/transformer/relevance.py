@@ -7,6 +7,7 @@ from kserve import InferResponse, Model
 from kserve.errors import InvalidInput
 
 from components.contracts.errors import BadInput
+from serving.observe.exchange import current
 from serving.release import Release
 from serving.transformer.deadline import call_of
 from serving.transformer.errors import TooLate
@@ -32,6 +33,7 @@ class Relevance(Model):  # type: ignore[misc]
             call = call_of(payload.parameters)
         except BadInput as error:
             raise InvalidInput(str(error)) from error
+        current().items = len(request.titles)
         pairs = (request.markets, request.queries, request.titles)
         parts = await self._experts.score(*pairs, call.within(TRITON_TIMEOUT_S))
         done = sum(len(part["relevance"]) for part in parts)

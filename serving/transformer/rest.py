@@ -10,6 +10,8 @@ from kserve.model_server import app
 from kserve.protocol.rest.server import RESTServer
 
 from components.contracts.tools.log import get_logger
+from serving.observe.boundary import ObservedRest
+from serving.observe.observer import Observer
 from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.errors import ModelFailed, NotNow
 
@@ -19,10 +21,15 @@ _logger = get_logger(__name__)
 class TransformerRESTServer(RESTServer):  # type: ignore[misc]
     """Refuses bodies beyond the limit, and says what is wrong with a malformed one."""
 
+    def __init__(self, observer: Observer, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._observer = observer
+
     def create_application(self) -> None:
         """Complete the application that uvicorn serves."""
         super().create_application()
         app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+        app.add_middleware(ObservedRest, observer=self._observer)  # the outermost: it sees what others refuse
         app.add_exception_handler(RequestValidationError, _refuse_body)
         app.add_exception_handler(InvalidInput, _refuse)
         app.add_exception_handler(NotNow, _not_now)

@@ -23,6 +23,7 @@ from components.contracts.errors import BadInput
 from components.contracts.features import RELEVANCE_COLUMN, assemble
 from components.contracts.markets import market_codes
 from components.contracts.text import query_key
+from serving.observe.exchange import current, stage
 from serving.release import Release
 from serving.transformer.deadline import Call, call_of
 from serving.transformer.experts import Experts
@@ -67,14 +68,18 @@ class Search(Model):  # type: ignore[misc]
             call = call_of(payload.parameters)
         except BadInput as error:
             raise InvalidInput(str(error)) from error
-        columns, user_known = await asyncio.get_running_loop().run_in_executor(
-            self._reader,
-            self._features.read,
-            request.user_id,
-            self._codes[request.market],
-            query_key(request.market, request.query),
-            request.item_ids,
-        )
+        exchange = current()
+        exchange.market, exchange.user_id, exchange.query = request.market, request.user_id, request.query
+        exchange.items = len(request.item_ids)
+        with stage("features"):
+            columns, user_known = await asyncio.get_running_loop().run_in_executor(
+                self._reader,
+                self._features.read,
+                request.user_id,
+                self._codes[request.market],
+                query_key(request.market, request.query),
+                request.item_ids,
+            )
         tensors = assemble(columns)
         source = await self._complete(tensors.numeric[:, RELEVANCE_COLUMN], request, titles, call)
         scored = await self._triton.infer(
@@ -90,7 +95,11 @@ class Search(Model):  # type: ignore[misc]
         item_ids = np.array(request.item_ids, dtype=object)
         order = np.lexsort((item_ids.astype(str), -scored["score"].astype(np.float64)))
         values = {**scored, "item_ids": item_ids, "relevance_source": source}
-        return respond(payload, self.name, {n: values[n][order] for n in OUTPUTS}, {"user_known": user_known})
+        exchange.page = {n: values[n][order] for n in OUTPUTS}
+        told: dict[str, bool | str] = {"user_known": user_known}
+        if exchange.logged:
+            told["request_id"] = exchange.request_id
+        return respond(payload, self.name, exchange.page, told)
 
     async def _complete(
         self, relevance_n: np.ndarray, request: SearchRequest, titles: list[str], call: Call

@@ -10,6 +10,7 @@ import logging
 from kserve import ModelServer
 from kserve.model import BaseKServeModel
 
+from serving.observe.observer import Observer
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.grpc_server import TransformerGRPCServer
 from serving.transformer.health import ModelHealth
@@ -25,13 +26,15 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         host: interface to listen on.
         http_port, grpc_port: its ports.
         health: of the models behind it, asked for its own readiness and for what a failure means.
+        observer: told of every request.
     """
 
-    def __init__(self, host: str, http_port: int, grpc_port: int, health: ModelHealth) -> None:
+    def __init__(self, host: str, http_port: int, grpc_port: int, health: ModelHealth, observer: Observer) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=_GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
         self.host = host
+        self._observer = observer
         self.dataplane = TransformerDataPlane(self.registered_models, health)
         self.model_repository_extension = FixedModels(self.registered_models)
 
@@ -39,6 +42,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         """Serve the models until SIGTERM or SIGINT."""
         self._register_and_check_atleast_one_model_is_ready(models)
         self._rest_server = TransformerRESTServer(
+            self._observer,
             "kserve.model_server:app",
             self.dataplane,
             self.model_repository_extension,
@@ -48,6 +52,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         self._rest_server.config.host = self.host
         self._grpc_server = TransformerGRPCServer(
             self.host,
+            self._observer,
             self.grpc_port,
             self.dataplane,
             self.model_repository_extension,

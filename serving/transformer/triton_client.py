@@ -14,6 +14,8 @@ import numpy as np
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from serving.observe import tracing
+from serving.observe.exchange import stage
 from serving.transformer.errors import ModelFailed, TooLate, Unavailable
 from serving.transformer.payload import DATATYPES
 
@@ -59,7 +61,9 @@ class Triton:
             request.inputs.add(name=name, datatype=DATATYPES[values.dtype.str], shape=values.shape)
             request.raw_input_contents.append(_raw(values))
         try:
-            answer = await self._connected().ModelInfer(request, timeout=min(left_s, TRITON_TIMEOUT_S))
+            with stage(f"triton_{model}"):
+                timeout_s = min(left_s, TRITON_TIMEOUT_S)
+                answer = await self._connected().ModelInfer(request, timeout=timeout_s, metadata=tracing.carried())
         except grpc.aio.AioRpcError as error:
             message = f"Triton model {model}: {error.code().name}: {error.details()}"
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and left_s < TRITON_TIMEOUT_S:
