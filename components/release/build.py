@@ -92,7 +92,7 @@ def build_release(
             *export_mixture(root / "triton", relevance.model, config),
             *export_experts(root / "triton", relevance.experts, experts, config),
         ]
-        write_relevance_model(root / "triton", mixture, experts, relevance.experts, config)
+        write_relevance_model(root / "triton", mixture, experts, relevance.model, relevance.experts, config)
         write_catalogue(relevance.log, root / "catalogue.parquet")
         # After the exports: each holds an expert in memory for a while, the scorer holds them all.
         scorer = ReferenceScorer.load(relevance.model, relevance.experts)

@@ -23,6 +23,7 @@ from components.release.repository import VERSION, onnx_path
 from components.relevance.encoding.padded import length_batches, pad
 from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
+MIXTURE_SOURCE, TEXT_SOURCE = "mixture.py", "components/contracts/text.py"
 _BATCH_TOKENS = 1024
 
 
@@ -38,7 +39,7 @@ class ReleaseScorer:
         self.digest = input_digest(release)
         self._repository = release / "triton"
         folder = self._repository / "relevance" / VERSION
-        mixture, self._text = _load(folder / "mixture.py"), _load(folder / "text.py")
+        mixture, self._text = (_load(folder / name) for name in (MIXTURE_SOURCE, TEXT_SOURCE))
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         served = mixture.ServedMixture(folder, self._run, self._text)
         self._batch = BatchMixture(

@@ -3,8 +3,11 @@
     router, expert_<name>, fusion, ranker    ONNX
     relevance, search                        Python models that call the others (business logic scripting)
 
-The Python models' sources are files of the `serving` package, copied as data; so are the two ground-floor modules they
-need, `contracts/text.py` and `contracts/blend.py`.
+On a GPU, `expert_<name>` and `relevance` are other models of the same names: experts on packs, without padding, and the
+whole mixture in one process. They need neither `router` nor `fusion` of the repository.
+
+The Python models' sources are files of the `serving` package, copied as data. So are the modules of the project that
+they import: those of `relevance` lie beside it and serve the experts too, `contracts/blend.py` lies beside `search`.
 """
 
 import json
@@ -14,7 +17,6 @@ from importlib import resources
 from pathlib import Path
 
 import components.contracts.blend
-import components.contracts.text
 from components.contracts.features import (
     CATEGORICAL,
     NUMERIC,
@@ -22,11 +24,27 @@ from components.contracts.features import (
     SEQUENCE_LENGTH,
     SEQUENCES,
 )
+from components.release.blobs import link_or_copy
 from components.release.config import ReleaseConfig
+from components.release.module_tree import copy_modules
 from components.release.triton_config import Tensor, TritonModel, write_configs
-from components.relevance.model.spec import ExpertSpec, MixtureSpec
+from components.relevance.model.mixture import FUSION_FILE, ROUTER_FILE
+from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, save_experts
+from components.relevance.scoring.served import EXPERTS
 
 VERSION = "1"
+# Requests that are gathered at most; one holds all pairs of a search.
+REQUESTS = 64
+# Tokens per pack on a GPU: multiples of 528 (132 multiprocessors of an H100 times 4). A lone search fills a small pack;
+# every size costs memory and start-up time; the largest is batch scoring's.
+PACK_SIZES = (
+    *(528, 1_056, 1_584, 2_112, 2_640, 3_168, 3_696, 4_224, 5_280, 6_336),
+    *(8_448, 10_560, 12_672, 16_896, 21_120, 25_344),
+)  # fmt: skip
+PACKED_SOURCE = "packed.py"
+# What the Python models import of the project.
+_MODULES = ("components.contracts.text", "components.relevance.scoring.served")
+_EXPERT_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
 
 
 def expert_model(name: str) -> str:
@@ -37,7 +55,7 @@ def expert_model(name: str) -> str:
 def relevance_models(
     mixture: MixtureSpec, experts: Sequence[ExpertSpec], config: ReleaseConfig
 ) -> tuple[TritonModel, ...]:
-    """Configurations of the relevance half, in the order of the calls."""
+    """Configurations of the relevance half on a CPU, in the order of the calls."""
     tokens = (Tensor("input_ids", "INT64", (-1,)), Tensor("attention_mask", "INT64", (-1,)))
     slots = tuple(Tensor(f"pooled_{slot}", "FP32", (-1, dim)) for slot, dim in enumerate(mixture.dims))
     mask = Tensor("mask", "FP32", (-1, len(mixture.experts)))
@@ -55,7 +73,6 @@ def relevance_models(
                 tokens,
                 (Tensor("pooled", "FP32", (expert.dim,)),),
                 max_batch=max(config.micro_batch, 64),
-                gpu_batch_delay_us=config.batch_delay_us,
             )
             for expert in experts
         ),
@@ -65,13 +82,47 @@ def relevance_models(
             (*slots, mask),
             (Tensor("relevance", "FP32", (-1,)),),
         ),
+        TritonModel("relevance", "python", *_pairs(mixture), max_batch=REQUESTS),
+    )
+
+
+def packed_models(
+    mixture: MixtureSpec, experts: Sequence[ExpertSpec], config: ReleaseConfig
+) -> tuple[TritonModel, ...]:
+    """The models of `relevance_models` that are others on a GPU: experts on packs, and the mixture in one model."""
+    tokens = tuple(Tensor(name, "INT32", (-1,), ragged=True) for name in ("ids", "lengths"))
+    packing = {"precision": config.precision, "pack_sizes": ",".join(map(str, PACK_SIZES))}
+    return (
+        *(
+            TritonModel(
+                expert_model(expert.name),
+                "python",
+                tokens,
+                (Tensor("pooled", "FP32", (-1, expert.dim)),),
+                max_batch=REQUESTS,
+                file=PACKED_SOURCE,
+                parameters={**packing, "expert": expert.name},
+                gpu_batch_delay_us=config.batch_delay_us,
+            )
+            for expert in experts
+        ),
         TritonModel(
             "relevance",
             "python",
-            tuple(Tensor(name, "STRING", (-1,)) for name in ("market", "query", "title")),
-            (Tensor("relevance", "FP32", (-1,)), Tensor("experts", "INT64", (-1, mixture.top_k))),
-            runs_on_cpu=True,
+            *_pairs(mixture),
+            max_batch=REQUESTS,
+            file=PACKED_SOURCE,
+            parameters=packing,
+            gpu_batch_delay_us=config.batch_delay_us,
         ),
+    )
+
+
+def _pairs(mixture: MixtureSpec) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Inputs and outputs of `relevance`: all pairs of a request are one row of Triton's batch."""
+    return (
+        tuple(Tensor(name, "STRING", (-1,), ragged=True) for name in ("market", "query", "title")),
+        (Tensor("relevance", "FP32", (-1,)), Tensor("experts", "INT64", (-1, mixture.top_k))),
     )
 
 
@@ -102,20 +153,37 @@ def ranking_models() -> tuple[TritonModel, ...]:
 
 
 def write_relevance_model(
-    repository: Path, mixture: MixtureSpec, experts: Sequence[ExpertSpec], weights: Path, config: ReleaseConfig
+    repository: Path,
+    mixture: MixtureSpec,
+    experts: Sequence[ExpertSpec],
+    model: Path,
+    weights: Path,
+    config: ReleaseConfig,
 ) -> None:
-    """Everything of the relevance half but the ONNX files: configurations, Python model, tokenizers, settings.
+    """Everything of the relevance half but the ONNX files: configurations, Python models, weights, settings.
 
     Args:
         repository: the model repository being written.
         mixture, experts: specs of the trained mixture, experts in slot order.
-        weights: the `experts` directory; each expert's tokenizer is taken from it.
+        model: the relevance model's directory, whose router and fusion a GPU runs.
+        weights: the `experts` directory: tokenizers of both devices, and trunks that a GPU runs.
         config: the release's configuration.
     """
-    for model in relevance_models(mixture, experts, config):
-        write_configs(model, repository / model.name)
+    gpu = {packed.name: packed for packed in packed_models(mixture, experts, config)}
+    for served in relevance_models(mixture, experts, config):
+        write_configs(served, repository / served.name, gpu.get(served.name))
     folder = repository / "relevance" / VERSION
-    _copy_python_model("relevance", folder, components.contracts.text)
+    _copy_python_model("relevance", folder)
+    copy_modules(folder, *_MODULES)
+    for expert in experts:
+        _copy_python_model("expert", repository / expert_model(expert.name) / VERSION)
+        target = folder / EXPERTS / expert.name
+        target.mkdir(parents=True)
+        for path in sorted(path for pattern in _EXPERT_FILES for path in (weights / expert.name).glob(pattern)):
+            link_or_copy(path, target / path.name)
+    save_experts(folder / EXPERTS, experts)
+    for name in (MODEL_FILE, ROUTER_FILE, FUSION_FILE):
+        shutil.copyfile(model / name, folder / name)
     settings = {
         "markets": list(mixture.markets),
         "micro_batch": config.micro_batch,
@@ -127,13 +195,11 @@ def write_relevance_model(
                 "max_tokens": expert.max_tokens,
                 "dim": expert.dim,
                 "pad_id": expert.pad_id,
-                "tokenizer": f"tokenizer_{expert.name}.json",
+                "tokenizer": f"{EXPERTS}/{expert.name}/tokenizer.json",
             }
             for expert in experts
         ],
     }
-    for expert in experts:
-        shutil.copyfile(weights / expert.name / "tokenizer.json", folder / f"tokenizer_{expert.name}.json")
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     (folder / "settings.json").write_text(text + "\n", encoding="utf-8")
 
@@ -143,7 +209,9 @@ def write_search_model(repository: Path, blend: components.contracts.blend.Blend
     for model in ranking_models():
         write_configs(model, repository / model.name)
     folder = repository / "search" / VERSION
-    _copy_python_model("search", folder, components.contracts.blend)
+    _copy_python_model("search", folder)
+    source = Path(components.contracts.blend.__file__)
+    shutil.copyfile(source, folder / source.name)
     blend.save(folder / "blend.json")
 
 
@@ -152,12 +220,9 @@ def onnx_path(repository: Path, model: str) -> Path:
     return repository / model / VERSION / "model.onnx"
 
 
-def _copy_python_model(name: str, folder: Path, *modules: object) -> None:
-    folder.mkdir(parents=True)
+def _copy_python_model(name: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     sources = resources.files("serving") / "triton" / "models" / name
     for source in sources.iterdir():
         if source.name.endswith(".py"):
             (folder / source.name).write_bytes(source.read_bytes())
-    for module in modules:
-        path = Path(str(getattr(module, "__file__")))  # noqa: B009  a module's type does not promise a file
-        shutil.copyfile(path, folder / path.name)

@@ -18,7 +18,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from components.contracts.errors import BadInput
 
-DType = Literal["FP32", "INT64", "STRING"]
+DType = Literal["FP32", "INT32", "INT64", "STRING"]
 Device = Literal["cpu", "gpu"]
 DEVICES: tuple[Device, ...] = ("cpu", "gpu")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -26,11 +26,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named input or output; `dims` exclude the batch dimension where the model is batched, -1 is any size."""
+    """A named input or output; `dims` exclude the batch dimension where the model is batched, -1 is any size.
+
+    A `ragged` input is gathered from requests whose sizes differ; only the Python backend takes one.
+    """
 
     name: str
     dtype: DType
     dims: tuple[int, ...]
+    ragged: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class TritonModel:
         name: folder and configuration name.
         backend: "onnxruntime" or "python".
         max_batch: largest first dimension of a batched model; 0 for a model whose dims are complete.
+        file: the model's file in its version's folder; None for the backend's usual name.
         parameters: string parameters the model or its backend reads.
         gpu_batch_delay_us: how long the dynamic batcher gathers on a GPU (microseconds); None for no dynamic batching.
             A CPU gains nothing from waiting, so its configuration never has a batcher.
@@ -52,6 +57,7 @@ class TritonModel:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch: int = 0
+    file: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     gpu_batch_delay_us: int | None = None
     runs_on_cpu: bool = False
@@ -94,14 +100,18 @@ def to_protobuf(model: TritonModel, device: Device) -> Any:
         name=model.name,
         backend=model.backend,
         max_batch_size=model.max_batch,
-        input=[pb.ModelInput(name=t.name, data_type=_dtype(t), dims=t.dims) for t in model.inputs],
+        input=[
+            pb.ModelInput(name=t.name, data_type=_dtype(t), dims=t.dims, allow_ragged_batch=t.ragged)
+            for t in model.inputs
+        ],
         output=[pb.ModelOutput(name=t.name, data_type=_dtype(t), dims=t.dims) for t in model.outputs],
         instance_group=[pb.ModelInstanceGroup(kind=kind, count=1)],
         parameters={key: pb.ModelParameter(string_value=value) for key, value in sorted(model.parameters.items())},
     )
-    if model.backend == "onnxruntime":
-        config.default_model_filename = "model.onnx"
+    if model.backend == "onnxruntime" or model.file:
+        config.default_model_filename = model.file or "model.onnx"
     if on_gpu and model.gpu_batch_delay_us is not None:
+        config.dynamic_batching.SetInParent()  # there, even where the delay is 0
         config.dynamic_batching.max_queue_delay_microseconds = model.gpu_batch_delay_us
     return config
 
@@ -119,16 +129,19 @@ def from_text(text: str) -> Any:
         raise BadInput(f"not a Triton model configuration: {error}") from error
 
 
-def write_configs(model: TritonModel, folder: Path) -> None:
+def write_configs(model: TritonModel, folder: Path, gpu: TritonModel | None = None) -> None:
     """Write `config.pbtxt` (GPU) and `configs/cpu.pbtxt` into a model's folder, which bears the model's name.
+
+    `gpu` is the model as a GPU serves it, where that is another one than the CPU's.
 
     Raises:
         BadInput: the folder has another name; Triton would refuse to load it.
     """
-    if folder.name != model.name:
+    gpu = gpu or model
+    if {model.name, gpu.name} != {folder.name}:
         raise BadInput(f"{folder}: holds the configuration of Triton model {model.name}; the names must be equal")
     (folder / "configs").mkdir(parents=True, exist_ok=True)
-    (folder / "config.pbtxt").write_text(to_text(model, "gpu"), encoding="utf-8")
+    (folder / "config.pbtxt").write_text(to_text(gpu, "gpu"), encoding="utf-8")
     (folder / "configs" / "cpu.pbtxt").write_text(to_text(model, "cpu"), encoding="utf-8")
 
 

@@ -20,6 +20,8 @@ from serving.transformer.errors import ModelFailed, TooLate, Unavailable
 from serving.transformer.payload import DATATYPES
 
 TRITON_TIMEOUT_S = 30.0
+# All pairs of a request are one row of such a model's batch: Triton gathers requests there.
+_GATHERED = ("relevance",)
 _DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items() if datatype != "BYTES"}
 _CANNOT_ANSWER_NOW = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 _RETRY_ONCE = {
@@ -48,6 +50,8 @@ class Triton:
     ) -> dict[str, np.ndarray]:
         """Outputs by name, all of them numbers, by `until` (of `time.monotonic`).
 
+        The first dimension of a model that gathers requests is put on and taken off here.
+
         Raises:
             TooLate: not by then.
             Unavailable: Triton cannot be reached, or has not answered in TRITON_TIMEOUT_S.
@@ -58,6 +62,7 @@ class Triton:
             raise TooLate(f"Triton model {model}: the request's time had passed before it was asked")
         request = pb.ModelInferRequest(model_name=model, id=uuid.uuid4().hex)
         for name, values in inputs.items():
+            values = values[None] if model in _GATHERED else values
             request.inputs.add(name=name, datatype=DATATYPES[values.dtype.str], shape=values.shape)
             request.raw_input_contents.append(_raw(values))
         try:
@@ -69,10 +74,11 @@ class Triton:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and left_s < TRITON_TIMEOUT_S:
                 raise TooLate(message) from error
             raise Unavailable(message) if error.code() in _CANNOT_ANSWER_NOW else ModelFailed(message) from error
-        return {
+        outputs = {
             output.name: np.frombuffer(raw, _DTYPES[output.datatype]).reshape(output.shape)
             for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
         }
+        return {name: values[0] for name, values in outputs.items()} if model in _GATHERED else outputs
 
     def _connected(self) -> GRPCInferenceServiceStub:
         # On first use: the channel belongs to the running event loop.
@@ -84,4 +90,4 @@ class Triton:
 def _raw(values: np.ndarray) -> bytes:
     if values.dtype != object:
         return values.tobytes()
-    return b"".join(len(text).to_bytes(4, "little") + text for text in values)
+    return b"".join(len(text).to_bytes(4, "little") + text for text in values.flat)

@@ -56,7 +56,9 @@ def control(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
     def run(model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(sessions[model].run(outputs, dict(feeds)))
 
-    mixture, text = (onnx_scoring._load(folder / name) for name in ("mixture.py", "text.py"))
+    mixture, text = (
+        onnx_scoring._load(folder / name) for name in (onnx_scoring.MIXTURE_SOURCE, onnx_scoring.TEXT_SOURCE)
+    )
     served = mixture.ServedMixture(folder, run, text)
     requests = [request for _, request in pairs.groupby("request")]
     served.score(*(requests[0][column].tolist() for column in PAIR))

@@ -35,7 +35,9 @@ def test_a_search_release_holds_everything_that_is_served(tiny: Tiny) -> None:
     experts = [expert["name"] for expert in read_manifest(tiny.search)["experts"]]
     assert {f"triton/{m}/config.pbtxt" for m in ("router", "fusion", "ranker", "relevance", "search")} <= found
     assert {f"triton/expert_{name}/1/model.onnx" for name in experts} <= found
-    assert {f"triton/relevance/1/tokenizer_{name}.json" for name in experts} <= found
+    weights = ("config.json", "model.safetensors", "tokenizer.json")
+    assert {f"triton/relevance/1/experts/{name}/{file}" for name in experts for file in weights} <= found
+    assert sum(name.endswith("tokenizer.json") for name in found) == len(experts)
     assert {f"features/{view}.parquet" for view in VIEWS} <= found
     assert {"catalogue.parquet", "blend.json", "golden/search.parquet", "golden/relevance.parquet"} <= found
     assert {"MODEL_CARD.md", "DATA_CARD.md", "reports/ranking.html", "manifest.json"} <= found
@@ -52,7 +54,9 @@ def test_a_relevance_only_release_holds_no_ranking(tiny: Tiny) -> None:
 def test_copied_sources_are_the_ground_floors(tiny: Tiny) -> None:
     root = Path(__file__).resolve().parents[2]
     for copy, source in (
-        ("triton/relevance/1/text.py", "components/contracts/text.py"),
+        ("triton/relevance/1/components/contracts/text.py", "components/contracts/text.py"),
+        ("triton/relevance/1/pipeline.py", "serving/triton/models/relevance/pipeline.py"),
+        ("triton/expert_qwen/1/packed.py", "serving/triton/models/expert/packed.py"),
         ("triton/search/1/blend.py", "components/contracts/blend.py"),
         ("triton/search/1/model.py", "serving/triton/models/search/model.py"),
     ):
@@ -155,10 +159,29 @@ def test_parity_is_refused_where_answers_differ(tmp_path: Path) -> None:
 
 
 def test_python_models_need_nothing_but_what_triton_has(tiny: Tiny) -> None:
-    """mixture.py, text.py and blend.py import numpy and tokenizers alone: the project is not on their path.
+    """What serves on a CPU imports numpy and tokenizers alone: the project is not on its path.
 
     -B, because bytecode beside them would change the release that other tests read.
     """
-    code = "import sys; sys.path[:0] = sys.argv[1:]; import mixture, text, blend; print(blend.__file__)"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import mixture, blend; from components.contracts import text; "
+        "assert text.__file__.startswith(sys.argv[1]); assert 'torch' not in sys.modules"
+    )
     folders = [str(tiny.search / "triton" / model / "1") for model in ("relevance", "search")]
     subprocess.run([sys.executable, "-I", "-B", "-c", code, *folders], check=True, capture_output=True)
+
+
+def test_the_modules_of_the_gpu_models_are_all_there_and_no_more(tiny: Tiny) -> None:
+    """Imported without the project on the path: every module is found, and every one in the release is used."""
+    folder = tiny.search / "triton" / "relevance" / "1"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import components.relevance.scoring.served; "
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'components'), sep='\\n'); "
+        "assert not {'pandas', 'pyarrow', 'pydantic', 'rich'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-I", "-B", "-c", code, str(folder)]
+    imported = set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    sources = {str(path) for path in (folder / "components").rglob("*.py")}
+    kernels = {path for path in sources if path.endswith("_kernel.py")}  # a GPU's, imported where they are called
+    assert len(kernels) == 2
+    assert imported == sources - kernels

@@ -5,25 +5,22 @@ Shape suffixes: n texts, B texts of a piece, D width of a vector.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from components.contracts.errors import BadInput
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
 from components.relevance.ahead import prepared_ahead
+from components.relevance.encoding.packed_expert import Precision, packed_expert
 from components.relevance.encoding.padded import load_tokenizer
 from components.relevance.encoding.tokens import tokenise
 from components.relevance.model.expert import read_expert
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.packed.packs import Pack, Tokens
 from components.relevance.packed.runner import PackedRunner
-from components.relevance.packed.trunk import PackedExpert
 
-Precision = Literal["float32", "bfloat16", "float8"]
 # Tokens per pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
 # there, so that the last round of tiles fills the GPU too; the others take what is left.
 PACK_SIZES = (3_168, 6_336, 12_672, 25_344)
@@ -36,7 +33,7 @@ class PackedTextEncoder:
     Args:
         folder: the expert's folder (config.json, model.safetensors, tokenizer.json).
         spec: how it reads and pools.
-        precision: type of the matrix products; "bfloat16" or "float8".
+        precision: type of the matrix products.
 
     Raises:
         BadInput: 8-bit floats without a GPU that multiplies them.
@@ -45,11 +42,9 @@ class PackedTextEncoder:
     def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision) -> None:
         self.spec = spec
         self.device = compute_device()
-        if precision == "float8" and not _multiplies_float8():
-            raise BadInput("precision float8 needs a GPU of compute capability 8.9 or more; use bfloat16")
         self.tokenizer = load_tokenizer(folder, spec)
         self._separator = spec.separator_id if spec.pooling == "segments" else None
-        packed = PackedExpert(read_expert(folder, spec).to(self.device), spec.max_tokens, float8=precision == "float8")
+        packed = packed_expert(read_expert(folder, spec).to(self.device), spec, precision)
         self._runner = PackedRunner(packed, 1 if self._separator is None else 2, PACK_SIZES)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
@@ -81,7 +76,3 @@ class PackedTextEncoder:
             rows_n = rows_n.pin_memory().to(self.device, non_blocking=True)
         for pack in ready:
             buffer_nD[rows_n[pack.rows[0] : pack.rows[-1] + 1]] = self._runner.run(pack)
-
-
-def _multiplies_float8() -> bool:
-    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9)

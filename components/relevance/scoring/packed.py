@@ -19,7 +19,8 @@ from components.contracts.markets import market_codes
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.manifest import input_digest, read_manifest
-from components.relevance.encoding.packed import PackedTextEncoder, Precision
+from components.relevance.encoding.packed import PackedTextEncoder
+from components.relevance.encoding.packed_expert import Precision
 from components.relevance.encoding.tokens import TokenisingWorkers, tokenise_pairs
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts

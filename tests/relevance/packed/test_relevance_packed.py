@@ -262,7 +262,7 @@ def test_texts_get_the_vectors_of_the_padded_encoder(trained: Trained) -> None:
 
 
 def test_eight_bit_floats_need_a_gpu(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.relevance.encoding.packed._multiplies_float8", lambda: False)
+    monkeypatch.setattr("components.relevance.encoding.packed_expert._multiplies_float8", lambda: False)
     spec = load_experts(trained.experts)[0]
     with pytest.raises(BadInput, match="float8 needs a GPU of compute capability"):
         PackedTextEncoder(trained.experts / spec.name, spec, "float8")

@@ -1,14 +1,16 @@
-"""Triton model `relevance`: (market, query, title BYTES (n,)) -> (relevance FP32 (n,), experts INT64 (n, k)).
+"""Triton model `relevance`: (market, query, title BYTES (1, n)) -> (relevance FP32 (1, n), experts INT64 (1, n, k)).
 
-Calls `router`, the chosen `expert_*` models and `fusion` inside the server (business logic scripting).
+Calls `router`, the chosen `expert_*` models and `fusion` inside the server (business logic scripting). On a GPU,
+packed.py takes its place, and Triton gathers requests for it: hence the dimension before the pairs.
 """
 
 from pathlib import Path
 
 import numpy as np
-import text
 import triton_python_backend_utils as pb_utils
 from mixture import ServedMixture
+
+from components.contracts import text
 
 
 class TritonPythonModel:
@@ -31,8 +33,8 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(f"relevance: {error}"))
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor("relevance", np.ascontiguousarray(relevance, dtype=np.float32)),
-                pb_utils.Tensor("experts", np.ascontiguousarray(experts, dtype=np.int64)),
+                pb_utils.Tensor("relevance", np.ascontiguousarray(relevance[None], dtype=np.float32)),
+                pb_utils.Tensor("experts", np.ascontiguousarray(experts[None], dtype=np.int64)),
             ]
         )
 
