@@ -2,7 +2,8 @@
 
 Choices (ours):
 
-- All pairs of all requests of a batch run together, and each distinct pair once.
+- All pairs of all requests of a batch run together, each distinct pair once, a query's pairs side by side (a causal
+  expert reads what they share once).
 - A call to `run` starts the GPU's work and does not wait for it, so that the next batch is prepared meanwhile.
 - The router runs on the CPU: it says which texts are to be tokenised, and a GPU would have to be waited for.
 
@@ -23,14 +24,14 @@ from torch import Tensor
 
 from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
-from components.contracts.text import format_normal_pair, normalise_query, normalise_title, query_ngrams
+from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.encoding.packed_expert import Precision, packed_expert
 from components.relevance.encoding.padded import load_tokenizer
-from components.relevance.encoding.tokens import tokenise
+from components.relevance.encoding.tokens import tokenise_pairs
 from components.relevance.model.expert import read_expert
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
-from components.relevance.packed.packs import Pack, Tokens, packs
+from components.relevance.packed.packs import Pack, Tokens
 from components.relevance.packed.runner import PackedRunner
 
 # Folder of the experts, beside the mixture's files.
@@ -65,9 +66,8 @@ class ServedExpert:
         expert = read_expert(folder, spec).to(device)
         self.vocabulary = int(expert.trunk.get_input_embeddings().num_embeddings)  # type: ignore[operator]
         self._separator = spec.separator_id if spec.pooling == "segments" else None
-        self._sizes = tuple(sizes)
         parts = 1 if self._separator is None else 2
-        self._runner = PackedRunner(packed_expert(expert, spec, precision), parts, self._sizes)
+        self._runner = PackedRunner(packed_expert(expert, spec, precision), parts, sizes)
 
     def check(self, tokens: Tokens) -> None:
         """Raise BadInput where tokens from outside are none of this expert's: a GPU that reads beyond a table is lost
@@ -85,12 +85,12 @@ class ServedExpert:
             raise BadInput(f"ids: {wrong}, expected 0 to {self.vocabulary - 1}")
 
     def tokens(self, pairs: Sequence[Pair]) -> Tokens:
-        """Tokens of normalised pairs in this expert's template."""
-        return tokenise(self.tokenizer, [format_normal_pair(self.spec.template, *pair) for pair in pairs])
+        """Tokens of n >= 1 normalised pairs in this expert's template."""
+        return tokenise_pairs(self.tokenizer, self.spec.template, *zip(*pairs, strict=True))
 
     def packed(self, tokens: Tokens) -> list[Pack]:
         """The tokens in packs, in memory that a GPU copies from while other work goes on."""
-        return list(packs(tokens, self._sizes, self._separator, pinned=self.device.type == "cuda"))
+        return self._runner.packs(tokens, self._separator)
 
     @torch.inference_mode()
     def run(self, ready: Sequence[Pack]) -> Tensor:
@@ -109,7 +109,7 @@ class PreparedPairs:
         inverse_n: each pair's index among the U distinct ones.
         chosen_nK: each pair's experts int64, best first.
         mask_UN: the mask of distinct pairs, float32.
-        rows: for each expert, int64 (R,), which distinct pairs it reads.
+        rows: for each expert, int64 (R,), which distinct pairs it reads, in the order it reads them.
         packs: for each expert, those pairs in packs.
     """
 
@@ -168,7 +168,8 @@ class PackedMixture:
         asked, query_U = _distinct((market, query) for market, query, _ in pairs)
         chosen_QK, mask_QN = self._route(asked)
         mask_UN = mask_QN[query_U]
-        rows = [np.flatnonzero(mask_U) for mask_U in mask_UN.T]
+        order_U = np.argsort(query_U, kind="stable")
+        rows = [order_U[mask_U[order_U] != 0] for mask_U in mask_UN.T]
         return PreparedPairs(
             inverse_n=inverse_n,
             chosen_nK=chosen_QK[query_U][inverse_n],
