@@ -8,9 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contracts.errors import BadInput
-from components.contracts.releases import NAME_DIGITS, RELEVANCE_RELEASE, SEARCH_RELEASE
-from components.contracts.tools.manifest import read_manifest
+from components.contracts.releases import NAME_DIGITS, SEARCH_RELEASE, read_release
 
 
 @dataclass(frozen=True)
@@ -73,17 +71,14 @@ def open_release(path: Path) -> Release:
     """Read a release's manifest.
 
     Raises:
-        BadInput: not a release folder.
+        BadInput: not a release folder, or its manifest is not as it was built.
     """
-    manifest = read_manifest(path)
-    kind = manifest.get("kind")
-    if kind not in (SEARCH_RELEASE, RELEVANCE_RELEASE):
-        raise BadInput(f"{path}: a directory of kind {kind!r}, not a release")
+    manifest = read_release(path)
     return Release(
         path,
         str(manifest["digest"])[:NAME_DIGITS],
         tuple(manifest["markets"]),
-        kind == SEARCH_RELEASE,
+        manifest["kind"] == SEARCH_RELEASE,
         tuple(expert["name"] for expert in manifest["experts"]),
         manifest["config"],
     )

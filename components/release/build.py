@@ -12,7 +12,6 @@ Choices (ours):
 - Every expert's licence texts are in it.
 """
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -23,11 +22,18 @@ from typing import Any
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE
-from components.contracts.releases import NAME_DIGITS, RELEVANCE_RELEASE, SEARCH_RELEASE
+from components.contracts.releases import (
+    NAME_DIGITS,
+    RELEVANCE_RELEASE,
+    REPORTS,
+    SEARCH_RELEASE,
+    file_digests,
+    release_digest,
+    sealed,
+)
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
-    file_digest,
     input_digest,
     package_versions,
     read_json,
@@ -51,8 +57,6 @@ from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec,
 from components.relevance.scoring.reference import ReferenceScorer
 
 _logger = get_logger(__name__)
-
-REPORTS = "reports"
 
 
 def build_release(
@@ -109,9 +113,9 @@ def build_release(
         _copy_reports(inputs, root / REPORTS)
         facts = _facts(root, inputs, mixture, experts, config, as_of, [p.as_dict() for p in parity])
         _write_cards(root, inputs, experts, facts)
-        facts["large_files"] = store_large_files(root)
-        facts["digest"] = release_digest(root, facts["large_files"])
-        write_json(root / MANIFEST, facts)
+        facts["files"] = file_digests(root, store_large_files(root))
+        facts["digest"] = release_digest(facts["files"])
+        write_json(root / MANIFEST, sealed(facts))
         target = out / str(facts["digest"])[:NAME_DIGITS]
         if not target.exists():  # else the same content is there already, perhaps being served
             root.rename(target)
@@ -136,20 +140,6 @@ def build_release_stage(
         facts = read_manifest(built)
         write_json(root / MANIFEST, {"kind": "releases", "release": built.name, "digest": facts["digest"]})
     return facts
-
-
-def release_digest(root: Path, known: Mapping[str, str] | None = None) -> str:
-    """Hex SHA-256 over names and contents of a release's files, manifests and reports left out.
-
-    Reports describe how a release was made, are never served, and hold random element ids: equal models, features and
-    catalogue make the same release. `known` maps relative paths to digests computed already.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != MANIFEST):
-        name = path.relative_to(root).as_posix()
-        if not name.startswith(f"{REPORTS}/"):
-            digest.update(f"{name}\0{(known or {}).get(name) or file_digest(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _check_agreement(mixture: MixtureSpec, experts: tuple[ExpertSpec, ...], log: Mapping[str, Any]) -> None:

@@ -1,12 +1,11 @@
 """The `archipelago` command."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from components.contracts.errors import ArchipelagoError
 from components.contracts.tools import log
+from components.contracts.tools.exits import errors_in_one_line
 from pipelines.cli import data, serve, train
 
 app = typer.Typer(
@@ -38,8 +37,5 @@ def main() -> None:
 
     Exit codes: 0 done, 1 crash, 2 bad input, 3 drift found, 4 gate refused.
     """
-    try:
+    with errors_in_one_line():
         app()
-    except ArchipelagoError as error:
-        print(f"archipelago: {error}", file=sys.stderr)  # noqa: T201  # the command's own voice
-        sys.exit(error.exit_code)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx
 
-from components.contracts.releases import ONLINE_STORE
+from components.contracts.releases import ONLINE_STORE, check_release
 from components.contracts.tools.log import get_logger
 from serving import client
 from serving.local.processes import LOOPBACK, Child, ServingFailed, free_ports, sigterm_as_exit
-from serving.local.triton_server import TritonPorts, start_triton
+from serving.local.triton_server import TritonPorts, start_triton, triton_environment
 from serving.release import Release, open_release
 
 _logger = get_logger(__name__)
@@ -67,6 +67,8 @@ def serve_release(
         ServingFailed: a process ended or did not answer in time.
     """
     opened = open_release(release)
+    triton_environment()
+    check_release(release)
     state.mkdir(parents=True, exist_ok=True)
     ports = free_ports(5)
     triton = TritonPorts(*ports[:3])

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from kserve import Model, model_server
 
-from components.contracts.releases import ONLINE_STORE
+from components.contracts.releases import ONLINE_STORE, check_release
 from components.contracts.tools import log
+from components.contracts.tools.exits import errors_in_one_line
 from serving.observe.options import add_options, observing
 from serving.release import open_release
 from serving.transformer.experts import Experts
@@ -25,7 +26,10 @@ from serving.transformer.triton_client import Triton
 
 
 def main() -> None:
-    """Serve a release; KServe's own flags name the ports and the predictor."""
+    """Serve a release; KServe's own flags name the ports and the predictor.
+
+    Exit codes: 0 stopped, 1 crash, 2 a release that is not as it was built.
+    """
     parser = argparse.ArgumentParser(parents=[model_server.parser], conflict_handler="resolve")
     parser.add_argument("--release", type=Path, required=True, help="release folder")
     parser.add_argument("--state", type=Path, required=True, help="folder of the online store")
@@ -39,7 +43,13 @@ def main() -> None:
     add_options(parser)
     args = parser.parse_args()
     log.configure()
+    with errors_in_one_line():
+        _serve(args)
+
+
+def _serve(args: argparse.Namespace) -> None:
     release = open_release(args.release)
+    check_release(args.release)
     triton = Triton(args.predictor_host)
     health = ModelHealth(f"http://{args.predictor_http}", release.markets[0])
     lane = Lane(args.lane_places, args.lane_waiting)

@@ -16,9 +16,10 @@ from huggingface_hub import metadata_load
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput, GateRefused
 from components.contracts.features import FEATURE_SERVICE, VIEWS
+from components.contracts.releases import file_digests, release_digest
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_manifest
-from components.release.build import build_release, release_digest
+from components.release.build import build_release
 from components.release.export import ParityError, Signature, check_parity, export_onnx
 from components.release.golden import UNKNOWN_USER
 from tests.release.tiny_release import AS_OF, CONFIG, MARKETS, PRIOR, Tiny, write_verdict
@@ -79,12 +80,14 @@ def test_the_manifest_says_what_and_from_what(tiny: Tiny) -> None:
 
 
 def test_the_name_is_the_digest_of_the_content(tiny: Tiny, tmp_path: Path) -> None:
-    assert tiny.search.name == read_manifest(tiny.search)["digest"][:12] == release_digest(tiny.search)[:12]
+    assert (
+        tiny.search.name == read_manifest(tiny.search)["digest"][:12] == release_digest(file_digests(tiny.search))[:12]
+    )
     copy = shutil.copytree(tiny.search, tmp_path / "copy")
     (copy / "reports" / "ranking.html").write_text("another picture")
-    assert release_digest(copy) == release_digest(tiny.search)
+    assert release_digest(file_digests(copy)) == release_digest(file_digests(tiny.search))
     (copy / "blend.json").write_text("{}")
-    assert release_digest(copy) != release_digest(tiny.search)
+    assert release_digest(file_digests(copy)) != release_digest(file_digests(tiny.search))
 
 
 def test_no_file_names_the_machine_it_was_made_on(tiny: Tiny) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
-from components.release.build import release_digest
+from components.contracts.releases import file_digests, release_digest
 from serving import client
 from serving.local.check import check_serving
 from serving.local.launcher import Service, serve_release
@@ -73,7 +73,7 @@ def test_golden_answers_are_served(service: Service, tiny: Tiny) -> None:
 
 def test_serving_leaves_the_release_as_it_was(service: Service, tiny: Tiny) -> None:
     check_serving(tiny.search, service.url)
-    assert release_digest(tiny.search)[:12] == tiny.search.name
+    assert release_digest(file_digests(tiny.search))[:12] == tiny.search.name
 
 
 def test_relevance_is_the_same_in_any_batch_mix(service: Service, golden: dict) -> None:

@@ -10,6 +10,7 @@ from components.contracts.errors import BadInput
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import write_manifest
 from serving.retrieval import retrieve, tokenise
+from tests.serving.faults.faulty import reseal
 
 ITEMS = [
     ("a1", "ID", "Casing HP transparan iPhone 15", 30000.0),
@@ -30,6 +31,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nothing = pa.nulls(len(ITEMS), pa.string())
     write_table(pa.table(columns | {"category": nothing, "brand": nothing}), root / "catalogue.parquet")
     write_manifest(root, "relevance-release", {}, {}, markets=["ID", "TH", "SG", "VN"])
+    reseal(root)
     return root
 
 

@@ -2,13 +2,23 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import psutil
 
+from components.contracts.releases import file_digests, release_digest, sealed
+from components.contracts.tools.manifest import MANIFEST, read_manifest, write_json
 from serving.local.launcher import Service
 
 PAIR = {"market": "TH", "query": "เคสมือถือ", "title": "เคสโทรศัพท์"}
+
+
+def reseal(release: Path) -> None:
+    """Write a release's manifest anew, so that what lies there now passes for what was built."""
+    files = file_digests(release)
+    manifest = read_manifest(release) | {"files": files, "digest": release_digest(files)}
+    write_json(release / MANIFEST, sealed(manifest))
 
 
 def seconds_until(holds: Callable[[], bool], at_most: float) -> float:

@@ -20,7 +20,7 @@ from serving.local.launcher import serve_release
 from serving.local.processes import Child, ServingFailed, free_ports, sigterm_as_exit
 from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import Tiny
-from tests.serving.faults.faulty import is_ready, seconds_until
+from tests.serving.faults.faulty import is_ready, reseal, seconds_until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -100,6 +100,7 @@ def test_free_ports_are_distinct() -> None:
 def test_without_triton_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHIPELAGO_TRITON_VENV", str(tmp_path))
     write_manifest(tmp_path, "relevance-release", {}, {}, markets=["ID"])
+    reseal(tmp_path)
     with pytest.raises(BadInput, match="make setup"), serve_release(tmp_path, tmp_path / "state"):
         pass
 
@@ -163,6 +164,7 @@ def test_a_broken_repository_is_reported_with_tritons_words(tiny: Tiny, tmp_path
     needs_triton()
     release = shutil.copytree(tiny.relevance_only, tmp_path / "release")
     (release / "triton" / "fusion" / "1" / "model.onnx").write_bytes(b"no model")
+    reseal(release)
     started = time.monotonic()
     with pytest.raises(ServingFailed, match="tritonserver ended with code 1"), serve_release(release, tmp_path / "s"):
         pass
