@@ -48,10 +48,15 @@ def test_gpu_overlay_asks_for_a_gpu_and_its_configurations(manifests: Manifests)
     container = runtime["spec"]["containers"][0]
     has_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
     assert has_gpu == ("--model-config-name=cpu" not in container["args"])
+    loaded = [argument.partition("=")[2] for argument in container["args"] if argument.startswith("--load-model=")]
+    assert loaded == (["relevance", "ranker", "search"] if has_gpu else ["*"])
+    assert container["image"].startswith("archipelago-triton-gpu:" if has_gpu else "archipelago-triton:")
+    transformer = next(c for c in service["spec"]["predictor"]["containers"] if c["name"] == "transformer-container")
+    assert flags(transformer).get("--micro_batch") == ("1000" if has_gpu else None)
 
 
-def test_transformer_knows_its_flags(base_manifests: Manifests) -> None:
-    containers = one(base_manifests, "InferenceService")["spec"]["predictor"]["containers"]
+def test_transformer_knows_its_flags(manifests: Manifests) -> None:
+    containers = one(manifests, "InferenceService")["spec"]["predictor"]["containers"]
     transformer = next(c for c in containers if c["name"] == "transformer-container")
     python, *module = transformer["command"]
     assert python == "python"

@@ -11,9 +11,13 @@ Runs in Triton's own Python, with torch.
 """
 
 import json
+import os
 import queue
 import sys
 import threading
+
+# Before torch: its compiler then works in this process, and starts no workers from a Python that is inside a server.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import numpy as np
 import torch
