@@ -61,7 +61,7 @@ def _serve(args: argparse.Namespace) -> None:
         models.append(Search(release, args.state, triton, experts))
     health.start()
     with observing(args, release) as observer:
-        TransformerServer(args.host, args.http_port, args.grpc_port, health, observer).start(models)
+        TransformerServer(args.host, args.http_port, args.grpc_port, health, observer, release.name).start(models)
 
 
 def _positive(text: str) -> int:

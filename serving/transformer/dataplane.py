@@ -1,47 +1,96 @@
-"""What both protocols share: readiness, how large a request may be, how a binary body is read, and models that stay."""
+"""What both protocols share: which models and versions there are, and what is checked before a model is asked."""
 
 import time
+from importlib.metadata import version as installed_version
 from typing import Any
 
-from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER
+from kserve import InferResponse
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.infer_type import InferRequest
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from serving.transformer.binary_request import read_binary_request
-from serving.transformer.errors import ModelFailed, Unavailable
+from components.contracts.errors import BadInput
+from serving.transformer.errors import ModelFailed, NotFound, Unavailable
 from serving.transformer.health import ModelHealth
+from serving.transformer.payload import V2Request
+from serving.transformer.validation import shorten
 
 MAX_BODY_BYTES = 32 << 20
 
 
 class TransformerDataPlane(DataPlane):  # type: ignore[misc]
-    """Readiness is that of the models behind; a binary body that cannot be read is the caller's fault."""
+    """The models of one release, each in one version: the release's digest.
 
-    def __init__(self, model_registry: Any, health: ModelHealth) -> None:
+    Args:
+        model_registry: KServe's list of models.
+        health: of the models behind them.
+        version: of every model.
+    """
+
+    def __init__(self, model_registry: Any, health: ModelHealth, version: str) -> None:
         super().__init__(model_registry=model_registry)
-        self.health = health
+        self._health = health
+        self._version = version
 
     async def ready(self) -> bool:
         """Whether every model behind answers."""
-        return not self.health.failing
+        return not self._health.failing
 
-    async def infer(self, *args: Any, **kwargs: Any) -> Any:
-        """Infer; what fails because a model has gone can be asked again later."""
+    def metadata(self) -> dict[str, Any]:
+        """The server's name and version, and the extensions of V2 that it serves."""
+        return {
+            "name": "archipelago",
+            "version": installed_version("archipelago-search"),
+            "extensions": ["binary_tensor_data"],
+        }
+
+    async def model_metadata(self, model_name: str, version: str | None = None) -> dict[str, Any]:
+        """A model's versions, inputs and outputs."""
+        model = self._model(model_name, version)
+        return {
+            "name": model_name,
+            "versions": [self._version],
+            "platform": "archipelago",
+            "inputs": model.get_input_types(),
+            "outputs": model.get_output_types(),
+        }
+
+    async def model_ready(self, model_name: str, version: str | None = None) -> bool:
+        """Whether a model that exists is ready."""
+        return bool(await self._model(model_name, version).healthy())
+
+    async def answer(self, request: V2Request, version: str | None, headers: dict[str, str]) -> InferResponse:
+        """A model's response.
+
+        Raises:
+            NotFound: no such model or version.
+            BadInput: the request asks for an output that the model has not.
+            Unavailable: the model, or what is behind it, is not there now.
+        """
+        model = self._model(request.model, version)
+        if not await model.healthy():
+            raise Unavailable(f"model {request.model} is not ready")
+        names = [output["name"] for output in model.get_output_types()]
+        for name in request.outputs:
+            if name not in names:
+                raise BadInput(f"no output {shorten(name)} (outputs of {request.model}: {', '.join(names)})")
         began = time.monotonic()
         try:
-            return await super().infer(*args, **kwargs)
+            response, _ = await model(request, headers=headers)
         except ModelFailed as error:
-            if gone := await self.health.failed_since(began):
+            if gone := await self._health.failed_since(began):  # it can be asked again later
                 raise Unavailable(f"{error} (being restored: {', '.join(gone)})") from error
             raise
+        response.model_version = self._version
+        return response
 
-    def decode_inference_request(self, body: Any, headers: Any, model_name: str) -> InferRequest:
-        """A request from a JSON or a binary body."""
-        if isinstance(body, bytes):
-            return read_binary_request(body, headers.get(INFERENCE_CONTENT_LENGTH_HEADER), model_name)
-        return super().decode_inference_request(body, headers, model_name)
+    def _model(self, name: str, version: str | None) -> Any:
+        model = self.model_registry.get_model(name)
+        if model is None:
+            raise NotFound(f"no model {shorten(name)} (served: {', '.join(self.model_registry.get_models())})")
+        if version and version != self._version:
+            raise NotFound(f"model {name} has no version {shorten(version)} (served: {self._version})")
+        return model
 
 
 class FixedModels(ModelRepositoryExtension):  # type: ignore[misc]
@@ -49,8 +98,8 @@ class FixedModels(ModelRepositoryExtension):  # type: ignore[misc]
 
     async def load(self, model_name: str) -> None:
         """Refuse."""
-        raise InvalidInput(f"model {model_name!r}: models are fixed by the release and cannot be loaded")
+        raise InvalidInput(f"model {shorten(model_name)}: models are fixed by the release and cannot be loaded")
 
     async def unload(self, model_name: str) -> None:
         """Refuse."""
-        raise InvalidInput(f"model {model_name!r}: models are fixed by the release and cannot be unloaded")
+        raise InvalidInput(f"model {shorten(model_name)}: models are fixed by the release and cannot be unloaded")

@@ -1,72 +1,142 @@
-"""KServe's requests and responses as arrays."""
+"""Requests and responses of either protocol as arrays."""
 
+import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from kserve import InferInput, InferOutput, InferRequest, InferResponse
-from kserve.errors import InvalidInput
+from kserve import InferOutput, InferResponse
 
 from components.contracts.errors import BadInput
 from serving.observe.exchange import current
-from serving.transformer.validation import RawInput
+from serving.transformer.validation import RawInput, check_request_id, shorten
 
 # numpy's names of what goes over the wire, and V2's.
 DATATYPES = {"<f4": "FP32", "<i8": "INT64", "|O": "BYTES"}
+_LENGTH = struct.Struct("<I")
 
 
-def raw_inputs(payload: Any) -> list[RawInput]:
-    """A KServe request's inputs for validation.
+@dataclass(frozen=True)
+class V2Request:
+    """An inference request as either protocol carries it.
+
+    Attributes:
+        model: its name.
+        inputs: tensors, not validated yet.
+        id: the caller's, empty where it gave none.
+        outputs: names of the requested outputs, and whether each is wanted as bytes after a JSON header; empty: all.
+        binary: whether an output of which nothing is said is wanted as bytes.
+        parameters: those that models honour: `timeout`, microseconds that the caller waits, absent without a limit.
+    """
+
+    model: str
+    id: str
+    inputs: Sequence[RawInput]
+    outputs: Mapping[str, bool]
+    binary: bool
+    parameters: Mapping[str, int]
+
+
+def v2_request(
+    model: str,
+    request_id: object,
+    inputs: Sequence[RawInput],
+    outputs: Sequence[tuple[str, Mapping[str, object]]],
+    parameters: Mapping[str, object],
+) -> V2Request:
+    """A request from what a protocol's reader found; a parameter that is None is absent.
+
+    Parameters that published extensions of V2 define are honoured or refused; any other is left unread, as the
+    protocol leaves it to those who defined it.
 
     Raises:
-        BadInput: not a V2 request, or a tensor's bytes do not decode.
+        BadInput: its id, an output or a parameter is not what it must be.
     """
-    if not isinstance(payload, InferRequest):
-        raise BadInput("expected a V2 inference request (POST /v2/models/<model>/infer, or gRPC)")
-    return [RawInput(tensor.name, tensor.datatype, tensor.shape, _values(tensor)) for tensor in payload.inputs]
+    for name, value in parameters.items():
+        # 0, "" and false are how clients spell that they want none.
+        if (name == "priority" or name.startswith("sequence_")) and value not in (None, 0, "", False):
+            raise BadInput(
+                f"parameter {shorten(name)} is {shorten(value)}: this service has no priorities or sequences"
+            )
+    timeout = parameters.get("timeout")
+    if timeout is not None and (not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0):
+        raise BadInput(f"parameter timeout is {shorten(timeout)}, expected microseconds as a whole number from 0")
+    default = _flag(parameters, "binary_data_output", "the request")
+    wanted: dict[str, bool] = {}
+    for name, own in outputs:
+        where = f"output {shorten(name)}"
+        if name in wanted:
+            raise BadInput(f"{where} is requested twice")
+        if own.get("classification") not in (None, 0):
+            raise BadInput(f"{where}: parameter classification is not served")
+        refuse_shared_memory(own, where)
+        wanted[name] = _flag(own, "binary_data", where, default)
+    honoured = {"timeout": timeout} if timeout else {}
+    return V2Request(model, check_request_id(request_id), inputs, wanted, default, honoured)
 
 
-def _values(tensor: InferInput) -> Sequence[Any]:
-    if tensor.datatype != "BYTES":
-        return ()  # refused for its datatype, whatever it holds
-    if tensor.data:
-        return list(tensor.data)
-    try:
-        return list(tensor.as_numpy().ravel())
-    except Exception as error:
-        raise BadInput(f"input {tensor.name}: its bytes are not a BYTES tensor of shape {tensor.shape}") from error
+def refuse_shared_memory(parameters: Mapping[str, object], where: str) -> None:
+    """Raises BadInput where a tensor's data is said to lie in shared memory, which this service does not read."""
+    if parameters.get("shared_memory_region") is not None:
+        raise BadInput(f"{where}: shared memory is not served")
+
+
+def bytes_values(data: bytes, where: str) -> list[bytes]:
+    """Values of a BYTES tensor: each has its length before it, four bytes, little-endian.
+
+    Raises:
+        BadInput: the lengths do not add up.
+    """
+    values: list[bytes] = []
+    start = 0
+    while start < len(data):
+        if len(data) - start < _LENGTH.size:
+            raise BadInput(
+                f"{where}: {len(data) - start} bytes left after value {len(values) - 1}, too few for a length"
+            )
+        (length,) = _LENGTH.unpack_from(data, start)
+        start += _LENGTH.size
+        if length > len(data) - start:
+            raise BadInput(f"{where}: value {len(values)} announces {length} bytes, {len(data) - start} left")
+        values.append(data[start : start + length])
+        start += length
+    return values
+
+
+def raw_bytes(values: np.ndarray) -> bytes:
+    """A tensor's bytes as V2 sends them; the opposite of `bytes_values` for texts."""
+    if values.dtype != object:
+        return values.tobytes()
+    texts = (value if isinstance(value, bytes) else str(value).encode() for value in values.ravel())
+    return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+
+
+def raw_inputs(payload: Any) -> Sequence[RawInput]:
+    """A request's inputs for validation."""
+    return payload.inputs if isinstance(payload, V2Request) else ()
 
 
 def respond(
-    request: InferRequest, model: str, outputs: Mapping[str, np.ndarray], parameters: Mapping[str, bool | str]
+    request: V2Request, model: str, outputs: Mapping[str, np.ndarray], parameters: Mapping[str, bool | str]
 ) -> InferResponse:
-    """A response to `request` with the outputs it asked for, all by default; it gets an id where it has none.
-
-    Raises:
-        InvalidInput: it asks for an output that does not exist.
-    """
-    wanted = [output.name for output in request.request_outputs or ()] or list(outputs)
-    unknown = [name for name in wanted if name not in outputs]
-    if unknown:
-        raise InvalidInput(f"no output {unknown[0]!r} (outputs of {model}: {', '.join(outputs)})")
-    tensors = []
-    for name in wanted:
-        values = outputs[name]
-        tensor = InferOutput(name, list(values.shape), DATATYPES[values.dtype.str], values)
-        if request.from_grpc:
-            tensor.set_data_from_numpy(values, binary_data=True)
-            tensor.parameters = None  # it notes a size that only REST needs
-        tensors.append(tensor)
-    return InferResponse(
-        request.id or current().request_id,
-        model,
-        tensors,
-        parameters=dict(parameters) or None,
-        use_binary_outputs=request.use_binary_outputs,
-        requested_outputs=request.request_outputs,
-    )
+    """A response to `request` with the outputs it asked for, all by default; it gets an id where it has none."""
+    tensors = [
+        InferOutput(name, list(outputs[name].shape), DATATYPES[outputs[name].dtype.str], outputs[name])
+        for name in request.outputs or outputs
+    ]
+    return InferResponse(request.id or current().request_id, model, tensors, parameters=dict(parameters) or None)
 
 
 def bytes_tensor(texts: Sequence[str]) -> np.ndarray:
     """A BYTES tensor (n,) of n texts."""
     return np.array([text.encode() for text in texts], dtype=object)
+
+
+def _flag(parameters: Mapping[str, object], name: str, where: str, default: bool = False) -> bool:
+    value = parameters.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise BadInput(f"{where}: parameter {name} is {shorten(value)}, expected true or false")
+    return value

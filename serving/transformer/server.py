@@ -1,8 +1,4 @@
-"""KServe's model server, made to listen where it is told, answer 400 to anything malformed, and keep its models.
-
-KServe 0.21 binds every interface, answers 422 or 500 to some malformed bodies, accepts bodies of any size over REST,
-and lets any caller unload a model.
-"""
+"""KServe's model server, made to listen where it is told, with both protocols as this service speaks them."""
 
 import asyncio
 import logging
@@ -14,7 +10,7 @@ from serving.observe.observer import Observer
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.grpc_server import TransformerGRPCServer
 from serving.transformer.health import ModelHealth
-from serving.transformer.rest import TransformerRESTServer
+from serving.transformer.rest import TransformerRESTServer, application
 
 _GRACE_S = 5
 
@@ -27,29 +23,25 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         http_port, grpc_port: its ports.
         health: of the models behind it, asked for its own readiness and for what a failure means.
         observer: told of every request.
+        version: of its models: the release's digest.
     """
 
-    def __init__(self, host: str, http_port: int, grpc_port: int, health: ModelHealth, observer: Observer) -> None:
+    def __init__(
+        self, host: str, http_port: int, grpc_port: int, health: ModelHealth, observer: Observer, version: str
+    ) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=_GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
         self.host = host
         self._observer = observer
-        self.dataplane = TransformerDataPlane(self.registered_models, health)
+        self.dataplane = TransformerDataPlane(self.registered_models, health, version)
         self.model_repository_extension = FixedModels(self.registered_models)
 
     def start(self, models: list[BaseKServeModel]) -> None:
         """Serve the models until SIGTERM or SIGINT."""
         self._register_and_check_atleast_one_model_is_ready(models)
-        self._rest_server = TransformerRESTServer(
-            self._observer,
-            "kserve.model_server:app",
-            self.dataplane,
-            self.model_repository_extension,
-            self.http_port,
-            grace_period=self.grace_period,
-        )
-        self._rest_server.config.host = self.host
+        app = application(self.dataplane, self.model_repository_extension, self._observer)
+        self._rest_server = TransformerRESTServer(app, self.host, self.http_port, self.grace_period)
         self._grpc_server = TransformerGRPCServer(
             self.host,
             self._observer,

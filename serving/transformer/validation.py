@@ -4,16 +4,23 @@ A violation is a BadInput whose message says which input, where in it, and what 
 message are shortened and shown with `repr`, so that no request can make its own error unprintable.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from components.contracts.errors import BadInput
-from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS, normalise_title
+from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 
 MAX_ITEMS = 1000
-MAX_ID_CHARS = 256
+MAX_ID_BYTES = 256
 _SHOWN = 5
+# What shows nothing though it counts as a letter, a mark or a symbol: fillers, variation selectors, the empty braille
+# cell. Spaces, control and format characters (zero-width ones, byte order marks) are known by their categories.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def search_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Search
     texts = _texts(inputs, {"market": 1, "user_id": 1, "query": 1, "item_ids": None})
     (market,), (user_id,), (query,), item_ids = (texts[n] for n in ("market", "user_id", "query", "item_ids"))
     _check_markets([market], markets)
-    _check_texts("user_id", [user_id], MAX_ID_CHARS)
+    _check_ids("user_id", [user_id])
+    _check_ids("item_ids", item_ids)
     _check_texts("query", [query], MAX_QUERY_CHARS)
     seen: set[str] = set()
     repeated = [item_id for item_id in item_ids if item_id in seen or seen.add(item_id)]  # type: ignore[func-returns-value]
@@ -105,13 +113,26 @@ def relevance_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Rel
     return RelevanceRequest(texts["market"], texts["query"], texts["title"])
 
 
+def check_request_id(value: object) -> str:
+    """The id that a caller gave its request, empty where it gave none.
+
+    Raises:
+        BadInput: it is no id.
+    """
+    if value is None or value == "":
+        return ""
+    text = _string(value, "id")
+    _check_ids("id", [text])
+    return text
+
+
 def _texts(inputs: Sequence[RawInput], expected: Mapping[str, int | None]) -> dict[str, list[str]]:
     """Strings of the expected inputs: name -> exact length, or None for 1 to MAX_ITEMS."""
     names = [each.name for each in inputs]
     shown = ", ".join(expected)
     for name in names:
         if name not in expected:
-            raise BadInput(f"unexpected input {_short(name)} (expected: {shown})")
+            raise BadInput(f"unexpected input {shorten(name)} (expected: {shown})")
         if names.count(name) > 1:
             raise BadInput(f"input {name} is there {names.count(name)} times")
     missing = [name for name in expected if name not in names]
@@ -124,11 +145,11 @@ def _texts(inputs: Sequence[RawInput], expected: Mapping[str, int | None]) -> di
 def _strings(tensor: RawInput, length: int | None) -> list[str]:
     where = f"input {tensor.name}"
     if tensor.datatype != "BYTES":
-        raise BadInput(f"{where}: datatype {_short(tensor.datatype)}, expected BYTES")
+        raise BadInput(f"{where}: datatype {shorten(tensor.datatype)}, expected BYTES")
     shape = list(tensor.shape)
     wanted = f"[{length}]" if length is not None else f"[n], n from 1 to {MAX_ITEMS}"
     if len(shape) != 1 or not isinstance(shape[0], int) or isinstance(shape[0], bool):
-        raise BadInput(f"{where}: shape {_short(shape)}, expected {wanted}")
+        raise BadInput(f"{where}: shape {shorten(shape)}, expected {wanted}")
     if shape[0] != length if length is not None else not 1 <= shape[0] <= MAX_ITEMS:
         raise BadInput(f"{where}: shape [{shape[0]}], expected {wanted}")
     if len(tensor.values) != shape[0]:
@@ -144,22 +165,36 @@ def _string(value: object, where: str) -> str:
             value.encode("utf-8")  # JSON can spell half a surrogate pair, which no encoding can carry on
             return value
     except UnicodeError as error:
-        raise BadInput(f"{where} is not UTF-8 text: {_short(value)}") from error
-    raise BadInput(f"{where} is {_short(value)}, expected text")
+        raise BadInput(f"{where} is not UTF-8 text: {shorten(value)}") from error
+    raise BadInput(f"{where} is {shorten(value)}, expected text")
 
 
 def _check_markets(found: Sequence[str], markets: Sequence[str]) -> None:
     for place, market in enumerate(found):
         if market not in markets:
-            raise BadInput(f"market: value {place}: unknown market {_short(market)} (served: {', '.join(markets)})")
+            raise BadInput(f"market: value {place}: unknown market {shorten(market)} (served: {', '.join(markets)})")
 
 
 def _check_texts(name: str, values: Sequence[str], max_chars: int) -> None:
     for place, value in enumerate(values):
         if len(value) > max_chars:
             raise BadInput(f"{name}: value {place} has {len(value)} characters, at most {max_chars}")
-        if not normalise_title(value):
-            raise BadInput(f"{name}: value {place} is blank")
+        _check_not_blank(name, place, value)
+
+
+def _check_ids(name: str, values: Sequence[str]) -> None:
+    for place, value in enumerate(values):
+        if len(value.encode()) > MAX_ID_BYTES:
+            raise BadInput(f"{name}: value {place} has {len(value.encode())} bytes, at most {MAX_ID_BYTES}")
+        if any(unicodedata.category(character) == "Cc" for character in value):
+            raise BadInput(f"{name}: value {place} has a control character: {shorten(value)}")
+        _check_not_blank(name, place, value)
+
+
+def _check_not_blank(name: str, place: int, value: str) -> None:
+    seen = (character for character in value if unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp"))
+    if not _UNSEEN.sub("", "".join(seen)):
+        raise BadInput(f"{name}: value {place} is blank")
 
 
 def _count(some: Sequence[str], of: Sequence[str]) -> str:
@@ -168,9 +203,10 @@ def _count(some: Sequence[str], of: Sequence[str]) -> str:
 
 def _show(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    return ", ".join(_short(item_id) for item_id in ids[:_SHOWN]) + more
+    return ", ".join(shorten(item_id) for item_id in ids[:_SHOWN]) + more
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
+    """What a caller sent, for a message: printable, on one line, at most 60 characters."""
     text = ascii(value) if isinstance(value, bytes) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,10 +1,12 @@
-"""The tiny releases, shared with the other folder that uses them."""
+"""The tiny releases, shared with the other folder that uses them, and one that is served."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from serving.local.launcher import Service
     from tests.release.tiny_release import Tiny
 
 
@@ -14,3 +16,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
     from tests.release.tiny_release import tiny_releases
 
     return tiny_releases(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def service(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Service]":
+    """The search release behind a real Triton and a real transformer; tests leave it as it was."""
+    from components.contracts.errors import BadInput
+    from serving.local.launcher import serve_release
+    from serving.local.triton_server import triton_environment
+
+    try:
+        triton_environment()
+    except BadInput as error:
+        pytest.skip(f"no Triton: {error}")
+    with serve_release(tiny.search, tmp_path_factory.mktemp("state")) as running:
+        yield running

@@ -79,7 +79,15 @@ BROKEN_SEARCHES = {
     "query: value 0 is blank": search(query=text("query", [" \u3000\n"])),
     "query: value 0 has 10000 characters, at most 512": search(query=text("query", ["q" * 10_000])),
     "user_id: value 0 is blank": search(user_id=text("user_id", [""])),
-    "user_id: value 0 has 300 characters, at most 256": search(user_id=text("user_id", ["u" * 300])),
+    "user_id: value 0 has 300 bytes, at most 256": search(user_id=text("user_id", ["u" * 300])),
+    "user_id: value 0 has 258 bytes, at most 256": search(user_id=text("user_id", ["ก" * 86])),
+    "user_id: value 0 has a control character: 'u\\x00'": search(user_id=text("user_id", ["u\0"])),
+    "item_ids: value 1 has 257 bytes, at most 256": search(item_ids=text("item_ids", ["a", "i" * 257])),
+    "item_ids: value 1 has a control character: 'b\\x00'": search(item_ids=text("item_ids", ["a", "b\0"])),
+    "item_ids: value 1 is blank": search(item_ids=text("item_ids", ["a", "\u200b"])),
+    "input query: datatype 'bytes', expected BYTES": search(query=text("query", ["q"], "bytes")),
+    "input item_ids: shape ['2'], expected [n]": search(item_ids=text("item_ids", ["a", "b"], shape=["2"])),
+    "input item_ids: shape [2.0], expected [n]": search(item_ids=text("item_ids", ["a", "b"], shape=[2.0])),
     "item_ids: 2 of 4 given more than once: 'b', 'a'": search(item_ids=text("item_ids", ["a", "b", "b", "a"])),
 }
 
@@ -89,6 +97,21 @@ def test_broken_searches_say_what_and_where(message: str, inputs: list[RawInput]
     with pytest.raises(BadInput) as caught:
         search_request(inputs, MARKETS)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "blank",
+    ["\0", "\u200b\u200d", "\ufeff", "\u00ad", "\u2060 \u200e", "\u3164", "\ufe0f", "\u2800", "\x1b\x7f", "\u2028"],
+)
+def test_a_text_that_shows_nothing_is_blank(blank: str) -> None:
+    with pytest.raises(BadInput, match="query: value 0 is blank"):
+        search_request(search(query=text("query", [blank])), MARKETS)
+    assert search_request(search(query=text("query", [f"{blank}x"])), MARKETS).query == f"{blank}x"
+
+
+@pytest.mark.parametrize("seen", ["ก", "่", "!", "👍", "❤\ufe0f", "7", "\ue000"])
+def test_a_text_of_one_character_is_not_blank(seen: str) -> None:
+    assert search_request(search(query=text("query", [seen])), MARKETS).query == seen
 
 
 BROKEN_PAIRS = {
