@@ -27,12 +27,23 @@ def serve(
         str | None,
         typer.Option(envvar=ONLINE_STORE, help="online store, redis://host:port [default: a file in the state folder]"),
     ] = None,
+    log: Annotated[Path | None, typer.Option(help="folder of the serving log [default: no log]")] = None,
+    log_key_file: Annotated[
+        Path | None, typer.Option(help="file of the key of users' pseudonyms [default: variable ARCHIPELAGO_LOG_KEY]")
+    ] = None,
 ) -> None:
     """Serve a release on loopback: Triton and the KServe transformer, until interrupted."""
     from serving.local.launcher import serve_release
+    from serving.observe.pseudonym import read_key
 
     state = state or release.parent / f"{release.name}-state"
-    with serve_release(release, state, http_port=port, online=online) as service:
+    flags = []
+    if log:
+        read_key(log_key_file)  # before anything is started
+        flags.append(f"--log_folder={log.resolve()}")
+        if log_key_file:
+            flags.append(f"--log_key_file={log_key_file.resolve()}")
+    with serve_release(release, state, http_port=port, online=online, flags=flags) as service:
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")

@@ -15,6 +15,7 @@ from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
 from serving.observe.options import add_options, observing
 from serving.release import open_release
+from serving.transformer.events import Events
 from serving.transformer.experts import Experts
 from serving.transformer.health import ModelHealth
 from serving.transformer.lane import Lane
@@ -22,6 +23,7 @@ from serving.transformer.online_store import build_online_store
 from serving.transformer.relevance import Relevance
 from serving.transformer.search import Search
 from serving.transformer.server import TransformerServer
+from serving.transformer.session import Session
 from serving.transformer.triton_client import Triton
 
 
@@ -58,10 +60,13 @@ def _serve(args: argparse.Namespace) -> None:
     if release.has_search:
         # In a pod nobody has done so before.
         build_online_store(release.features, args.state, os.environ.get(ONLINE_STORE), release.name)
-        models.append(Search(release, args.state, triton, experts))
+        search = Search(release, args.state, triton, experts)
+        models.append(search)
     health.start()
     with observing(args, release) as observer:
-        TransformerServer(args.host, args.http_port, args.grpc_port, health, observer, release.name).start(models)
+        events = Events(search.catalogue, Session(args.state), observer.log) if release.has_search else None
+        ports = (args.http_port, args.grpc_port)
+        TransformerServer(args.host, *ports, health, observer, events, release.name).start(models)
 
 
 def _positive(text: str) -> int:

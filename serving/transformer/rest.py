@@ -17,13 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from components.contracts.errors import BadInput
-from serving.observe.boundary import ObservedRest
+from serving.observe.boundary import EVENTS_PATH, ObservedRest
 from serving.observe.observer import Observer
 from serving.transformer.api_page import ERRORS, INFERENCE, api_page
 from serving.transformer.body import read_body
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.deadline import arrive
 from serving.transformer.errors import ServiceError, Unavailable, answer
+from serving.transformer.events import EXAMPLE, Events
 from serving.transformer.rest_messages import HEADER_LENGTH, read_request, write_response
 from serving.transformer.validation import shorten
 
@@ -93,13 +94,24 @@ class Endpoints:
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(header_length)})
 
 
-def application(dataplane: TransformerDataPlane, models: FixedModels, observer: Observer) -> FastAPI:
+def application(
+    dataplane: TransformerDataPlane, models: FixedModels, observer: Observer, events: Events | None
+) -> FastAPI:
     """Everything that the HTTP port answers; whatever is no result is `{"error": "..."}`."""
     app = FastAPI(
         title="Archipelago", version=dataplane.metadata()["version"], docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
     app.include_router(Endpoints(dataplane, models).router())
+    if events is not None:
+        app.add_api_route(
+            EVENTS_PATH,
+            events.post,
+            methods=["POST"],
+            responses=ERRORS,
+            summary="Tell what users did",
+            openapi_extra=EXAMPLE,
+        )
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -50,7 +50,7 @@ class Search(Model):  # type: ignore[misc]
     def __init__(self, release: Release, state: Path, triton: Triton, experts: Experts) -> None:
         super().__init__("search")
         catalogue = release.catalogue()
-        self._catalogue = Catalogue(*(catalogue[name].to_pylist() for name in ("item_id", "market", "title")))
+        self.catalogue = Catalogue(*(catalogue[name].to_pylist() for name in ("item_id", "market", "title")))
         self._codes = market_codes(release.markets)
         self._limits = release.limits
         self._features = OnlineFeatures(state)
@@ -64,7 +64,7 @@ class Search(Model):  # type: ignore[misc]
         """Validate, read features, compute what is missing, rank, sort: best first, equal scores by item id."""
         try:
             request = search_request(raw_inputs(payload), tuple(self._codes))
-            titles = self._catalogue.titles(request.item_ids, request.market)
+            titles = self.catalogue.titles(request.item_ids, request.market)
             call = call_of(payload.parameters)
         except BadInput as error:
             raise InvalidInput(str(error)) from error

@@ -8,6 +8,7 @@ from kserve.model import BaseKServeModel
 
 from serving.observe.observer import Observer
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
+from serving.transformer.events import Events
 from serving.transformer.grpc_server import TransformerGRPCServer
 from serving.transformer.health import ModelHealth
 from serving.transformer.rest import TransformerRESTServer, application
@@ -23,24 +24,33 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         http_port, grpc_port: its ports.
         health: of the models behind it, asked for its own readiness and for what a failure means.
         observer: told of every request.
+        events: the endpoint that takes them; none for a release that does not search.
         version: of its models: the release's digest.
     """
 
     def __init__(
-        self, host: str, http_port: int, grpc_port: int, health: ModelHealth, observer: Observer, version: str
+        self,
+        host: str,
+        http_port: int,
+        grpc_port: int,
+        health: ModelHealth,
+        observer: Observer,
+        events: Events | None,
+        version: str,
     ) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=_GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
         self.host = host
         self._observer = observer
+        self._events = events
         self.dataplane = TransformerDataPlane(self.registered_models, health, version)
         self.model_repository_extension = FixedModels(self.registered_models)
 
     def start(self, models: list[BaseKServeModel]) -> None:
         """Serve the models until SIGTERM or SIGINT."""
         self._register_and_check_atleast_one_model_is_ready(models)
-        app = application(self.dataplane, self.model_repository_extension, self._observer)
+        app = application(self.dataplane, self.model_repository_extension, self._observer, self._events)
         self._rest_server = TransformerRESTServer(app, self.host, self.http_port, self.grace_period)
         self._grpc_server = TransformerGRPCServer(
             self.host,

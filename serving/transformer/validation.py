@@ -58,6 +58,9 @@ class Catalogue:
     def __init__(self, item_ids: Sequence[str], markets: Sequence[str], titles: Sequence[str]) -> None:
         self._items = dict(zip(item_ids, zip(markets, titles, strict=True), strict=True))
 
+    def __contains__(self, item_id: object) -> bool:
+        return item_id in self._items
+
     def titles(self, item_ids: Sequence[str], market: str) -> list[str]:
         """Titles of a market's items.
 
@@ -86,8 +89,8 @@ def search_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Search
     texts = _texts(inputs, {"market": 1, "user_id": 1, "query": 1, "item_ids": None})
     (market,), (user_id,), (query,), item_ids = (texts[n] for n in ("market", "user_id", "query", "item_ids"))
     _check_markets([market], markets)
-    _check_ids("user_id", [user_id])
-    _check_ids("item_ids", item_ids)
+    check_ids("user_id", [user_id])
+    check_ids("item_ids", item_ids)
     _check_texts("query", [query], MAX_QUERY_CHARS)
     seen: set[str] = set()
     repeated = [item_id for item_id in item_ids if item_id in seen or seen.add(item_id)]  # type: ignore[func-returns-value]
@@ -122,7 +125,7 @@ def check_request_id(value: object) -> str:
     if value is None or value == "":
         return ""
     text = _string(value, "id")
-    _check_ids("id", [text])
+    check_ids("id", [text])
     return text
 
 
@@ -182,7 +185,8 @@ def _check_texts(name: str, values: Sequence[str], max_chars: int) -> None:
         _check_not_blank(name, place, value)
 
 
-def _check_ids(name: str, values: Sequence[str]) -> None:
+def check_ids(name: str, values: Sequence[str]) -> None:
+    """Raise BadInput unless all are ids: short enough, and something to see in each."""
     for place, value in enumerate(values):
         if len(value.encode()) > MAX_ID_BYTES:
             raise BadInput(f"{name}: value {place} has {len(value.encode())} bytes, at most {MAX_ID_BYTES}")

@@ -1,30 +1,40 @@
-"""A served release under observation: every request is counted and logged once, whoever answers it."""
+"""A served release under observation: every request is counted, logged and traced once, whoever answers it; events sent
+back reach the next search and the log; the log is one that the project reads."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.contracts.errors import BadInput
 from components.contracts.schemas import CANDIDATES, REQUESTS
 from components.contracts.tables import read_table
+from components.marketplace.logs.load import load_log
 from serving import client
 from serving.local.launcher import Service, serve_release
 from serving.local.triton_server import triton_environment
+from serving.observe.collect import collect
 from serving.observe.pseudonym import KEY_VARIABLE, Pseudonyms
-from tests.release.tiny_release import CONFIG, EXPERTS, Tiny
+from tests.release.tiny_release import CONFIG, EXPERTS, MARKETS, Tiny
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "the key of a test of the log"
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CALLER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 # Triton's client cannot live in one process with KServe's, which other tests import.
 GRPC = """
 import sys
@@ -52,10 +62,13 @@ class Observed:
     """What clients saw of a service that has ended, and what is left of it."""
 
     log: Path
+    release: Path
     page: client.Page
+    after: client.Page
     request_id: str
     user: str
     metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
+    spans: list
 
 
 def body(market: str, user: str, query: str, items: list[str], **more: object) -> dict:
@@ -73,8 +86,33 @@ def scrape(service: Service) -> dict[tuple[str, tuple[tuple[str, str], ...]], fl
     }
 
 
+class Collector(BaseHTTPRequestHandler):
+    """Stands in for an OpenTelemetry collector: keeps what it is sent."""
+
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            sent = gzip.decompress(sent)
+        for resource in ExportTraceServiceRequest.FromString(sent).resource_spans:
+            self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
-def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+def collector() -> Iterator[HTTPServer]:
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        server.spans = []
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, collector: HTTPServer) -> Iterator[Observed]:
     try:
         triton_environment()
     except BadInput as error:
@@ -83,11 +121,14 @@ def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     first = pq.read_table(tiny.search / "golden" / "search.parquet").to_pylist()[0]
     items = pq.read_table(tiny.search / "catalogue.parquet").to_pylist()
     ids = [item["item_id"] for item in items if item["market"] == first["market"]][:12]
+    flags = [f"--log_folder={root / 'log'}", f"--traces=http://127.0.0.1:{collector.server_port}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, KEY)
-        with serve_release(tiny.search, root / "state", flags=[f"--log_folder={root / 'log'}"]) as service:
+        with serve_release(tiny.search, root / "state", flags=flags) as service:
             infer = f"{service.url}/v2/models/search/infer"
-            answer = httpx.post(infer, json=body(first["market"], "TH-user-1", "unseen query", ids, id="mine"))
+            answer = httpx.post(
+                infer, json=body(first["market"], "TH-user-1", "unseen query", ids, id="mine"), headers=CALLER
+            )
             assert answer.status_code == 200, answer.text
             assert answer.json()["id"] == "mine"
             page = client.search(service.url, first["market"], "TH-user-1", "unseen query", ids)
@@ -100,10 +141,24 @@ def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
                 [sys.executable, "-c", GRPC, service.grpc_url], capture_output=True, text=True, env=os.environ
             )
             assert "INVALID_ARGUMENT" in code.stdout, code.stderr
+            request_id = answer.json()["parameters"]["request_id"]
+            mine = {"user_id": "TH-user-1", "request_id": request_id}
+            seen = [mine | {"type": "impression", "item_id": row.item_id} for row in page[:4]]
+            seen[3]["position"] = 7
+            clicked = mine | {"type": "click", "item_id": page[1].item_id, "event_id": "the-click"}
+            bought = mine | {"type": "purchase", "item_id": page[5].item_id}
+            strange = mine | {"type": "click", "item_id": page[2].item_id, "user_id": "somebody else"}
+            posted = httpx.post(f"{service.url}/v1/events", json={"events": [*seen, clicked, bought, strange]})
+            assert (posted.status_code, posted.json()) == (200, {"accepted": 7})
+            assert httpx.post(f"{service.url}/v1/events", json={"events": [clicked]}).json() == {"accepted": 1}
+            refused = httpx.post(f"{service.url}/v1/events", json={"events": [mine | {"type": "x"}]})
+            assert refused.status_code == 400
+            assert refused.json()["error"].startswith("events[0].type: ")
+            after = client.search(service.url, first["market"], "TH-user-1", "unseen query", ids)
             metrics = scrape(service)
         # Left by SIGTERM, long before a part would have been closed for its age.
-        request_id = answer.json()["parameters"]["request_id"]
-        yield Observed(root / "log", page, request_id, Pseudonyms(KEY).of("TH-user-1"), metrics)
+        user = Pseudonyms(KEY).of("TH-user-1")
+        yield Observed(root / "log", tiny.search, page, after, request_id, user, metrics, collector.spans)
 
 
 def test_what_was_answered_is_on_disk_after_sigterm(observed: Observed) -> None:
@@ -120,8 +175,8 @@ def test_what_was_answered_is_on_disk_after_sigterm(observed: Observed) -> None:
     assert logged["item_id"].tolist() == [row.item_id for row in observed.page]
     assert logged["relevance_source"].tolist() == [row.relevance_source for row in observed.page]
     assert logged["position"].isna().all()
-    # The refused ones are in no table: the launcher's own first request and two of ours were answered.
-    assert len(requests) == 3
+    # The refused ones are in no table: the launcher's own first request and three of ours were answered.
+    assert len(requests) == 4
 
 
 def test_every_request_has_a_line(observed: Observed) -> None:
@@ -137,6 +192,10 @@ def test_every_request_has_a_line(observed: Observed) -> None:
         ("rest", "unknown", "404"),
         ("grpc", "relevance", "OK"),
         ("grpc", "relevance", "INVALID_ARGUMENT"),
+        ("rest", "events", "200"),
+        ("rest", "events", "200"),
+        ("rest", "events", "400"),
+        ("rest", "search", "200"),
     ]
     mine = lines[2]
     assert mine["request_id"] == observed.request_id
@@ -152,18 +211,70 @@ def test_metrics_count_the_same(observed: Observed) -> None:
     def value(name: str, **labels: str) -> float:
         return observed.metrics[(f"archipelago_{name}", tuple(sorted(labels.items())))]
 
-    assert value("requests_total", model="search", protocol="rest", status="200") == 3
+    assert value("requests_total", model="search", protocol="rest", status="200") == 4
     assert value("requests_total", model="search", protocol="rest", status="400") == 2
     assert value("requests_total", model="unknown", protocol="rest", status="404") == 1
     assert value("requests_total", model="relevance", protocol="grpc", status="INVALID_ARGUMENT") == 1
-    assert value("request_seconds_count", model="search") == 5
-    assert value("stage_seconds_count", stage="features") == 3  # an unknown output is refused before the work
+    assert value("request_seconds_count", model="search") == 6
+    assert value("stage_seconds_count", stage="features") == 4  # an unknown output is refused before the work
     market = observed.page[0].item_id.split("-")[0]
     computed = value("ranked_items_total", market=market, source="computed")
     assert computed >= 2 * CONFIG.max_computed
     asked = sum(value("routed_pairs_total", expert=expert.name) for expert in EXPERTS)
     assert asked % 2 == 0  # k = 2 experts a pair
     assert value("feature_age_seconds") > 0
+    assert value("events_total", type="impression") == 4
+    assert value("events_total", type="click") == 3
+    assert value("stage_seconds_count", stage="push") == 2
+
+
+def test_the_next_search_sees_what_was_clicked(observed: Observed) -> None:
+    before = {row.item_id: row.p_click for row in observed.page}
+    after = {row.item_id: row.p_click for row in observed.after}
+    assert before.keys() == after.keys()
+    assert max(abs(before[item] - after[item]) for item in before) > 1e-4
+
+
+def test_the_project_reads_the_log(observed: Observed, tiny: Tiny, tmp_path: Path) -> None:
+    rows = collect(observed.log, [observed.release], tmp_path / "data")
+    judgments = tiny.inputs.relevance.log / "judgments.parquet"
+    load_log(tmp_path / "data", judgments, MARKETS, datetime.now(UTC), tmp_path / "loaded")
+    assert rows["requests"] == 4
+    candidates = pq.read_table(tmp_path / "loaded" / "candidates.parquet").to_pandas()
+    mine = candidates[candidates["request_id"] == observed.request_id].set_index("item_id")
+    items = [row.item_id for row in observed.page]
+    # Three impressions at their rank, one elsewhere, and what was bought was seen.
+    assert mine["position"].dropna().to_dict() == {
+        items[0]: 1,
+        items[1]: 2,
+        items[2]: 3,
+        items[3]: 7,
+        items[5]: 6,
+    }
+    assert candidates[candidates["request_id"] != observed.request_id]["position"].isna().all()
+    events = pq.read_table(tmp_path / "loaded" / "events.parquet").to_pandas()
+    found = {(row.type, row.item_id, row.request_id) for row in events.itertuples()}
+    assert found == {
+        ("click", items[1], observed.request_id),  # posted twice, there once
+        ("purchase", items[5], observed.request_id),
+        ("click", items[2], None),  # of somebody who was not shown that answer
+    }
+    users = pq.read_table(tmp_path / "loaded" / "users.parquet").to_pydict()
+    assert observed.user in users["user_id"]
+    assert "TH-user-1" not in users["user_id"]
+
+
+def test_a_trace_joins_the_callers(observed: Observed) -> None:
+    mine = [span for span in observed.spans if span.trace_id.hex() == TRACE]
+    (server,) = [span for span in mine if span.name == "search rest"]
+    assert server.parent_span_id.hex() == PARENT
+    stages = {span.name for span in mine if span.parent_span_id == server.span_id}
+    assert stages == {"features", "queue", "triton_relevance", "triton_search"}
+    assert all(server.start_time_unix_nano <= span.start_time_unix_nano for span in mine)
+    # Others have traces of their own: of the launcher, of clients, of posts of events.
+    names = {span.name for span in observed.spans if span.trace_id.hex() != TRACE}
+    assert {"search rest", "relevance grpc", "unknown rest", "events rest"} <= names
+    assert "unseen query" not in str(observed.spans)
 
 
 def test_a_log_without_a_key_is_refused(tiny: Tiny, tmp_path: Path) -> None:
