@@ -1,8 +1,6 @@
 """Commands around a release: serve it, query it, score pairs with it."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +8,7 @@ import typer
 
 from components.contracts.errors import BadInput
 from components.contracts.releases import ONLINE_STORE
-from components.contracts.tools.cache import cache_folder
-from components.contracts.tools.manifest import read_json, write_json
-
-# Where `serve` says what it serves, so that `query` need not be told.
-_RUNNING = "serving.json"
+from pipelines.cli.running import announced, running
 
 
 def serve(
@@ -47,7 +41,7 @@ def serve(
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")
-        with _announced(release, service.url):
+        with announced(release=str(release.resolve()), url=service.url, state=str(state.resolve())):
             typer.echo("ready")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
@@ -71,11 +65,11 @@ def query(
     from serving import client
     from serving.retrieval import retrieve
 
-    found = retrieve(release or Path(_served("release")), market, text, candidates)
+    found = retrieve(release or Path(running()["release"]), market, text, candidates)
     if not found:
         raise BadInput(f"no item of market {market} matches {text!r}; try other words")
     items = {item.item_id: item for item in found}
-    page = client.search(url or _served("url"), market=market, user_id=user, query=text, item_ids=list(items))
+    page = client.search(url or running()["url"], market=market, user_id=user, query=text, item_ids=list(items))
     table, console = ranked_page(f"{market}: {text}", page[:top], items), Console()
     if not console.is_terminal:  # what reads it has no width: nothing is cut
         console.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
@@ -111,21 +105,3 @@ def score(
         raise BadInput("name either --release, or --model and --experts (and perhaps --precision)")
     rows = score_file(scorer, source, out, rows_at_once)
     typer.echo(f"wrote {rows} scores to {out}")
-
-
-@contextmanager
-def _announced(release: Path, url: str) -> Iterator[None]:
-    note = cache_folder() / _RUNNING
-    write_json(note, {"release": str(release.resolve()), "url": url})
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-
-
-def _served(what: str) -> str:
-    """`release` or `url` of the service that `archipelago serve` runs on this machine."""
-    note = cache_folder() / _RUNNING
-    if not note.is_file():
-        raise BadInput("nothing is being served here: start `archipelago serve RELEASE`, or name --release and --url")
-    return str(read_json(note)[what])

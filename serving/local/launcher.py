@@ -4,27 +4,32 @@ Choices (ours):
 
 - The processes, ports and protocols are a pod's; Triton comes from its wheel, with its CPU configurations.
 - Ready means that a real request was answered, not that a health page says so.
-- Both processes end with this one, however it ends.
+- Both processes end with this one, however it ends: the transformer first, when it has answered what was asked.
+- One that ends by itself is started anew, after a pause that doubles.
 - Nothing is written into the release; all state lies in a folder that may be deleted.
 """
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from components.contracts.releases import ONLINE_STORE, check_release
+from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from serving import client
-from serving.local.processes import LOOPBACK, Child, ServingFailed, free_ports, sigterm_as_exit
+from serving.local.processes import LOOPBACK, Child, Kept, ServingFailed, free_ports, require_free, sigterm_as_exit
 from serving.local.triton_server import TritonPorts, start_triton, triton_environment
 from serving.release import Release, open_release
 
+# A little more than the transformer allows itself for what has been asked (serving.transformer.server).
+_DRAIN_S = 35.0
 _logger = get_logger(__name__)
 
 
@@ -56,41 +61,47 @@ def serve_release(
 
     Args:
         release: a release folder.
-        state: folder for the online store, logs and backends; may be reused for another release.
+        state: folder for the online store, logs and backends, of one server at a time; each release has its own in it.
         http_port, grpc_port: of the transformer; 0 picks a free one.
         online: address of an online store other than an SQLite file, e.g. ``redis://host:6379``.
         timeout_s: longest wait for the first real answer.
         flags: more of the transformer's, such as those of its log.
 
     Raises:
-        BadInput: not a release folder, or no Triton on this machine.
+        BadInput: no release, or not as it was built; no Triton on this machine; the folder or a port is in use.
         ServingFailed: a process ended or did not answer in time.
     """
     opened = open_release(release)
     triton_environment()
     check_release(release)
     state.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(5)
-    triton = TritonPorts(*ports[:3])
-    http_port, grpc_port = http_port or ports[3], grpc_port or ports[4]
-    deadline = time.monotonic() + timeout_s
-    with ExitStack() as stack:
-        stack.enter_context(sigterm_as_exit())
-        server = start_triton(opened.repository, state, triton)
-        stack.callback(server.stop)
-        transformer = _start_transformer(opened, state, http_port, grpc_port, triton, online, flags)
-        stack.callback(transformer.stop)
+    with alone_in(state, f"{state}: another server uses this folder; stop it, or name another (--state)"):
+        for port in (http_port, grpc_port):
+            require_free(port)
+        ports = free_ports(5)
+        triton = TritonPorts(*ports[:3])
+        http_port, grpc_port = http_port or ports[3], grpc_port or ports[4]
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
             f"{LOOPBACK}:{grpc_port}",
             f"http://{LOOPBACK}:{triton.http}",
             f"{LOOPBACK}:{triton.grpc}",
-            {"triton": server.pid, "transformer": transformer.pid},
+            {},
         )
-        _wait(lambda: _is_ready(service.triton_url), (server, transformer), deadline)
-        _wait(lambda: _answers(opened, service.url), (server, transformer), deadline)
-        _logger.info("release %s answers at %s", opened.name, service.url)
-        yield service
+        folder = state / opened.name
+        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder / "logs", ignore_errors=True)  # of a server that has ended
+        starts = {
+            "triton": lambda: start_triton(opened.repository, folder, triton),
+            "transformer": lambda: _start_transformer(opened, folder, http_port, grpc_port, triton, online, flags),
+        }
+        deadline = time.monotonic() + timeout_s
+        with sigterm_as_exit(), Kept(starts, service.pids) as kept:
+            _wait(lambda: _is_ready(service.triton_url), kept.children, deadline)
+            _wait(lambda: _answers(opened, service.url), kept.children, deadline)
+            kept.keep()
+            _logger.info("release %s answers at %s", opened.name, service.url)
+            yield service
 
 
 def _start_transformer(
@@ -117,15 +128,15 @@ def _start_transformer(
     ]
     # Not an argument: an address may hold a password, and arguments are for all to see.
     environment = os.environ | ({ONLINE_STORE: online} if online else {})
-    return Child("transformer", command, state / "logs" / "transformer.log", environment, state)
+    return Child("transformer", command, state / "logs" / "transformer.log", environment, state, grace_s=_DRAIN_S)
 
 
-def _wait(succeeded: Callable[[], bool], children: tuple[Child, ...], deadline: float) -> None:
+def _wait(succeeded: Callable[[], bool], children: Mapping[str, Child], deadline: float) -> None:
     while not succeeded():
-        for child in children:
+        for child in children.values():
             child.check()
         if time.monotonic() > deadline:
-            tails = "\n".join(f"{child.log} ends with:\n{child.tail()}" for child in children)
+            tails = "\n".join(f"{child.log} ends with:\n{child.tail()}" for child in children.values())
             raise ServingFailed(f"the service did not answer in time; {tails}")
         time.sleep(0.1)
 

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from components.contracts.errors import BadInput
+from components.contracts.tools.manifest import atomic_directory
 from serving.local.processes import LOOPBACK, Child
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,7 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
         capture_output=True,
         text=True,
     ).stdout.strip()
+    shared_memory = f"archipelago_{os.getpid()}_{ports.http}_"
     command = [
         str(server / "bin" / "tritonserver"),
         f"--model-repository={_mirror(repository.resolve(), state / 'repository')}",
@@ -68,13 +70,14 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
         # Models can be unloaded and loaded, which is how a dead one comes back; all are loaded at the start.
         "--model-control-mode=explicit",
         "--load-model=*",
+        *(f"--backend-config={name},shm-region-prefix-name={shared_memory}" for name in ("python", "onnxruntime")),
         "--exit-timeout-secs=5",
     ]
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     env["PATH"] = f"{venv / 'bin'}:{env.get('PATH', '')}"
     env["LD_LIBRARY_PATH"] = f"{packages / 'nvidia_pytriton.libs'}:{library_folder}"
     env.setdefault("ARCHIPELAGO_ONNX_THREADS", str(len(os.sched_getaffinity(0))))
-    return Child("tritonserver", command, state / "logs" / "triton.log", env, state)
+    return Child("tritonserver", command, state / "logs" / "triton.log", env, state, shared_memory=shared_memory)
 
 
 def _server_folder(venv: Path) -> Path | None:
@@ -94,9 +97,8 @@ def _mirror(repository: Path, target: Path) -> Path:
         else:
             Path(place).symlink_to(source)
 
-    if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(repository, target, copy_function=copy)
+    with atomic_directory(target) as root:
+        shutil.copytree(repository, root, copy_function=copy, dirs_exist_ok=True)
     return target.resolve()
 
 
@@ -105,12 +107,11 @@ def _prepare_backends(server: Path, python: str, target: Path) -> Path:
 
     Copies, because Triton refuses backends whose files are links out of the directory.
     """
-    if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(server / "backends" / "python", target / "python")
-    stub = server / "python_backend_stubs" / python.removeprefix("python") / "triton_python_backend_stub"
-    shutil.copy(stub, target / "python")
-    (target / "onnxruntime").mkdir()
-    source = resources.files("serving") / "triton" / "backends" / "onnxruntime" / "model.py"
-    (target / "onnxruntime" / "model.py").write_bytes(source.read_bytes())
+    with atomic_directory(target) as root:
+        shutil.copytree(server / "backends" / "python", root / "python")
+        stub = server / "python_backend_stubs" / python.removeprefix("python") / "triton_python_backend_stub"
+        shutil.copy(stub, root / "python")
+        (root / "onnxruntime").mkdir()
+        source = resources.files("serving") / "triton" / "backends" / "onnxruntime" / "model.py"
+        (root / "onnxruntime" / "model.py").write_bytes(source.read_bytes())
     return target.resolve()

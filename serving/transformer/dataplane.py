@@ -31,10 +31,11 @@ class TransformerDataPlane(DataPlane):  # type: ignore[misc]
         super().__init__(model_registry=model_registry)
         self._health = health
         self._version = version
+        self.ending = False
 
     async def ready(self) -> bool:
-        """Whether every model behind answers."""
-        return not self._health.failing
+        """Whether every model behind answers, and the service is not about to end."""
+        return not self.ending and not self._health.failing
 
     def metadata(self) -> dict[str, Any]:
         """The server's name and version, and the extensions of V2 that it serves."""

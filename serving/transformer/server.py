@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 
 from kserve import ModelServer
 from kserve.model import BaseKServeModel
@@ -13,7 +14,9 @@ from serving.transformer.grpc_server import TransformerGRPCServer
 from serving.transformer.health import ModelHealth
 from serving.transformer.rest import TransformerRESTServer, application
 
-_GRACE_S = 5
+# A request's own limit, and what it takes to send the last answer.
+GRACE_S = 32
+_CHECK_S = 0.05
 
 
 class TransformerServer(ModelServer):  # type: ignore[misc]
@@ -38,7 +41,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         events: Events | None,
         version: str,
     ) -> None:
-        super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=_GRACE_S, enable_latency_logging=False)
+        super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
         self.host = host
@@ -48,7 +51,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         self.model_repository_extension = FixedModels(self.registered_models)
 
     def start(self, models: list[BaseKServeModel]) -> None:
-        """Serve the models until SIGTERM or SIGINT."""
+        """Serve the models until SIGTERM or SIGINT; then answer what has been asked, at most GRACE_S long."""
         self._register_and_check_atleast_one_model_is_ready(models)
         app = application(self.dataplane, self.model_repository_extension, self._observer, self._events)
         self._rest_server = TransformerRESTServer(app, self.host, self.http_port, self.grace_period)
@@ -61,6 +64,21 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
             kwargs={},
             grace_period=self.grace_period,
         )
-        self.servers = [self._rest_server.start(), self._grpc_server.start(self.max_threads)]
-        self.register_signal_handler()
+        self.servers = [self._rest_server.start(), self._grpc_server.start(self.max_threads), self._end_when_told()]
         asyncio.run(self._serve())
+
+    async def _end_when_told(self) -> None:
+        """End both protocols at once, and say meanwhile that the service is not ready.
+
+        KServe ends one after the other, and takes the models away from requests that wait for them.
+        """
+        http = self._rest_server._server
+        while not http.started:  # uvicorn listens to signals from then on: ours must come after
+            await asyncio.sleep(_CHECK_S)
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        await told.wait()
+        self.dataplane.ending = True
+        http.should_exit = True
+        await self._grpc_server.stop()

@@ -32,6 +32,8 @@ _RETRY_ONCE = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 _OPTIONS = [
+    # A Triton that was started anew is found at once: by default a channel waits up to two minutes.
+    *((f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("initial", "min", "max")),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY_ONCE}]})),

@@ -179,6 +179,30 @@ def flags(container: Mapping[str, Any]) -> dict[str, str]:
     return {flag: value for flag, _, value in (arg.partition("=") for arg in container.get("args", ()))}
 
 
+def servers_end_in_order(manifests: Sequence[Manifest]) -> list[str]:
+    """A pod has time for the slowest request, and its Triton ends after the transformer that asks it."""
+    problems = []
+    for service in (m for m in manifests if m["kind"] == "InferenceService"):
+        where, predictor, runtime = name_of(service), service["spec"]["predictor"], runtime_of(service, manifests)
+        if runtime is None:
+            continue
+        server = _named(runtime["spec"]["containers"], "kserve-container")
+        transformer = _named(predictor.get("containers", ()), "transformer-container")
+        told = {name: _pre_stop_seconds(each) for name, each in (("Triton", server), ("transformer", transformer))}
+        if told["transformer"] < 1:
+            problems.append(f"{where}: its transformer ends while it is still sent requests")
+        if told["Triton"] <= told["transformer"] + predictor.get("timeout", 0):
+            problems.append(f"{where}: its Triton ends before the slowest request of its transformer")
+        needed = told["Triton"] + int(flags(server).get("--exit-timeout-secs", 0))
+        if predictor.get("terminationGracePeriodSeconds", 30) <= needed:
+            problems.append(f"{where}: needs more than {needed} s to end")
+    return problems
+
+
+def _pre_stop_seconds(container: Mapping[str, Any]) -> int:
+    return int(container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0))
+
+
 def selectors_select_something(manifests: Sequence[Manifest]) -> list[str]:
     """Every NetworkPolicy and Service selects a pod of ours, or one that a known system makes in our namespace."""
     known = [pod.labels for pod in pods(manifests)] + list(_FOREIGN_LABELS)
@@ -262,6 +286,7 @@ RULES: tuple[Callable[[Sequence[Manifest]], list[str]], ...] = (
     mounts_and_probes_point_at_something,
     triton_has_sized_shared_memory,
     services_fit_their_runtime,
+    servers_end_in_order,
     selectors_select_something,
     traffic_is_denied_by_default,
     rights_are_minimal,

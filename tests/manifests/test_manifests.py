@@ -177,6 +177,20 @@ UNSAFE: dict[str, tuple[Spoil, str]] = {
         "doesn't speak v1",
     ),
     "transformer asks another port": (lambda m: triton(m)["args"].append("--grpc-port=9000"), "Triton listens on"),
+    "Triton's REST for everybody": (
+        lambda m: triton(m)["args"].append("--http-address=0.0.0.0"),
+        "--http-address is 0.0.0.0",
+    ),
+    "models that cannot be loaded anew": (
+        lambda m: triton(m)["args"].append("--model-control-mode=none"),
+        "cannot load a model anew",
+    ),
+    "Triton that ends first": (lambda m: triton(m).pop("lifecycle"), "ends before the slowest request"),
+    "transformer that ends at once": (
+        lambda m: predictor(m)["containers"][0].pop("lifecycle"),
+        "while it is still sent requests",
+    ),
+    "no time to end": (lambda m: predictor(m).pop("terminationGracePeriodSeconds"), "needs more than 50 s to end"),
     "another release for Triton": (
         lambda m: triton(m)["args"].append("--model-repository=/models"),
         "read different releases",

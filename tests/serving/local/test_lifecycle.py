@@ -20,13 +20,13 @@ from serving.local.launcher import serve_release
 from serving.local.processes import Child, ServingFailed, free_ports, sigterm_as_exit
 from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import Tiny
-from tests.serving.faults.faulty import is_ready, reseal, seconds_until
+from tests.serving.faults.faulty import reseal
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def python(name: str, code: str, folder: Path) -> Child:
-    return Child(name, [sys.executable, "-c", code], folder / f"{name}.log", os.environ, folder)
+def python(name: str, code: str, folder: Path, grace_s: float = 10.0) -> Child:
+    return Child(name, [sys.executable, "-c", code], folder / f"{name}.log", os.environ, folder, grace_s)
 
 
 def gone(pids: list[int], within_s: float = 15.0) -> bool:
@@ -58,10 +58,10 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(60)"
     )
-    child = python("stubborn", code, tmp_path)
+    child = python("stubborn", code, tmp_path, grace_s=0.5)
     while not child.tail():
         time.sleep(0.05)
-    child.stop(grace_s=0.5)
+    child.stop()
     assert gone([child.pid, int(child.tail())])
 
 
@@ -99,7 +99,7 @@ def test_free_ports_are_distinct() -> None:
 
 def test_without_triton_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHIPELAGO_TRITON_VENV", str(tmp_path))
-    write_manifest(tmp_path, "relevance-release", {}, {}, markets=["ID"])
+    write_manifest(tmp_path, "relevance-release", {}, {}, markets=["ID"], experts=[])
     reseal(tmp_path)
     with pytest.raises(BadInput, match="make setup"), serve_release(tmp_path, tmp_path / "state"):
         pass
@@ -120,7 +120,7 @@ def test_the_client_says_when_nobody_answers() -> None:
 
 
 @pytest.mark.slow
-def test_a_release_without_ranking_serves_relevance_alone_until_triton_dies(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_release_without_ranking_serves_relevance_alone(tiny: Tiny, tmp_path: Path) -> None:
     needs_triton()
     with serve_release(tiny.relevance_only, tmp_path / "state") as service:
         relevance, experts = client.relevance(service.url, ["TH"], ["เคส"], ["เคสโทรศัพท์"])
@@ -129,12 +129,7 @@ def test_a_release_without_ranking_serves_relevance_alone_until_triton_dies(tiny
         assert httpx.get(f"{service.url}/v2/models").json() == {"models": ["relevance"]}
         with pytest.raises(client.Unavailable, match="404"):
             client.search(service.url, "TH", "u", "q", ["i"])
-        os.kill(service.pids["triton"], signal.SIGKILL)
-        with pytest.raises(client.Unavailable, match="503"):
-            client.relevance(service.url, ["TH"], ["เคส"], ["เคสโทรศัพท์"])
-        seconds_until(lambda: not is_ready(service), at_most=5)
-        assert httpx.get(f"{service.url}/v2/health/live").is_success
-        pids = [child.pid for pid in service.pids.values() for child in [psutil.Process(pid)]]
+        pids = list(service.pids.values())
     assert gone(pids)
 
 
@@ -169,4 +164,4 @@ def test_a_broken_repository_is_reported_with_tritons_words(tiny: Tiny, tmp_path
     with pytest.raises(ServingFailed, match="tritonserver ended with code 1"), serve_release(release, tmp_path / "s"):
         pass
     assert time.monotonic() - started < 60
-    assert "failed to load 'fusion'" in (tmp_path / "s" / "logs" / "triton.log").read_text()
+    assert "failed to load 'fusion'" in next((tmp_path / "s").glob("*/logs/triton.log")).read_text()
