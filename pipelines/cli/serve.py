@@ -31,7 +31,7 @@ def serve(
     from serving.observe.pseudonym import read_key
 
     state = state or release.parent / f"{release.name}-state"
-    flags = []
+    flags = ["--page"]
     if log:
         read_key(log_key_file)  # before anything is started
         flags.append(f"--log_folder={log.resolve()}")
@@ -41,6 +41,7 @@ def serve(
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")
+        typer.echo(f"page {service.url}/page/")
         with announced(release=str(release.resolve()), url=service.url, state=str(state.resolve())):
             typer.echo("ready")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})

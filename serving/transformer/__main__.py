@@ -42,6 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--lane_places", type=_positive, default=1, help="requests at experts at once (default: 1)")
     parser.add_argument("--lane_waiting", type=_positive, default=8, help="requests that may wait for it (default: 8)")
+    parser.add_argument("--page", action="store_true", help="serve the search page, too: on loopback alone")
     add_options(parser)
     args = parser.parse_args()
     log.configure()
@@ -63,10 +64,11 @@ def _serve(args: argparse.Namespace) -> None:
         search = Search(release, args.state, triton, experts)
         models.append(search)
     health.start()
+    page_of = release if args.page else None
     with observing(args, release) as observer:
         events = Events(search.catalogue, Session(args.state), observer.log) if release.has_search else None
         ports = (args.http_port, args.grpc_port)
-        TransformerServer(args.host, *ports, health, observer, events, release.name).start(models)
+        TransformerServer(args.host, *ports, health, observer, events, release.name, page_of).start(models)
 
 
 def _positive(text: str) -> int:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from kserve.errors import InvalidInput
 from kserve.protocol.rest.server import RESTServer, metrics_handler
@@ -19,6 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from components.contracts.errors import BadInput
 from serving.observe.boundary import EVENTS_PATH, ObservedRest
 from serving.observe.observer import Observer
+from serving.page.routes import add_page
+from serving.release import Release
 from serving.transformer.api_page import ERRORS, INFERENCE, api_page
 from serving.transformer.body import read_body
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
@@ -95,9 +98,16 @@ class Endpoints:
 
 
 def application(
-    dataplane: TransformerDataPlane, models: FixedModels, observer: Observer, events: Events | None
+    dataplane: TransformerDataPlane,
+    models: FixedModels,
+    observer: Observer,
+    events: Events | None,
+    page_of: Release | None = None,
 ) -> FastAPI:
-    """Everything that the HTTP port answers; whatever is no result is `{"error": "..."}`."""
+    """Everything that the HTTP port answers; whatever is no result is `{"error": "..."}`.
+
+    `page_of` is the release whose search page is served, too.
+    """
     app = FastAPI(
         title="Archipelago", version=dataplane.metadata()["version"], docs_url=None, redoc_url=None,
         redirect_slashes=False,
@@ -121,11 +131,17 @@ def application(
         if isinstance(error, HTTPException):  # no such path, or not with this method
             message = f"{request.method} {shorten(request.url.path)}: {error.detail}"
             return JSONResponse({"error": message}, error.status_code, error.headers)
+        if isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return JSONResponse({"error": f"malformed request: {where}: {first['msg']}"}, 400)
         return _error(answer(error, request.url.path))
 
-    for kind in (HTTPException, ServiceError, InvalidInput, BadInput):
+    for kind in (HTTPException, RequestValidationError, ServiceError, InvalidInput, BadInput):
         app.add_exception_handler(kind, refuse)
     app.add_middleware(LastResort)
+    if page_of:
+        add_page(app, page_of)
     app.add_middleware(ObservedRest, observer=observer)  # the outermost: it sees what others refuse
     return app
 

@@ -8,6 +8,7 @@ from kserve import ModelServer
 from kserve.model import BaseKServeModel
 
 from serving.observe.observer import Observer
+from serving.release import Release
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.events import Events
 from serving.transformer.grpc_server import TransformerGRPCServer
@@ -29,6 +30,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         observer: told of every request.
         events: the endpoint that takes them; none for a release that does not search.
         version: of its models: the release's digest.
+        page_of: the release whose search page is served, too.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         observer: Observer,
         events: Events | None,
         version: str,
+        page_of: Release | None = None,
     ) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
@@ -47,13 +50,14 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         self.host = host
         self._observer = observer
         self._events = events
+        self._page_of = page_of
         self.dataplane = TransformerDataPlane(self.registered_models, health, version)
         self.model_repository_extension = FixedModels(self.registered_models)
 
     def start(self, models: list[BaseKServeModel]) -> None:
         """Serve the models until SIGTERM or SIGINT; then answer what has been asked, at most GRACE_S long."""
         self._register_and_check_atleast_one_model_is_ready(models)
-        app = application(self.dataplane, self.model_repository_extension, self._observer, self._events)
+        app = application(self.dataplane, self.model_repository_extension, self._observer, self._events, self._page_of)
         self._rest_server = TransformerRESTServer(app, self.host, self.http_port, self.grace_period)
         self._grpc_server = TransformerGRPCServer(
             self.host,

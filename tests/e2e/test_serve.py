@@ -24,7 +24,7 @@ def release(simulated: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def service(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What `archipelago serve` printed before it was ready: http, grpc and triton addresses."""
+    """What `archipelago serve` printed before it was ready: http, grpc, triton and page addresses."""
     command = [str(Path(sys.executable).with_name("archipelago")), "serve", str(release), "--port", "0"]
     state = tmp_path_factory.mktemp("state")
     with subprocess.Popen([*command, "--state", str(state)], stdout=subprocess.PIPE, text=True) as process:
@@ -35,7 +35,7 @@ def service(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 break
             name, _, address = line.strip().partition(" ")
             said[name] = address
-        assert set(said) == {"http", "grpc", "triton"}
+        assert set(said) == {"http", "grpc", "triton", "page"}
         yield said
         process.send_signal(signal.SIGTERM)  # not SIGINT: a shell's background job, as CI may be, ignores that
         assert process.wait(timeout=60) == 0

@@ -146,7 +146,7 @@ def _write_relevance(paths: dict[str, Path], world: World) -> None:
         torch.manual_seed(3)
         mixture = new_mixture(
             MixtureSpec(
-                MARKETS,
+                world.marketplace.markets,
                 tuple(spec.name for spec in specs),
                 tuple(spec.dim for spec in specs),
                 2,
@@ -172,8 +172,8 @@ def _write_relevance(paths: dict[str, Path], world: World) -> None:
     scores = scores.append_column("experts", pa.array([[0, 1]] * pairs.num_rows, pa.list_(pa.int64())))
     with atomic_directory(paths["scores"]) as root:
         write_table(scores, root / "scores.parquet")
-        write_json(root / "thresholds.json", dict.fromkeys(MARKETS, 0.5))
-        write_manifest(root, "scores", {}, {}, markets=list(MARKETS))
+        write_json(root / "thresholds.json", dict.fromkeys(world.marketplace.markets, 0.5))
+        write_manifest(root, "scores", {}, {}, markets=list(world.marketplace.markets))
 
 
 def _pairs(log: Path, whole_queries: int) -> pa.Table:
@@ -199,7 +199,8 @@ def _write_ranker(directory: Path, world: World) -> None:
                 torch.nn.init.normal_(parameter, std=world.weight_std)
     with atomic_directory(directory) as root:
         save_ranker(ranker, root)
-        Blend((1.0, 0.7, 0.3), -0.2, PRIOR).save(root / "blend.json")
+        prior = {market: PRIOR.get(market, 0.35) for market in world.marketplace.markets}
+        Blend((1.0, 0.7, 0.3), -0.2, prior).save(root / "blend.json")
         (root / "reports").mkdir()
         (root / "reports" / "ranking.html").write_text("<html>ranking</html>", encoding="utf-8")
         metrics = {"ranking": {"hhsft": {"auc": 0.5, "gauc": 0.5, "hr@5": 0.1, "ndcg@10": 0.2}}}
