@@ -5,6 +5,7 @@ Choices (ours):
 - All pairs of all requests of a batch run together, each distinct pair once, a query's pairs side by side (a causal
   expert reads what they share once).
 - A call to `run` starts the GPU's work and does not wait for it, so that the next batch is prepared meanwhile.
+- Texts are tokenised for all experts side by side, and the first expert runs while the others' texts are tokenised.
 - The router runs on the CPU: it says which texts are to be tokenised, and a GPU would have to be waited for.
 
 Needs torch, transformers, tokenizers and safetensors; no pandas and no pydantic, which a model server does not have.
@@ -14,6 +15,7 @@ tokens, G trigrams, D width of a pooled vector.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -103,21 +105,21 @@ class ServedExpert:
 
 @dataclass(frozen=True)
 class PreparedPairs:
-    """All that is known of n pairs before an expert runs.
+    """What is known of n pairs before an expert runs.
 
     Attributes:
         inverse_n: each pair's index among the U distinct ones.
         chosen_nK: each pair's experts int64, best first.
         mask_UN: the mask of distinct pairs, float32.
         rows: for each expert, int64 (R,), which distinct pairs it reads, in the order it reads them.
-        packs: for each expert, those pairs in packs.
+        packs: for each expert, those pairs in packs, as soon as they are tokenised.
     """
 
     inverse_n: np.ndarray
     chosen_nK: np.ndarray
     mask_UN: Tensor
     rows: Sequence[Tensor]
-    packs: Sequence[Sequence[Pack]]
+    packs: Sequence[Future[list[Pack]]]
 
 
 class PackedMixture:
@@ -145,6 +147,9 @@ class PackedMixture:
             ServedExpert(folder / EXPERTS / spec.name, spec, precision, sizes, device)
             for spec in load_experts(folder / EXPERTS)
         ]
+        self._tokenising = ThreadPoolExecutor(
+            len(self.experts), thread_name_prefix="tokenising", initializer=_use, initargs=(device,)
+        )
 
     def check(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> None:
         """Raise BadInput where the pairs are none, or of an unknown market."""
@@ -158,7 +163,7 @@ class PackedMixture:
 
     @torch.inference_mode()
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> PreparedPairs:
-        """Normalise, route, tokenise for the chosen experts, pack: n >= 1 raw pairs that `check` accepts."""
+        """Normalise and route n >= 1 raw pairs that `check` accepts, and begin to tokenise them for their experts."""
         normal_query = {query: normalise_query(query) for query in dict.fromkeys(queries)}
         normal_title = {title: normalise_title(title) for title in dict.fromkeys(titles)}
         pairs, inverse_n = _distinct(
@@ -176,19 +181,19 @@ class PackedMixture:
             mask_UN=self._host(mask_UN),
             rows=[self._host(rows_R) for rows_R in rows],
             packs=[
-                expert.packed(expert.tokens([pairs[row] for row in rows_R])) if len(rows_R) else []
+                self._tokenising.submit(_packed, expert, [pairs[row] for row in rows_R])
                 for expert, rows_R in zip(self.experts, rows, strict=True)
             ],
         )
 
     @torch.inference_mode()
     def run(self, prepared: PreparedPairs) -> Tensor:
-        """Relevance float32 (U,) of the distinct pairs, on the device."""
+        """Relevance float32 (U,) of the distinct pairs, on the device; raises what went wrong in tokenising them."""
         mask_UN = prepared.mask_UN.to(self.device, non_blocking=True)
         vectors = []
-        for expert, rows_R, ready in zip(self.experts, prepared.rows, prepared.packs, strict=True):
+        for expert, rows_R, packed in zip(self.experts, prepared.rows, prepared.packs, strict=True):
             vectors_UD = torch.zeros(len(mask_UN), expert.spec.dim, device=self.device)
-            if ready:
+            if ready := packed.result():
                 vectors_UD[rows_R.to(self.device, non_blocking=True)] = expert.run(ready)
             vectors.append(vectors_UD)
         relevance_U: Tensor = self.fusion(*vectors, mask_UN)
@@ -204,6 +209,16 @@ class PackedMixture:
     def _host(self, values: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(values)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
+
+
+def _use(device: torch.device) -> None:
+    # Packs are pinned for this thread's own device, which is the first until it is told otherwise.
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def _packed(expert: ServedExpert, pairs: Sequence[Pair]) -> list[Pack]:
+    return expert.packed(expert.tokens(pairs)) if pairs else []
 
 
 def _distinct(keys: Iterable[Key]) -> tuple[list[Key], np.ndarray]:

@@ -1,7 +1,7 @@
 """Requests through a GPU in three steps at a time: the next batch is prepared while one runs and one is answered.
 
     execute (Triton's thread)   reads the requests of a batch, prepares them together, hands them on
-    launching                   starts their work on the GPU and does not wait for it
+    launching                   starts their work on the GPU and does not wait for it; tries them alone where that fails
     answering                   waits for the GPU and sends each request its part
 
 So the GPU has the next batch's work before it ends this one's. A full queue holds `execute` back, and meanwhile
@@ -62,36 +62,35 @@ class PipelinedModel:
                 self._refuse(sender, error)
             else:
                 senders.append(sender)
-        self._prepare(senders, inputs)
-
-    def _prepare(self, senders, inputs):
         if not senders:
             return
         try:
             prepared = self.prepare(inputs)
-        except Exception as error:  # noqa: BLE001  one of them is at fault: each is tried alone
-            if len(senders) == 1:
-                self._refuse(senders[0], error)
-                return
-            for sender, own in zip(senders, inputs, strict=True):
-                self._prepare([sender], [own])
-        else:
-            self.ready.put((senders, prepared))
+        except Exception:  # noqa: BLE001  it is tried again, for each request alone, where they would be started
+            prepared = None
+        self.ready.put((senders, inputs, prepared))
 
     @torch.inference_mode()
     def _launching(self):
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         while (batch := self.ready.get()) is not None:
-            senders, prepared = batch
-            try:
-                host, event = to_host(self.run(prepared))
-            except Exception as error:  # noqa: BLE001  these requests fail; the thread must go on
-                for sender in senders:
-                    self._refuse(sender, error)
-            else:
-                self.running.put((senders, prepared, host, event))
+            self._launch(*batch)
         self.running.put(None)
+
+    def _launch(self, senders, inputs, prepared):
+        """Start a batch; where that fails, each of its requests alone: one of them may be at fault."""
+        try:
+            prepared = self.prepare(inputs) if prepared is None else prepared
+            host, event = to_host(self.run(prepared))
+        except Exception as error:  # noqa: BLE001  the thread must go on
+            if len(senders) == 1:
+                self._refuse(senders[0], error)
+                return
+            for sender, own in zip(senders, inputs, strict=True):
+                self._launch([sender], [own], None)
+        else:
+            self.running.put((senders, prepared, host, event))
 
     def _answering(self):
         while (batch := self.running.get()) is not None:
