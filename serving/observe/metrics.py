@@ -1,19 +1,24 @@
 """What Prometheus is told of requests, relevance, routing, features, events and the log.
 
-Names begin with `archipelago_`; KServe's /metrics shows them. Labels take few values, whatever requests hold.
+Names begin with `archipelago_`. Labels take few values, whatever requests hold. Where several processes serve, they
+count in files of one folder (prometheus_client's multiprocess mode), and any of them tells what all have counted.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, exposition
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.observe.exchange import Exchange
 
+# Names the folder where processes count together; prometheus_client reads it when it is imported.
+_TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 REQUESTS = Counter("archipelago_requests", "Requests by HTTP status or gRPC code", ["model", "protocol", "status"])
@@ -67,6 +72,19 @@ class FeatureAge(Collector):
         yield GaugeMetricFamily("archipelago_feature_age_seconds", text, value=time.time() - self._as_of)
 
 
-def tell_feature_age(as_of: datetime) -> None:
-    """Show the age of the features on /metrics."""
-    REGISTRY.register(FeatureAge(as_of))
+def page(features_as_of: datetime | None, accept: str | None) -> tuple[bytes, str]:
+    """What /metrics answers, and its content type.
+
+    Args:
+        features_as_of: of the release's features, if it has any.
+        accept: the header of the caller, which chooses the format.
+    """
+    together = CollectorRegistry()
+    if _TOGETHER in os.environ:
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    else:
+        together.register(REGISTRY)
+    if features_as_of is not None:
+        together.register(FeatureAge(features_as_of))
+    encoder, content_type = exposition.choose_encoder(accept or "")
+    return encoder(together), content_type

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from serving.observe import metrics, tracing
 from serving.observe.exchange import Exchange, opened
@@ -19,12 +20,20 @@ class Observer:
         models: names that a request may ask for; others are counted as one.
         experts: names of the release's experts, by slot.
         log: where requests are logged, if they are.
+        features_as_of: the instant as of which the release's features hold, if it has any.
     """
 
-    def __init__(self, models: Collection[str], experts: Sequence[str], log: ServingLog | None = None) -> None:
+    def __init__(
+        self,
+        models: Collection[str],
+        experts: Sequence[str],
+        log: ServingLog | None = None,
+        features_as_of: datetime | None = None,
+    ) -> None:
         self._models = frozenset(models)
         self._experts = experts
         self.log = log
+        self.features_as_of = features_as_of
 
     @contextmanager
     def observed(self, protocol: str, model: str, headers: Mapping[str, str]) -> Iterator[Exchange]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from components.contracts.tools.manifest import read_manifest
-from serving.observe import metrics, tracing
+from serving.observe import tracing
 from serving.observe.boundary import EVENTS_MODEL
 from serving.observe.observer import Observer
 from serving.observe.pseudonym import KEY_VARIABLE, Pseudonyms, read_key
@@ -40,12 +40,12 @@ def observing(args: argparse.Namespace, release: Release) -> Iterator[Observer]:
         log = ServingLog(args.log_folder, release.name, pseudonyms, args.log_limit_mb << 20, args.log_queries)
     if args.traces:
         tracing.start(args.traces, release.name)
-    models = ["relevance"]
+    models, as_of = ["relevance"], None
     if release.has_search:
         models += ["search", EVENTS_MODEL]
-        metrics.tell_feature_age(datetime.fromisoformat(read_manifest(release.features)["as_of"]))
+        as_of = datetime.fromisoformat(read_manifest(release.features)["as_of"])
     try:
-        yield Observer(models, release.experts, log)
+        yield Observer(models, release.experts, log, as_of)
     finally:
         if log:
             log.close()

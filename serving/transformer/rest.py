@@ -11,13 +11,14 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from kserve.errors import InvalidInput
-from kserve.protocol.rest.server import RESTServer, metrics_handler
+from kserve.protocol.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from components.contracts.errors import BadInput
+from serving.observe import metrics
 from serving.observe.boundary import EVENTS_PATH, ObservedRest
 from serving.observe.observer import Observer
 from serving.page.routes import add_page
@@ -35,16 +36,17 @@ from serving.transformer.validation import shorten
 class Endpoints:
     """What the paths of V2 do."""
 
-    def __init__(self, dataplane: TransformerDataPlane, models: FixedModels) -> None:
+    def __init__(self, dataplane: TransformerDataPlane, models: FixedModels, observer: Observer) -> None:
         self._dataplane = dataplane
         self._models = models
+        self._observer = observer
 
     def router(self) -> APIRouter:
         """All paths. A version in a path is the release's digest."""
         router = APIRouter(responses=ERRORS)
         get, post = partial(router.add_api_route, methods=["GET"]), partial(router.add_api_route, methods=["POST"])
         get("/", self.live, include_in_schema=False)
-        get("/metrics", metrics_handler, summary="Prometheus metrics")
+        get("/metrics", self.metrics, summary="Prometheus metrics")
         get("/v2", self.server, summary="Name, version and extensions of the server")
         get("/v2/health/live", self.live, summary="Is the server alive?")
         get("/v2/health/ready", self.ready, summary="Is the server ready, and Triton behind it?")
@@ -60,6 +62,11 @@ class Endpoints:
     async def live(self) -> dict[str, Any]:
         """Always."""
         return {"live": True}
+
+    async def metrics(self, request: Request) -> Response:
+        """Of all processes that serve here."""
+        content, content_type = metrics.page(self._observer.features_as_of, request.headers.get("accept"))
+        return Response(content, headers={"content-type": content_type})
 
     async def ready(self) -> dict[str, Any]:
         """Raises Unavailable where it is not."""
@@ -112,7 +119,7 @@ def application(
         title="Archipelago", version=dataplane.metadata()["version"], docs_url=None, redoc_url=None,
         redirect_slashes=False,
     )  # fmt: skip
-    app.include_router(Endpoints(dataplane, models).router())
+    app.include_router(Endpoints(dataplane, models, observer).router())
     if events is not None:
         app.add_api_route(
             EVENTS_PATH,

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -68,6 +69,7 @@ class Observed:
     request_id: str
     user: str
     metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
+    triton_metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
     spans: list
 
 
@@ -77,13 +79,18 @@ def body(market: str, user: str, query: str, items: list[str], **more: object) -
     return {"inputs": tensors} | more
 
 
-def scrape(service: Service) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text = httpx.get(f"{service.url}/metrics").text
+def scrape(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = httpx.get(f"{url}/metrics").text
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def triton_metrics_url(service: Service) -> str:
+    (port,) = [flag for flag in psutil.Process(service.pids["triton"]).cmdline() if "--metrics-port=" in flag]
+    return f"http://127.0.0.1:{port.partition('=')[2]}"
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -155,10 +162,10 @@ def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, collector: HT
             assert refused.status_code == 400
             assert refused.json()["error"].startswith("events[0].type: ")
             after = client.search(service.url, first["market"], "TH-user-1", "unseen query", ids)
-            metrics = scrape(service)
+            metrics = scrape(service.url), scrape(triton_metrics_url(service))
         # Left by SIGTERM, long before a part would have been closed for its age.
         user = Pseudonyms(KEY).of("TH-user-1")
-        yield Observed(root / "log", tiny.search, page, after, request_id, user, metrics, collector.spans)
+        yield Observed(root / "log", tiny.search, page, after, request_id, user, *metrics, collector.spans)
 
 
 def test_what_was_answered_is_on_disk_after_sigterm(observed: Observed) -> None:
@@ -226,6 +233,19 @@ def test_metrics_count_the_same(observed: Observed) -> None:
     assert value("events_total", type="impression") == 4
     assert value("events_total", type="click") == 3
     assert value("stage_seconds_count", stage="push") == 2
+
+
+def test_triton_tells_what_padding_costs(observed: Observed) -> None:
+    found = {labels: value for (name, labels), value in observed.triton_metrics.items() if "expert_tokens" in name}
+    experts = {dict(labels)["expert"] for labels in found}
+    assert experts <= {f"expert_{expert.name}" for expert in EXPERTS}
+    assert experts
+    for expert in experts:
+        used, run = (found[("expert", expert), ("kind", kind)] for kind in ("used", "run"))
+        assert 0 < used <= run
+    assert sum(v for labels, v in found.items() if dict(labels)["kind"] == "run") > sum(
+        v for labels, v in found.items() if dict(labels)["kind"] == "used"
+    )
 
 
 def test_the_next_search_sees_what_was_clicked(observed: Observed) -> None:

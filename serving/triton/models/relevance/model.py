@@ -2,6 +2,8 @@
 
 Calls `router`, the chosen `expert_*` models and `fusion` inside the server (business logic scripting). On a GPU,
 packed.py takes its place, and Triton gathers requests for it: hence the dimension before the pairs.
+
+Triton's metrics tell what padding costs: archipelago_expert_tokens, of texts ("used") and with padding ("run").
 """
 
 from pathlib import Path
@@ -19,7 +21,7 @@ class TritonPythonModel:
     def initialize(self, args):
         """Load what lies in `<repository>/<version>`."""
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.mixture = ServedMixture(folder, run, text)
+        self.mixture = ServedMixture(folder, CountedRun(), text)
 
     def execute(self, requests):
         """Answer each request; one that fails gets its own error."""
@@ -37,6 +39,32 @@ class TritonPythonModel:
                 pb_utils.Tensor("experts", np.ascontiguousarray(experts[None], dtype=np.int64)),
             ]
         )
+
+
+class CountedRun:
+    """`run`, with the tokens that experts are given counted."""
+
+    def __init__(self):
+        self.family = pb_utils.MetricFamily(
+            name="archipelago_expert_tokens",
+            description="Tokens given to an expert: of texts (used), and with padding (run)",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self.counters = {}
+
+    def __call__(self, model, feeds, outputs):
+        """Call another model and wait."""
+        mask = feeds.get("attention_mask")
+        if mask is not None:
+            self.count(model, "used", mask.sum())
+            self.count(model, "run", mask.size)
+        return run(model, feeds, outputs)
+
+    def count(self, model, kind, tokens):
+        """Add to a counter, which is made when it is first needed."""
+        if (model, kind) not in self.counters:
+            self.counters[model, kind] = self.family.Metric(labels={"expert": model, "kind": kind})
+        self.counters[model, kind].increment(float(tokens))
 
 
 def strings(request, name):
