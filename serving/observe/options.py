@@ -22,9 +22,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log_key_file", type=Path, help=f"file of the key of users' pseudonyms (default: variable {KEY_VARIABLE})"
     )
-    parser.add_argument("--log_limit_mb", type=int, default=1024, help="bound of that folder (default: 1024)")
+    parser.add_argument("--log_limit_mb", type=_megabytes, default=1024, help="bound of that folder (default: 1024)")
     parser.add_argument("--log_queries", action="store_true", help="put queries into the request lines, too")
     parser.add_argument("--traces", help="OTLP/HTTP collector of traces, e.g. http://127.0.0.1:4318 (default: none)")
+
+
+def _megabytes(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(f"{number}: expected 1 or more")
+    return number
 
 
 @contextmanager

@@ -28,6 +28,9 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from components.contracts.errors import BadInput
 from components.contracts.tables import write_table
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory
@@ -73,6 +76,9 @@ class ServingLog:
         limit_bytes: bound of the folder.
         texts: whether queries may stand in the JSON lines; the Parquet log needs them and always has them.
         part_rows, part_seconds: when a part is closed.
+
+    Raises:
+        BadInput: the folder cannot be written to.
     """
 
     def __init__(
@@ -85,7 +91,6 @@ class ServingLog:
         part_rows: int = PART_ROWS,
         part_seconds: float = PART_SECONDS,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder.resolve()
         self._release = release
         self._pseudonyms = pseudonyms
@@ -94,7 +99,13 @@ class ServingLog:
         self._part_rows = part_rows
         self._part_seconds = part_seconds
         self._lines_path = self._folder / f"requests-{os.getpid()}.jsonl"
-        self._lines = _Lines(self._lines_path, maxBytes=_LINES_BYTES, backupCount=_LINES_FILES - 1, encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = _Lines(
+                self._lines_path, maxBytes=_LINES_BYTES, backupCount=_LINES_FILES - 1, encoding="utf-8"
+            )
+        except OSError as error:
+            raise BadInput(f"{folder}: cannot be written to ({error})") from error
         self._lock = threading.Lock()
         self._offered: list[Record] = []
         self._rows = 0  # offered and not yet in a part on disk
@@ -184,7 +195,7 @@ class ServingLog:
                     for table, content in tables.items():
                         write_table(content, part / f"{table}.parquet")
             keep_within(self._folder, self._limit_bytes, self._lines_path)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             what = "lost"
             _logger.error("%s: %d searches and %d events are lost: %s", self._folder, len(searches), len(events), error)
         metrics.LOG_RECORDS.labels(what).inc(len(searches) + len(events))

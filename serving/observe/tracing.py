@@ -10,6 +10,8 @@ from typing import Any
 
 from components.contracts.errors import BadInput
 
+# A collector that is gone must not hold up the end of a server.
+_SEND_S = 2.0
 _NOTHING: AbstractContextManager[None] = nullcontext()
 # One of each per process, as OpenTelemetry has it.
 _provider: Any = None
@@ -33,7 +35,9 @@ def start(endpoint: str, release: str) -> None:
     _provider = TracerProvider(
         resource=Resource.create({"service.name": "archipelago", "service.version": release}), shutdown_on_exit=False
     )
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    _provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_SEND_S))
+    )
     _tracer = _provider.get_tracer("archipelago")
 
 

@@ -220,6 +220,12 @@ def test_a_disk_that_refuses_costs_a_part_and_one_line(
     assert len(parts(tmp_path)) == 1
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"file/log: cannot be written to"):
+        ServingLog(tmp_path / "file" / "log", "r", PSEUDONYMS, 1 << 30)
+
+
 def test_pseudonyms_need_a_key_that_nobody_guesses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(BadInput, match=KEY_VARIABLE):
