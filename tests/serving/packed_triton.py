@@ -18,20 +18,22 @@ import httpx
 import numpy as np
 
 from serving.local.processes import Child, free_ports
-from serving.local.triton_server import triton_environment
+from serving.local.triton_server import TritonPorts, triton_environment
 
+STAND_IN = Path(__file__).resolve().parents[2] / "serving" / "triton" / "backends" / "onnxruntime"
 DATATYPES = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
 
 
 @contextmanager
-def serve_packed(repository: Path, models: Sequence[str], root: Path, **parameters: str) -> Iterator[str]:
-    """Triton's URL while it serves these models of a repository by their GPU configurations, parameters replaced."""
+def serve_packed(repository: Path, models: Sequence[str], root: Path, **parameters: str) -> Iterator[TritonPorts]:
+    """Triton's ports while it serves these models of a repository by their GPU configurations, parameters replaced."""
     packages = next(triton_environment().glob("lib/python3.*/site-packages"))
     server = packages / "pytriton" / "tritonserver"
     python = packages.parent.name
     shutil.copytree(server / "backends" / "python", root / "backends" / "python")
     stub = server / "python_backend_stubs" / python.removeprefix("python") / "triton_python_backend_stub"
     shutil.copy(stub, root / "backends" / "python")
+    shutil.copytree(STAND_IN, root / "backends" / "onnxruntime")
     home = subprocess.run(
         [triton_environment() / "bin" / "python", "-c", "import sys, sysconfig; "
          "print(sys.base_prefix, sysconfig.get_config_var('LIBDIR'))"],
@@ -40,7 +42,7 @@ def serve_packed(repository: Path, models: Sequence[str], root: Path, **paramete
     subprocess.run([f"{home[0]}/bin/{python}", "-m", "venv", "--without-pip", root / "venv"], check=True)
     path = f"{packages}\n{sysconfig.get_path('purelib')}\n"
     (root / "venv" / "lib" / python / "site-packages" / "both.pth").write_text(path)
-    http, grpc, metrics = free_ports(3)
+    ports = TritonPorts(*free_ports(3))
     command = [
         str(server / "bin" / "tritonserver"),
         f"--model-repository={on_cpu(repository, root / 'repository', parameters)}",
@@ -48,9 +50,9 @@ def serve_packed(repository: Path, models: Sequence[str], root: Path, **paramete
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in models),
         *(f"--{name}-address=127.0.0.1" for name in ("http", "grpc", "metrics")),
-        f"--http-port={http}",
-        f"--grpc-port={grpc}",
-        f"--metrics-port={metrics}",
+        f"--http-port={ports.http}",
+        f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}",
         "--disable-auto-complete-config",
         "--exit-timeout-secs=10",
     ]
@@ -59,13 +61,8 @@ def serve_packed(repository: Path, models: Sequence[str], root: Path, **paramete
     env["LD_LIBRARY_PATH"] = f"{packages / 'nvidia_pytriton.libs'}:{home[1]}"
     child = Child("tritonserver", command, root / "triton.log", env, root)
     try:
-        url = f"http://127.0.0.1:{http}"
-        deadline = time.monotonic() + 240
-        while not _ready(url):
-            child.check()
-            assert time.monotonic() < deadline, child.tail()
-            time.sleep(0.2)
-        yield url
+        wait_ready(child, f"http://127.0.0.1:{ports.http}")
+        yield ports
         child.check()
     finally:
         child.stop()
@@ -100,6 +97,15 @@ def infer(url: str, model: str, inputs: Mapping[str, tuple[str, Sequence[Any]]])
         output["name"]: np.array(output["data"], dtype=DATATYPES[output["datatype"]]).reshape(output["shape"])
         for output in answer["outputs"]
     }
+
+
+def wait_ready(child: Child, url: str, timeout_s: float = 240) -> None:
+    """Wait until a server says that it is ready; it must not end before."""
+    deadline = time.monotonic() + timeout_s
+    while not _ready(url):
+        child.check()
+        assert time.monotonic() < deadline, child.tail()
+        time.sleep(0.2)
 
 
 def _ready(url: str) -> bool:

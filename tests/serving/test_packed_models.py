@@ -1,5 +1,7 @@
 """A release's GPU models in a real Triton: ragged requests in any mix have the offline answers, bad ones fail alone."""
 
+import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +18,11 @@ from components.release.repository import expert_model
 from components.relevance.encoding.padded import TextEncoder
 from components.relevance.model.spec import load_experts
 from components.relevance.scoring.reference import ReferenceScorer
-from serving.local.triton_server import triton_environment
+from serving.local.check import check_serving
+from serving.local.processes import Child, free_ports
+from serving.local.triton_server import TritonPorts, triton_environment
 from tests.release.tiny_release import Tiny
-from tests.serving.packed_triton import infer, serve_packed
+from tests.serving.packed_triton import infer, serve_packed, wait_ready
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-4
@@ -26,16 +30,21 @@ Pairs = list[tuple[str, str, str]]
 
 
 @pytest.fixture(scope="module")
-def url(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def triton(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonPorts]:
     try:
         triton_environment()
     except BadInput as error:
         pytest.skip(f"no Triton: {error}")
-    models = ["relevance", *(expert_model(spec.name) for spec in load_experts(tiny.inputs.relevance.experts))]
+    experts = [expert_model(spec.name) for spec in load_experts(tiny.inputs.relevance.experts)]
+    models = ["relevance", "ranker", "search", *experts]
     root = tmp_path_factory.mktemp("packed")
-    sizes = {"precision": "float32", "pack_sizes": "64,256,1024"}
-    with serve_packed(tiny.relevance_only / "triton", models, root, **sizes) as running:
+    with serve_packed(tiny.search / "triton", models, root, precision="float32", pack_sizes="64,256,1024") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def url(triton: TritonPorts) -> str:
+    return f"http://127.0.0.1:{triton.http}"
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +157,21 @@ def test_tokens_that_no_expert_has_are_refused(url: str, ids: list[int], lengths
     with pytest.raises(RuntimeError, match=f"expert_qwen: {message}"):
         infer(url, "expert_qwen", {"ids": ("INT32", ids), "lengths": ("INT32", lengths)})
     assert infer(url, "expert_qwen", {"ids": ("INT32", [5]), "lengths": ("INT32", [1])})["pooled"].shape[:2] == (1, 1)
+
+
+def test_the_transformer_serves_the_release_by_them(tiny: Tiny, triton: TritonPorts, tmp_path: Path) -> None:
+    """As in a pod on a GPU node: the same public contract, and every model answers to the probe of its health."""
+    http, grpc = free_ports(2)
+    command = [sys.executable, "-m", "serving.transformer", f"--release={tiny.search}", f"--state={tmp_path}"]
+    command += [f"--http_port={http}", f"--grpc_port={grpc}", f"--predictor_host=127.0.0.1:{triton.grpc}"]
+    command += [f"--predictor_http=127.0.0.1:{triton.http}", "--micro_batch=1000", "--lane_places=64"]
+    child = Child("transformer", command, tmp_path / "transformer.log", os.environ, tmp_path)
+    try:
+        wait_ready(child, f"http://127.0.0.1:{http}")
+        assert check_serving(tiny.search, f"http://127.0.0.1:{http}")["max_abs_diff"] < TOLERANCE
+    finally:
+        child.stop()
+    assert "models that do not answer: {" not in child.log.read_text()
 
 
 def test_the_log_holds_no_error(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
