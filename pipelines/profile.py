@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from components.contracts.config import StageConfig
 from components.contracts.errors import BadInput
@@ -19,7 +19,7 @@ from components.features.config import FeaturesConfig
 from components.marketplace.config import MarketplaceConfig
 from components.monitoring.config import MonitoringConfig
 from components.ranking.config import RankingConfig
-from components.release.config import ReleaseConfig
+from components.release.config import PACKED_PRECISIONS, ReleaseConfig
 from components.release.gate_config import GateConfig
 from components.relevance.config import RelevanceConfig
 from components.samples.config import SamplesConfig
@@ -44,6 +44,17 @@ class Profile(StageConfig):
     monitoring: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_gpu_serves_as_pairs_were_scored(cls, content: Any) -> Any:
+        """Where a profile says in which type packed experts score, and not in which they serve, it is the same."""
+        if isinstance(content, dict):
+            scoring, release = content.get("relevance"), content.get("release", {})
+            precision = scoring.get("precision") if isinstance(scoring, dict) else None
+            if precision in PACKED_PRECISIONS and isinstance(release, dict) and "precision" not in release:
+                return content | {"release": release | {"precision": precision}}
+        return content
 
 
 def profile_names() -> list[str]:

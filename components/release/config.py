@@ -6,6 +6,8 @@ from pydantic import Field
 
 from components.contracts.config import StageConfig
 
+PACKED_PRECISIONS = ("bfloat16", "float8")  # of experts on packs; they score in float32 without
+
 
 class ReleaseConfig(StageConfig):
     """How a release is exported, what serving may spend on a request, and how it is checked.
@@ -17,8 +19,9 @@ class ReleaseConfig(StageConfig):
         max_computed: most items of one search whose relevance is computed on the spot.
         deadline_ms: time after which no further micro-batch is started for them. Two cores need about 30 ms per pair;
             the default leaves a busy laptop room.
-        precision: type of the experts' matrix products on a GPU. bfloat16 and float8 differ from the CPU's answers by
-            thousandths; float8 needs compute capability 8.9 or more.
+        precision: type of the experts' matrix products on a GPU; where `relevance` scores in bfloat16 or float8, the
+            same unless it is said here. These differ from the CPU's answers by thousandths; float8 needs compute
+            capability 8.9 or more.
         batch_delay_us: microseconds for which a GPU's dynamic batcher gathers requests. 0 takes those that wait, and
             was the fastest on an H100.
         golden_requests: search requests per market whose offline answers go into the release.

@@ -52,3 +52,26 @@ def test_a_profile_that_extends_itself_is_refused(tmp_path: Path) -> None:
 def test_profiles_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_profile("laptop").name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content", "precision"),
+    [
+        ("relevance: {precision: float8}", "float8"),
+        ("relevance: {precision: float8}\nrelease: {micro_batch: 8}", "float8"),
+        ("relevance: {precision: float8}\nrelease: {precision: bfloat16}", "bfloat16"),
+        ("relevance: {precision: float32}", "bfloat16"),
+        ("markets: [TH]", "bfloat16"),
+    ],
+)
+def test_a_gpu_serves_in_the_precision_that_pairs_are_scored_in(tmp_path: Path, content: str, precision: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    assert load_profile(str(path)).release.precision == precision
+
+
+def test_a_wrong_section_is_still_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("relevance: {precision: float8}\nrelease: 3")
+    with pytest.raises(BadInput, match="release"):
+        load_profile(str(path))
