@@ -6,6 +6,7 @@ and Triton's own client cannot be imported together.
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 from kserve import Model, model_server
@@ -24,6 +25,7 @@ from serving.transformer.relevance import Relevance
 from serving.transformer.search import Search
 from serving.transformer.server import TransformerServer
 from serving.transformer.session import Session
+from serving.transformer.store_watch import StoreWatch
 from serving.transformer.triton_client import Triton
 
 
@@ -60,13 +62,18 @@ def _serve(args: argparse.Namespace) -> None:
     models: list[Model] = [Relevance(release, experts)]
     if release.has_search:
         # In a pod nobody has done so before.
-        build_online_store(release.features, args.state, os.environ.get(ONLINE_STORE), release.name)
+        build = partial(build_online_store, release.features, args.state, os.environ.get(ONLINE_STORE), release.name)
+        build()
         search = Search(release, args.state, triton, experts)
         models.append(search)
     health.start()
     page_of = release if args.page else None
     with observing(args, release) as observer:
-        events = Events(search.catalogue, Session(args.state), observer.log) if release.has_search else None
+        events = None
+        if release.has_search:
+            session = Session(args.state)
+            StoreWatch(search.features, build, (search.features.reopen, session.reopen)).start()
+            events = Events(search.catalogue, session, observer.log)
         ports = (args.http_port, args.grpc_port)
         TransformerServer(args.host, *ports, health, observer, events, release.name, page_of).start(models)
 

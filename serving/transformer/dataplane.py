@@ -35,7 +35,9 @@ class TransformerDataPlane(DataPlane):  # type: ignore[misc]
 
     async def ready(self) -> bool:
         """Whether every model behind answers, and the service is not about to end."""
-        return not self.ending and not self._health.failing
+        if self.ending or self._health.failing:
+            return False
+        return all([await model.healthy() for model in self.model_registry.get_models().values()])
 
     def metadata(self) -> dict[str, Any]:
         """The server's name and version, and the extensions of V2 that it serves."""

@@ -6,9 +6,12 @@ Choices (ours):
 - Stored relevance is one row per query (`feature_repo.packed`); items' rows are kept for a minute (`item_rows`).
 - Rows are read with Feast's provider: its `get_online_features` builds an object for every value.
 - A store that releases share is namespaced by the release's name.
+- A store is checked before it is trusted, when a server starts and whenever a read failed: an SQLite file by SQLite and
+  by the rows of each table, any store by a row of each kind. One that has lost something is built anew.
+- While a store cannot be read, searches are refused at once: nobody waits for it but the one who looks (`check`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +24,14 @@ from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, read_json, read_manifest, write_json
 from serving.transformer.item_rows import ItemRows
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
+from serving.transformer.store_check import StoreUnavailable, known_keys, loss, row_counts, store_errors
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 _FOLDER = "online_store"
 _BUILT = "built.json"
+_DATABASE = "online.db"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Where a value lies in Feast's protobuf message.
 _FIELDS = {"numeric": "float_val", "categorical": "int64_val", "sequence": "int64_list_val"}
@@ -49,6 +51,7 @@ def build_online_store(features: Path, state: Path, online: str | None = None, r
 
     Raises:
         BadInput: `features` has no manifest, or `online` is no address.
+        StoreUnavailable: the store is locked, cannot be reached, or has no room.
     """
     manifest = read_manifest(features)
     project = f"archipelago_{release or manifest['digest'][:12]}"
@@ -56,19 +59,32 @@ def build_online_store(features: Path, state: Path, online: str | None = None, r
     target = store_folder(state)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state):  # of two servers that start together, one builds and the other finds it built
-        if (target / _BUILT).is_file() and read_json(target / _BUILT) == wanted:
+        if (target / _BUILT).is_file() and _is_whole(state, wanted):
             return
         from feature_repo.definitions import online_objects
         from feature_repo.packed import pack_relevance
         from feature_repo.store import connect, offline_session
 
-        with atomic_directory(target) as root, offline_session():
+        with store_errors(), atomic_directory(target) as root, offline_session():
             pack_relevance(features, root)
-            store = connect(root / "registry.db", online or root / "online.db", project)
+            store = connect(root / "registry.db", online or root / _DATABASE, project)
             store.apply(online_objects(features, root))
             store.materialize(_EPOCH, datetime.fromisoformat(manifest["as_of"]))
-            write_json(root / _BUILT, wanted)
+            rows = {} if online else row_counts(root / _DATABASE)
+            write_json(root / _BUILT, wanted | {"rows": rows, "known": known_keys(features)})
     _logger.info("online store built in %s from features %s", target, manifest["digest"][:12])
+
+
+def _is_whole(state: Path, wanted: Mapping[str, Any]) -> bool:
+    built = read_json(store_folder(state) / _BUILT)
+    if {name: built.get(name) for name in wanted} != wanted:
+        return False  # of other tables
+    lost = None if built["online"] else loss(store_folder(state) / _DATABASE, built["rows"])
+    if lost is None:
+        lost = OnlineFeatures(state).lost()
+    if lost:
+        _logger.warning("online store in %s is built anew: %s", store_folder(state), lost)
+    return not lost
 
 
 def store_folder(state: Path) -> Path:
@@ -86,11 +102,15 @@ def connect_built(state: Path) -> "FeatureStore":
 
     folder = store_folder(state)
     built = read_json(folder / _BUILT)
-    return connect(folder / "registry.db", built["online"] or folder / "online.db", built["project"])
+    return connect(folder / "registry.db", built["online"] or folder / _DATABASE, built["project"])
 
 
 class OnlineFeatures:
-    """Reads the ranker's features of one request from the store that `build_online_store` left in `state`."""
+    """Reads the ranker's features of one request from the store that `build_online_store` left in `state`.
+
+    Attributes:
+        failing: why the store cannot be read now, empty where it can.
+    """
 
     def __init__(self, state: Path):
         from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -98,14 +118,43 @@ class OnlineFeatures:
 
         from feature_repo import packed
 
-        self._store = connect_built(state)
+        self.failing = ""
+        self._state = state
         self._packed = packed
         self._key: Callable[[str, str], Any] = lambda name, value: EntityKey(
             join_keys=[name], entity_values=[Value(string_val=value)]
         )
-        views = (*_USER_VIEWS, *_ITEM_VIEWS, "query_stats", packed.VIEW)
-        self._views = {view: self._store.get_feature_view(view) for view in views}
+        self.reopen()
         self._items = ItemRows([f for view in _ITEM_VIEWS for f in stored_features(view)], self._read_items)
+
+    def reopen(self) -> None:
+        """Connect, anew where the store was built anew."""
+        store = connect_built(self._state)
+        views = (*_USER_VIEWS, *_ITEM_VIEWS, "query_stats", self._packed.VIEW)
+        self._views = {view: store.get_feature_view(view) for view in views}
+        self._known: dict[str, str] = read_json(store_folder(self._state) / _BUILT)["known"]
+        self._file = None if store.config.online_store.type == "redis" else _identity(self._state)
+        self._store = store
+
+    def check(self) -> None:
+        """Set `failing` to what is true now."""
+        try:
+            self.failing = self.lost()
+        except StoreUnavailable as error:
+            self.failing = str(error)
+
+    def lost(self) -> str:
+        """What a store that answers has lost of what it was built with; empty where nothing is known to be.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        if self._file and not _is_still_there(self._file, _identity(self._state)):
+            return "online store: its file was moved, replaced or cut"
+        rows = {view: self._read_rows(view, [key])[0] for view, key in self._known.items()}
+        # Redis gives values without content for a row that is not there.
+        missing = [view for view, row in rows.items() if not any(value.ByteSize() for value in row.values())]
+        return f"online store: rows of {', '.join(missing)} are missing" if missing else ""
 
     def read(
         self, user_id: str, market_code: int, query_key: str, item_ids: Sequence[str]
@@ -114,6 +163,9 @@ class OnlineFeatures:
 
         Numeric columns are float32 (n,), NaN where unknown; categorical int64 (n,), 0 where unknown; sequences int64
         (n, SEQUENCE_LENGTH), 0-padded.
+
+        Raises:
+            StoreUnavailable: the store cannot be read now.
         """
         n = len(item_ids)
         request: dict[str, Any] = {"market_code": market_code, "domain_code": DOMAIN_CODES["search"]}
@@ -128,11 +180,20 @@ class OnlineFeatures:
 
     def _rows(self, view: str, keys: Sequence[str]) -> list[dict[str, Any]]:
         """The stored values of each key of a view, as Feast's messages; empty where there is no row."""
+        if self.failing:
+            raise StoreUnavailable(self.failing)
+        try:
+            return self._read_rows(view, keys)
+        except StoreUnavailable as error:
+            self.failing = str(error)
+            raise
+
+    def _read_rows(self, view: str, keys: Sequence[str]) -> list[dict[str, Any]]:
         name = self._views[view].join_keys[0]
         entities = [self._key(name, key) for key in keys]
-        return [
-            row or {} for _, row in self._store.provider.online_read(self._store.config, self._views[view], entities)
-        ]
+        with store_errors():
+            found = self._store.provider.online_read(self._store.config, self._views[view], entities)
+        return [row or {} for _, row in found]
 
     def _values(self, view: str, row: dict[str, Any]) -> dict[str, Any]:
         """Python values of a table's view, None where there is none."""
@@ -153,6 +214,19 @@ class OnlineFeatures:
         scored = row[self._packed.ITEM_IDS].string_list_val.val
         known = dict(zip(scored, row[self._packed.RELEVANCE].float_list_val.val, strict=True))
         return np.array(list(map(known.get, item_ids)), dtype=np.float64)  # None becomes NaN
+
+
+def _identity(state: Path) -> tuple[int, int] | None:
+    """Inode and size of the SQLite file, None where there is none."""
+    try:
+        found = (store_folder(state) / _DATABASE).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size
+
+
+def _is_still_there(opened: tuple[int, int], now: tuple[int, int] | None) -> bool:
+    return now is not None and opened[0] == now[0] and opened[1] <= now[1]  # a push may have made it longer
 
 
 def _value(feature: Feature, message: Any) -> Any:

@@ -53,12 +53,16 @@ class Search(Model):  # type: ignore[misc]
         self.catalogue = Catalogue(*(catalogue[name].to_pylist() for name in ("item_id", "market", "title")))
         self._codes = market_codes(release.markets)
         self._limits = release.limits
-        self._features = OnlineFeatures(state)
+        self.features = OnlineFeatures(state)
         # One thread: the store's connection is one, and reads are short.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="features")
         self._triton = triton
         self._experts = experts
         self.ready = True
+
+    async def healthy(self) -> bool:
+        """Whether the online store can be read."""
+        return self.ready and not self.features.failing
 
     async def predict(self, payload: Any, headers: Any = None) -> InferResponse:  # noqa: ARG002  KServe's signature
         """Validate, read features, compute what is missing, rank, sort: best first, equal scores by item id."""
@@ -74,7 +78,7 @@ class Search(Model):  # type: ignore[misc]
         with stage("features"):
             columns, user_known = await asyncio.get_running_loop().run_in_executor(
                 self._reader,
-                self._features.read,
+                self.features.read,
                 request.user_id,
                 self._codes[request.market],
                 query_key(request.market, request.query),

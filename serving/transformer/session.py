@@ -24,6 +24,7 @@ from components.contracts.tools.lock import alone_in
 from feature_repo.definitions import PUSH_SOURCE, PUSHED_VIEW, TIMESTAMP_FIELD
 from serving.observe.log_tables import Event
 from serving.transformer.online_store import connect_built, store_folder
+from serving.transformer.store_check import store_errors
 
 # Prefix of the sequences that an event's type extends.
 _PREFIXES = {"click": "clicked", "purchase": "purchased"}
@@ -38,14 +39,26 @@ class Session:
     """Writes sequences into the store that `build_online_store` left in `state`; for one thread."""
 
     def __init__(self, state: Path) -> None:
+        self._state = state
         self._folder = store_folder(state)
-        self._store = connect_built(state)
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Connect, anew where the store was built anew."""
+        self._store = connect_built(self._state)
 
     def push(self, events: Sequence[Event]) -> None:
         """Put clicks and purchases of users, any number of them, at the head of their sequences.
 
         Events of one user count in the order of their times, then ids. Items without codes are left out.
+
+        Raises:
+            StoreUnavailable: the store cannot be read or written now.
         """
+        with store_errors():
+            self._push(events)
+
+    def _push(self, events: Sequence[Event]) -> None:
         lasting = sorted((e for e in events if e.type in _PREFIXES), key=lambda e: (e.timestamp, e.event_id))
         codes = self._codes(sorted({event.item_id for event in lasting})) if lasting else {}
         lasting = [event for event in lasting if event.item_id in codes]
