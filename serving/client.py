@@ -30,10 +30,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Page(Sequence[Row]):
-    """A ranked page, best first, `user_known` telling whether the user has features of their own."""
+    """A ranked page, best first.
+
+    Attributes:
+        rows: its items.
+        user_known: whether the user has features of their own.
+        request_id: what events refer to, where the service keeps a log.
+    """
 
     rows: tuple[Row, ...]
     user_known: bool
+    request_id: str | None = None
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -72,7 +79,8 @@ def search(
     columns = {output["name"]: output["data"] for output in answer["outputs"]}
     names = ("item_ids", "score", "relevance", "p_click", "p_purchase", "relevance_source")
     rows = tuple(Row(*values) for values in zip(*(columns[name] for name in names), strict=True))
-    return Page(rows, bool(answer["parameters"]["user_known"]))
+    told = answer["parameters"]
+    return Page(rows, bool(told["user_known"]), told.get("request_id"))
 
 
 def relevance(
@@ -89,6 +97,11 @@ def relevance(
     return np.array(outputs["relevance"]["data"], dtype=np.float32), experts
 
 
+def send_events(url: str, events: Sequence[Mapping[str, Any]], http: httpx.Client | None = None) -> None:
+    """Tell the service what users did: 1 to 1000 events, as its page describes them; errors as in `search`."""
+    _post(f"{url.rstrip('/')}/v1/events", {"events": list(events)}, http)
+
+
 def _infer(url: str, model: str, inputs: Mapping[str, Sequence[str]], http: httpx.Client | None) -> dict[str, Any]:
     body = {
         "inputs": [
@@ -96,14 +109,17 @@ def _infer(url: str, model: str, inputs: Mapping[str, Sequence[str]], http: http
             for name, values in inputs.items()
         ]
     }
-    address = f"{url.rstrip('/')}/v2/models/{model}/infer"
+    return _post(f"{url.rstrip('/')}/v2/models/{model}/infer", body, http)
+
+
+def _post(address: str, body: Mapping[str, Any], http: httpx.Client | None) -> dict[str, Any]:
     try:
         if http is None:
             answer = httpx.post(address, json=body, timeout=TIMEOUT_S)
         else:
             answer = http.post(address, json=body, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
-        raise Unavailable(f"{url}: no answer ({type(error).__name__}: {error})") from error
+        raise Unavailable(f"{address}: no answer ({type(error).__name__}: {error})") from error
     if answer.is_success:
         return dict(answer.json())
     try:
@@ -112,4 +128,4 @@ def _infer(url: str, model: str, inputs: Mapping[str, Sequence[str]], http: http
         message = answer.text[:500]
     if answer.status_code == httpx.codes.BAD_REQUEST:
         raise BadInput(message)
-    raise Unavailable(f"{url}: {answer.status_code} {message}")
+    raise Unavailable(f"{address}: {answer.status_code} {message}")
