@@ -1,9 +1,12 @@
 """What `kubectl kustomize` renders is valid, says the same thing in each place, and is safe to apply."""
 
 import copy
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,9 @@ import yaml
 
 from components.contracts.errors import BadInput
 from serving.local.triton_server import triton_environment
+from serving.observe.pseudonym import KEY_VARIABLE
 from tests.manifests.pods import Manifest, pods, runtime_of
-from tests.manifests.rendering import MANIFESTS
+from tests.manifests.rendering import MANIFESTS, render
 from tests.manifests.rules import RULES, flags
 from tests.manifests.schemas import Schemas
 
@@ -62,6 +66,20 @@ def test_transformer_knows_its_flags(manifests: Manifests) -> None:
     assert python == "python"
     shown = subprocess.run([sys.executable, *module, "--help"], check=True, capture_output=True, text=True, timeout=120)
     assert [flag for flag in flags(transformer) if flag not in shown.stdout] == []
+
+
+def test_the_pages_patch_turns_the_serving_log_on(tmp_path: Path, schemas: Schemas) -> None:
+    page = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+    (patches,) = re.findall(r"```yaml\n(patches:\n[^`]*serving-log[^`]*)```", page)
+    shutil.copytree(MANIFESTS / "base", tmp_path / "base")
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [base]\n{patches}", encoding="utf-8")
+    manifests = render(str(tmp_path))
+    assert [problem for manifest in manifests for problem in schemas.problems(manifest)] == []
+    assert [problem for rule in RULES for problem in rule(manifests)] == []
+    transformer = one(manifests, "InferenceService")["spec"]["predictor"]["containers"][0]
+    assert transformer["name"] == "transformer-container"
+    assert flags(transformer)["--log_folder"] in [mount["mountPath"] for mount in transformer["volumeMounts"]]
+    assert KEY_VARIABLE in [variable["name"] for variable in transformer["env"]]
 
 
 def test_triton_knows_its_flags(manifests: Manifests) -> None:
