@@ -21,6 +21,8 @@ REPORTS = "reports"
 
 # Environment variable of a server: address of an online store other than an SQLite file.
 ONLINE_STORE = "ARCHIPELAGO_ONLINE_STORE"
+# And prometheus_client's: a folder, empty at the start, where its worker processes add up their metrics.
+PROCESS_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 _OWN_DIGEST = "manifest_digest"
 

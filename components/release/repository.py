@@ -33,6 +33,8 @@ from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec,
 from components.relevance.scoring.served import EXPERTS
 
 VERSION = "1"
+# Of small models on a CPU: a second thread costs more than it gives (the ranker, 50 rows: 0.9 ms of CPU, and 1.6).
+_ONE_THREAD = {"intra_op_thread_count": "1"}
 # Requests that are gathered at most; one holds all pairs of a search.
 REQUESTS = 64
 # Tokens per pack on a GPU: multiples of 528 (132 multiprocessors of an H100 times 4). A lone search fills a small pack;
@@ -65,6 +67,7 @@ def relevance_models(
             "onnxruntime",
             (Tensor("ngrams", "INT64", (-1, mixture.router.max_ngrams)), Tensor("market", "INT64", (-1,))),
             (Tensor("experts", "INT64", (-1, mixture.top_k)), mask),
+            parameters=_ONE_THREAD,
         ),
         *(
             TritonModel(
@@ -81,6 +84,7 @@ def relevance_models(
             "onnxruntime",
             (*slots, mask),
             (Tensor("relevance", "FP32", (-1,)),),
+            parameters=_ONE_THREAD,
         ),
         TritonModel("relevance", "python", *_pairs(mixture), max_batch=REQUESTS),
     )
@@ -140,6 +144,7 @@ def ranking_models() -> tuple[TritonModel, ...]:
             "onnxruntime",
             features,
             tuple(Tensor(name, "FP32", (-1,)) for name in probabilities),
+            parameters=_ONE_THREAD,
         ),
         TritonModel(
             "search",

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from kserve import Model, model_server
 
-from components.contracts.releases import ONLINE_STORE, check_release
+from components.contracts.errors import BadInput
+from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release
 from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
 from serving.observe.options import add_options, observing
-from serving.release import open_release
+from serving.release import Release, open_release
 from serving.transformer.events import Events
 from serving.transformer.experts import Experts
 from serving.transformer.health import ModelHealth
@@ -27,6 +28,7 @@ from serving.transformer.server import TransformerServer
 from serving.transformer.session import Session
 from serving.transformer.store_watch import StoreWatch
 from serving.transformer.triton_client import Triton
+from serving.transformer.workers import listen, run_workers
 
 
 def main() -> None:
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--release", type=Path, required=True, help="release folder")
     parser.add_argument("--state", type=Path, required=True, help="folder of the online store")
     parser.add_argument("--predictor_http", required=True, help="host:port of Triton's REST, to watch its models")
+    parser.add_argument("--workers", type=_positive, default=1, help="processes that share the ports (default: 1)")
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: loopback)")
     parser.add_argument(
         "--micro_batch", type=_positive, help="pairs that experts score in one call (default: the release's)"
@@ -49,14 +52,21 @@ def main() -> None:
     args = parser.parse_args()
     log.configure()
     with errors_in_one_line():
-        _serve(args)
+        release = open_release(args.release)
+        check_release(args.release)
+        for port in (args.http_port, args.grpc_port):
+            listen(args.host, port, shared=False).close()  # workers share a port, with nobody else
+        if args.workers == 1:
+            _serve(args, release)
+        elif PROCESS_METRICS not in os.environ:
+            raise BadInput(f"--workers={args.workers}: variable {PROCESS_METRICS} must name a folder for their metrics")
+        else:
+            run_workers(args.workers, partial(_serve, args, release))
 
 
-def _serve(args: argparse.Namespace) -> None:
-    release = open_release(args.release)
-    check_release(args.release)
+def _serve(args: argparse.Namespace, release: Release, worker: int = 0) -> None:
     triton = Triton(args.predictor_host)
-    health = ModelHealth(f"http://{args.predictor_http}", release.markets[0])
+    health = ModelHealth(f"http://{args.predictor_http}", release.markets[0], recovers=worker == 0)
     lane = Lane(args.lane_places, args.lane_waiting)
     experts = Experts(triton, args.micro_batch or release.limits.micro_batch, lane)
     models: list[Model] = [Relevance(release, experts)]
@@ -75,7 +85,8 @@ def _serve(args: argparse.Namespace) -> None:
             StoreWatch(search.features, build, (search.features.reopen, session.reopen)).start()
             events = Events(search.catalogue, session, observer.log)
         ports = (args.http_port, args.grpc_port)
-        TransformerServer(args.host, *ports, health, observer, events, release.name, page_of).start(models)
+        told = (health, observer, events, release.name, page_of, args.workers > 1)
+        TransformerServer(args.host, *ports, *told).start(models)
 
 
 def _positive(text: str) -> int:

@@ -125,9 +125,10 @@ class _Answers(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 class TransformerGRPCServer(GRPCServer):  # type: ignore[misc]
     """Listens on one interface, and takes messages up to the limit."""
 
-    def __init__(self, host: str, observer: Observer, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, host: str, observer: Observer, shared_port: bool, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._host = host
+        self._shared_port = shared_port
         self._observer = observer
 
     async def start(self, max_workers: int) -> None:
@@ -138,6 +139,7 @@ class TransformerGRPCServer(GRPCServer):  # type: ignore[misc]
             options=[
                 ("grpc.max_send_message_length", MAX_BODY_BYTES),
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+                ("grpc.so_reuseport", int(self._shared_port)),
             ],
         )
         servicer = Servicer(self._data_plane, self._model_repository_extension)

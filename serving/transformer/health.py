@@ -47,9 +47,11 @@ class ModelHealth:
     Args:
         url: of Triton's REST port; its repository API must be allowed (`--model-control-mode=explicit`).
         market: any market of the release, for models that take one.
+        recovers: whether a dead model is loaded anew from here: of several processes that watch, one does it.
     """
 
-    def __init__(self, url: str, market: str) -> None:
+    def __init__(self, url: str, market: str, recovers: bool = True) -> None:
+        self._recovers = recovers
         self._market = market
         self._http = httpx.AsyncClient(base_url=url, timeout=_ANSWER_S)
         self._loop = asyncio.new_event_loop()
@@ -85,7 +87,8 @@ class ModelHealth:
     async def _watch(self) -> None:
         while True:
             await self._look(time.monotonic())
-            await self._recover(self._failing)
+            if self._recovers:
+                await self._recover(self._failing)
             await asyncio.sleep(_PERIOD_FAILING_S if self._failing else _PERIOD_S)
 
     async def _look(self, asked_at: float) -> None:

@@ -4,6 +4,7 @@ KServe 0.21's own endpoints ignore versions, write nulls, read no compressed bod
 """
 
 import json
+import socket
 from functools import partial
 from typing import Any
 
@@ -203,15 +204,21 @@ class TransformerRESTServer(RESTServer):  # type: ignore[misc]
 
     Args:
         app: what it answers with.
-        host, http_port: where it listens.
+        bound: the socket it listens on.
         grace_period: seconds that requests in flight have when it stops.
     """
 
-    def __init__(self, app: FastAPI, host: str, http_port: int, grace_period: int) -> None:
-        super().__init__(app, None, None, http_port, grace_period=grace_period)
+    def __init__(self, app: FastAPI, bound: socket.socket, grace_period: int) -> None:
+        host, port = bound.getsockname()[:2]
+        super().__init__(app, None, None, port, grace_period=grace_period)
+        self._bound = bound
         self.config.host = host
         self.config.http = _HttpProtocol
         self.config.ws = "none"
 
     def create_application(self) -> None:
         """The application is complete."""
+
+    async def start(self) -> None:
+        """Serve until the signal to stop."""
+        await self._server.serve(sockets=[self._bound])

@@ -14,6 +14,7 @@ from serving.transformer.events import Events
 from serving.transformer.grpc_server import TransformerGRPCServer
 from serving.transformer.health import ModelHealth
 from serving.transformer.rest import TransformerRESTServer, application
+from serving.transformer.workers import listen
 
 # A request's own limit, and what it takes to send the last answer.
 GRACE_S = 32
@@ -31,6 +32,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         events: the endpoint that takes them; none for a release that does not search.
         version: of its models: the release's digest.
         page_of: the release whose search page is served, too.
+        shared_ports: whether other processes listen on the ports, too.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         events: Events | None,
         version: str,
         page_of: Release | None = None,
+        shared_ports: bool = False,
     ) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=GRACE_S, enable_latency_logging=False)
         logging.getLogger("kserve.trace").setLevel(logging.WARNING)
@@ -51,6 +54,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         self._observer = observer
         self._events = events
         self._page_of = page_of
+        self._shared_ports = shared_ports
         self.dataplane = TransformerDataPlane(self.registered_models, health, version)
         self.model_repository_extension = FixedModels(self.registered_models)
 
@@ -58,10 +62,13 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         """Serve the models until SIGTERM or SIGINT; then answer what has been asked, at most GRACE_S long."""
         self._register_and_check_atleast_one_model_is_ready(models)
         app = application(self.dataplane, self.model_repository_extension, self._observer, self._events, self._page_of)
-        self._rest_server = TransformerRESTServer(app, self.host, self.http_port, self.grace_period)
+        self._rest_server = TransformerRESTServer(
+            app, listen(self.host, self.http_port, self._shared_ports), self.grace_period
+        )
         self._grpc_server = TransformerGRPCServer(
             self.host,
             self._observer,
+            self._shared_ports,
             self.grpc_port,
             self.dataplane,
             self.model_repository_extension,

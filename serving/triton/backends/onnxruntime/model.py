@@ -2,6 +2,8 @@
 
 A launcher puts this folder beside the Python backend, so that a release's model configurations need not know which of
 the two runs them. Requests of one `execute` run one by one: their shapes differ, and on a CPU nothing is gained.
+
+Experts run at a low priority: what they compute takes long, and whoever asks for none should not wait for a core.
 """
 
 import json
@@ -10,6 +12,9 @@ from pathlib import Path
 
 import onnxruntime
 import triton_python_backend_utils as pb_utils
+
+# A process of the usual priority gets about ten times the share of a core that one of this gets.
+_NICE = 10
 
 
 class TritonPythonModel:
@@ -24,11 +29,14 @@ class TritonPythonModel:
         """Open `<repository>/<version>/model.onnx`."""
         config = json.loads(args["model_config"])
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("ARCHIPELAGO_ONNX_THREADS", "0"))
+        threads = config["parameters"].get("intra_op_thread_count", {}).get("string_value")
+        options.intra_op_num_threads = int(threads or os.environ.get("ARCHIPELAGO_ONNX_THREADS", "0"))
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = Path(args["model_repository"]) / args["model_version"] / config["default_model_filename"]
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = [tensor["name"] for tensor in config["input"]]
+        if config["name"].startswith("expert_"):
+            os.nice(_NICE)
 
     def execute(self, requests):
         """Answer each request; one that fails gets its own error."""
