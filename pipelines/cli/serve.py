@@ -21,6 +21,7 @@ def serve(
         str | None,
         typer.Option(envvar=ONLINE_STORE, help="online store, redis://host:port [default: a file in the state folder]"),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes of the service, which share its ports")] = 1,
     log: Annotated[Path | None, typer.Option(help="folder of the serving log [default: no log]")] = None,
     log_key_file: Annotated[
         Path | None, typer.Option(help="file of the key of users' pseudonyms [default: variable ARCHIPELAGO_LOG_KEY]")
@@ -37,7 +38,7 @@ def serve(
         flags.append(f"--log_folder={log.resolve()}")
         if log_key_file:
             flags.append(f"--log_key_file={log_key_file.resolve()}")
-    with serve_release(release, state, http_port=port, online=online, flags=flags) as service:
+    with serve_release(release, state, http_port=port, online=online, workers=workers, flags=flags) as service:
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")

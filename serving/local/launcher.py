@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from components.contracts.releases import ONLINE_STORE, check_release
+from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from serving import client
@@ -54,6 +54,7 @@ def serve_release(
     http_port: int = 0,
     grpc_port: int = 0,
     online: str | None = None,
+    workers: int = 1,
     timeout_s: float = 300.0,
     flags: Sequence[str] = (),
 ) -> Iterator[Service]:
@@ -64,6 +65,7 @@ def serve_release(
         state: folder for the online store, logs and backends, of one server at a time; each release has its own in it.
         http_port, grpc_port: of the transformer; 0 picks a free one.
         online: address of an online store other than an SQLite file, e.g. ``redis://host:6379``.
+        workers: processes of the transformer, which share its ports.
         timeout_s: longest wait for the first real answer.
         flags: more of the transformer's, such as those of its log.
 
@@ -93,7 +95,9 @@ def serve_release(
         shutil.rmtree(folder / "logs", ignore_errors=True)  # of a server that has ended
         starts = {
             "triton": lambda: start_triton(opened.repository, folder, triton),
-            "transformer": lambda: _start_transformer(opened, folder, http_port, grpc_port, triton, online, flags),
+            "transformer": lambda: _start_transformer(
+                opened, folder, http_port, grpc_port, triton, online, workers, flags
+            ),
         }
         deadline = time.monotonic() + timeout_s
         with sigterm_as_exit(), Kept(starts, service.pids) as kept:
@@ -111,6 +115,7 @@ def _start_transformer(
     grpc_port: int,
     triton: TritonPorts,
     online: str | None,
+    workers: int,
     flags: Sequence[str],
 ) -> Child:
     command = [
@@ -124,10 +129,16 @@ def _start_transformer(
         f"--grpc_port={grpc_port}",
         f"--predictor_host={LOOPBACK}:{triton.grpc}",
         f"--predictor_http={LOOPBACK}:{triton.http}",
+        f"--workers={workers}",
         *flags,
     ]
     # Not an argument: an address may hold a password, and arguments are for all to see.
     environment = os.environ | ({ONLINE_STORE: online} if online else {})
+    if workers > 1:
+        metrics = state / "metrics"
+        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.mkdir()
+        environment[PROCESS_METRICS] = str(metrics.resolve())
     return Child("transformer", command, state / "logs" / "transformer.log", environment, state, grace_s=_DRAIN_S)
 
 

@@ -17,6 +17,7 @@ from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
 from serving.observe.options import add_options, observing
 from serving.release import Release, open_release
+from serving.transformer.admission import IN_FLIGHT
 from serving.transformer.events import Events
 from serving.transformer.experts import Experts
 from serving.transformer.health import ModelHealth
@@ -47,6 +48,9 @@ def main() -> None:
     )
     parser.add_argument("--lane_places", type=_positive, default=1, help="requests at experts at once (default: 1)")
     parser.add_argument("--lane_waiting", type=_positive, default=8, help="requests that may wait for it (default: 8)")
+    parser.add_argument(
+        "--in_flight", type=_positive, default=IN_FLIGHT, help=f"inferences of a worker at once (default: {IN_FLIGHT})"
+    )
     parser.add_argument("--page", action="store_true", help="serve the search page, too: on loopback alone")
     add_options(parser)
     args = parser.parse_args()
@@ -85,8 +89,18 @@ def _serve(args: argparse.Namespace, release: Release, worker: int = 0) -> None:
             StoreWatch(search.features, build, (search.features.reopen, session.reopen)).start()
             events = Events(search.catalogue, session, observer.log)
         ports = (args.http_port, args.grpc_port)
-        told = (health, observer, events, release.name, page_of, args.workers > 1)
-        TransformerServer(args.host, *ports, *told).start(models)
+        server = TransformerServer(
+            args.host,
+            *ports,
+            health,
+            observer,
+            events,
+            release.name,
+            page_of,
+            in_flight=args.in_flight,
+            shared_ports=args.workers > 1,
+        )
+        server.start(models)
 
 
 def _positive(text: str) -> int:

@@ -15,6 +15,7 @@ from kserve.utils.utils import to_headers
 from components.contracts.errors import BadInput
 from serving.observe.boundary import ObservedGrpc
 from serving.observe.observer import Observer
+from serving.transformer.admission import Admission, AdmittedGrpc
 from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.deadline import arrive
 from serving.transformer.errors import answer
@@ -125,9 +126,12 @@ class _Answers(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 class TransformerGRPCServer(GRPCServer):  # type: ignore[misc]
     """Listens on one interface, and takes messages up to the limit."""
 
-    def __init__(self, host: str, observer: Observer, shared_port: bool, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, host: str, observer: Observer, admission: Admission, shared_port: bool, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._host = host
+        self._admission = admission
         self._shared_port = shared_port
         self._observer = observer
 
@@ -135,7 +139,7 @@ class TransformerGRPCServer(GRPCServer):  # type: ignore[misc]
         """Serve until `stop`."""
         self._server = grpc.aio.server(
             futures.ThreadPoolExecutor(max_workers=max_workers),
-            interceptors=(ObservedGrpc(self._observer), _Answers()),
+            interceptors=(ObservedGrpc(self._observer), _Answers(), AdmittedGrpc(self._admission)),
             options=[
                 ("grpc.max_send_message_length", MAX_BODY_BYTES),
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),

@@ -16,7 +16,6 @@ from kserve.protocol.rest.server import RESTServer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from components.contracts.errors import BadInput
 from serving.observe import metrics
@@ -24,10 +23,10 @@ from serving.observe.boundary import EVENTS_PATH, ObservedRest
 from serving.observe.observer import Observer
 from serving.page.routes import add_page
 from serving.release import Release
+from serving.transformer.admission import Admission, AdmittedRest, BoundedProtocol
 from serving.transformer.api_page import ERRORS, INFERENCE, api_page
 from serving.transformer.body import read_body
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
-from serving.transformer.deadline import arrive
 from serving.transformer.errors import ServiceError, Unavailable, answer
 from serving.transformer.events import EXAMPLE, Events
 from serving.transformer.rest_messages import HEADER_LENGTH, read_request, write_response
@@ -95,7 +94,6 @@ class Endpoints:
 
     async def infer(self, request: Request, model: str, version: str | None = None) -> Response:
         """Inference, JSON or binary in either direction."""
-        arrive()
         body = await read_body(request)
         asked = read_request(body, request.headers.get(HEADER_LENGTH), model)
         response = await self._dataplane.answer(asked, version, dict(request.headers))
@@ -109,6 +107,7 @@ def application(
     dataplane: TransformerDataPlane,
     models: FixedModels,
     observer: Observer,
+    admission: Admission,
     events: Events | None,
     page_of: Release | None = None,
 ) -> FastAPI:
@@ -150,6 +149,7 @@ def application(
     app.add_middleware(LastResort)
     if page_of:
         add_page(app, page_of)
+    app.add_middleware(AdmittedRest, admission=admission, refuse=_error)
     app.add_middleware(ObservedRest, observer=observer)  # the outermost: it sees what others refuse
     return app
 
@@ -183,7 +183,7 @@ def _error(error: ServiceError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, error.http_status, error.http_headers)
 
 
-class _HttpProtocol(H11Protocol):
+class _HttpProtocol(BoundedProtocol):
     """What is no HTTP at all gets an error of the same shape.
 
     h11, as the faster httptools loses the body of a request that offers another protocol, and Java's client offers

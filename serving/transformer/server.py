@@ -9,6 +9,7 @@ from kserve.model import BaseKServeModel
 
 from serving.observe.observer import Observer
 from serving.release import Release
+from serving.transformer.admission import IN_FLIGHT, Admission
 from serving.transformer.dataplane import FixedModels, TransformerDataPlane
 from serving.transformer.events import Events
 from serving.transformer.grpc_server import TransformerGRPCServer
@@ -32,6 +33,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         events: the endpoint that takes them; none for a release that does not search.
         version: of its models: the release's digest.
         page_of: the release whose search page is served, too.
+        in_flight: inferences that are taken on at once.
         shared_ports: whether other processes listen on the ports, too.
     """
 
@@ -45,6 +47,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         events: Events | None,
         version: str,
         page_of: Release | None = None,
+        in_flight: int = IN_FLIGHT,
         shared_ports: bool = False,
     ) -> None:
         super().__init__(http_port=http_port, grpc_port=grpc_port, grace_period=GRACE_S, enable_latency_logging=False)
@@ -54,6 +57,7 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
         self._observer = observer
         self._events = events
         self._page_of = page_of
+        self._admission = Admission(in_flight)
         self._shared_ports = shared_ports
         self.dataplane = TransformerDataPlane(self.registered_models, health, version)
         self.model_repository_extension = FixedModels(self.registered_models)
@@ -61,13 +65,21 @@ class TransformerServer(ModelServer):  # type: ignore[misc]
     def start(self, models: list[BaseKServeModel]) -> None:
         """Serve the models until SIGTERM or SIGINT; then answer what has been asked, at most GRACE_S long."""
         self._register_and_check_atleast_one_model_is_ready(models)
-        app = application(self.dataplane, self.model_repository_extension, self._observer, self._events, self._page_of)
+        app = application(
+            self.dataplane,
+            self.model_repository_extension,
+            self._observer,
+            self._admission,
+            self._events,
+            self._page_of,
+        )
         self._rest_server = TransformerRESTServer(
             app, listen(self.host, self.http_port, self._shared_ports), self.grace_period
         )
         self._grpc_server = TransformerGRPCServer(
             self.host,
             self._observer,
+            self._admission,
             self._shared_ports,
             self.grpc_port,
             self.dataplane,
