@@ -6,7 +6,7 @@ import typer
 
 from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
-from pipelines.cli import data, serve, train
+from pipelines.cli import data, serve, traffic, train
 
 app = typer.Typer(
     name="archipelago",
@@ -20,6 +20,9 @@ app.command()(data.ingest)
 app.command()(train.run)
 app.command("compile")(train.compile_)
 app.command()(serve.serve)
+app.command()(traffic.status)
+app.command()(traffic.promote)
+app.command()(traffic.rollback)
 app.command()(serve.query)
 app.command()(serve.score)
 app.command()(data.drift)

@@ -12,7 +12,7 @@ from components.contracts.tools.manifest import read_json, write_json
 
 
 @contextmanager
-def announced(**facts: str) -> Iterator[None]:
+def announced(**facts: Any) -> Iterator[None]:
     """Leave a note while the context lasts; notes of other servers stay as they are."""
     note = _folder() / f"{os.getpid()}.json"
     write_json(note, facts)

@@ -22,6 +22,8 @@ def serve(
         typer.Option(envvar=ONLINE_STORE, help="online store, redis://host:port [default: a file in the state folder]"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes of the service, which share its ports")] = 1,
+    canary: Annotated[Path | None, typer.Option(help="another release, for a share of the users")] = None,
+    canary_percent: Annotated[float, typer.Option(min=0, max=100, help="of users whom the canary serves")] = 10,
     log: Annotated[Path | None, typer.Option(help="folder of the serving log [default: no log]")] = None,
     log_key_file: Annotated[
         Path | None, typer.Option(help="file of the key of users' pseudonyms [default: variable ARCHIPELAGO_LOG_KEY]")
@@ -38,12 +40,17 @@ def serve(
         flags.append(f"--log_folder={log.resolve()}")
         if log_key_file:
             flags.append(f"--log_key_file={log_key_file.resolve()}")
-    with serve_release(release, state, http_port=port, online=online, workers=workers, flags=flags) as service:
+    beside = (canary, canary_percent) if canary else None
+    with serve_release(
+        release, state, http_port=port, online=online, workers=workers, flags=flags, canary=beside
+    ) as service:
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
         typer.echo(f"triton {service.triton_url}")
-        typer.echo(f"page {service.url}/page/")
-        with announced(release=str(release.resolve()), url=service.url, state=str(state.resolve())):
+        second = f"?with={list(service.sides.values())[1]}" if canary else ""
+        typer.echo(f"page {service.url}/page/{second}")
+        note = {"release": str(release.resolve()), "url": service.url, "state": str(state.resolve())}
+        with announced(**note, sides=list(service.sides.items())):
             typer.echo("ready")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

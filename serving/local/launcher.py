@@ -15,16 +15,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
 
+from components.contracts.errors import BadInput
 from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from serving import client
 from serving.local.processes import LOOPBACK, Child, Kept, ServingFailed, free_ports, require_free, sigterm_as_exit
+from serving.local.traffic import no_canary, write_percent
 from serving.local.triton_server import TritonPorts, start_triton, triton_environment
 from serving.release import Release, open_release
 
@@ -37,7 +40,8 @@ _logger = get_logger(__name__)
 class Service:
     """Where a served release listens: KServe V2 over REST (`url`) and gRPC (`grpc_url`, host:port).
 
-    `triton_url` and `triton_grpc_url` are the server behind it; `pids` its process ids by name.
+    `triton_url` and `triton_grpc_url` are the server behind it; `pids` its process ids by name. `sides` are the
+    addresses of each release's own service; where two are served, `url` and `grpc_url` are those of the front.
     """
 
     url: str
@@ -45,6 +49,21 @@ class Service:
     triton_url: str
     triton_grpc_url: str
     pids: dict[str, int]
+    sides: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One release, and the ports of its two processes."""
+
+    release: Release
+    triton: TritonPorts
+    http: int
+    grpc: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.http}"
 
 
 @contextmanager
@@ -57,78 +76,94 @@ def serve_release(
     workers: int = 1,
     timeout_s: float = 300.0,
     flags: Sequence[str] = (),
+    canary: tuple[Path, float] | None = None,
 ) -> Iterator[Service]:
-    """Serve a release while the context lasts; both processes have ended when it is left, however it is left.
+    """Serve a release while the context lasts; all processes have ended when it is left, however it is left.
 
     Args:
         release: a release folder.
         state: folder for the online store, logs and backends, of one server at a time; each release has its own in it.
-        http_port, grpc_port: of the transformer; 0 picks a free one.
+        http_port, grpc_port: of the service; 0 picks a free one.
         online: address of an online store other than an SQLite file, e.g. ``redis://host:6379``.
         workers: processes of the transformer, which share its ports.
         timeout_s: longest wait for the first real answer.
         flags: more of the transformer's, such as those of its log.
+        canary: another release to serve beside it, and the percent of users that it serves at first (`traffic`).
 
     Raises:
         BadInput: no release, or not as it was built; no Triton on this machine; the folder or a port is in use.
         ServingFailed: a process ended or did not answer in time.
     """
-    opened = open_release(release)
+    opened = [open_release(path) for path in (release, *([canary[0]] if canary else []))]
+    if len({each.name for each in opened}) < len(opened):
+        raise BadInput(f"{release}: the same release twice; a canary is another one")
     triton_environment()
-    check_release(release)
+    for each in opened:
+        check_release(each.path)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state, f"{state}: another server uses this folder; stop it, or name another (--state)"):
         for port in (http_port, grpc_port):
             require_free(port)
-        ports = free_ports(5)
-        triton = TritonPorts(*ports[:3])
-        http_port, grpc_port = http_port or ports[3], grpc_port or ports[4]
+        ports = iter(free_ports(2 + 5 * len(opened)))
+        http_port, grpc_port = http_port or next(ports), grpc_port or next(ports)
+        sides = [_Side(each, *_ports(ports)) for each in opened]
+        if canary:
+            write_percent(state, canary[1])
+        else:
+            no_canary(state)
+            sides = [replace(sides[0], http=http_port, grpc=grpc_port)]
+        starts: dict[str, Callable[[], Child]] = {}
+        for prefix, side in zip(("", "canary "), sides, strict=False):
+            folder = state / side.release.name
+            folder.mkdir(exist_ok=True)
+            shutil.rmtree(folder / "logs", ignore_errors=True)  # of a server that has ended
+            starts[f"{prefix}triton"] = partial(start_triton, side.release.repository, folder, side.triton)
+            starts[f"{prefix}transformer"] = partial(_start_transformer, side, folder, online, workers, flags)
+        if canary:
+            starts["front"] = partial(_start_front, state, http_port, grpc_port, sides)
         service = Service(
             f"http://{LOOPBACK}:{http_port}",
             f"{LOOPBACK}:{grpc_port}",
-            f"http://{LOOPBACK}:{triton.http}",
-            f"{LOOPBACK}:{triton.grpc}",
+            f"http://{LOOPBACK}:{sides[0].triton.http}",
+            f"{LOOPBACK}:{sides[0].triton.grpc}",
             {},
+            {side.release.name: side.url for side in sides},
         )
-        folder = state / opened.name
-        folder.mkdir(exist_ok=True)
-        shutil.rmtree(folder / "logs", ignore_errors=True)  # of a server that has ended
-        starts = {
-            "triton": lambda: start_triton(opened.repository, folder, triton),
-            "transformer": lambda: _start_transformer(
-                opened, folder, http_port, grpc_port, triton, online, workers, flags
-            ),
-        }
         deadline = time.monotonic() + timeout_s
         with sigterm_as_exit(), Kept(starts, service.pids) as kept:
-            _wait(lambda: _is_ready(service.triton_url), kept.children, deadline)
-            _wait(lambda: _answers(opened, service.url), kept.children, deadline)
+            for side in sides:
+                url = f"http://{LOOPBACK}:{side.triton.http}"
+                _wait(partial(_is_ready, url), kept.children, deadline)
+                _wait(partial(_answers, side.release, side.url), kept.children, deadline)
+            _wait(partial(_is_ready, service.url), kept.children, deadline)
             kept.keep()
-            _logger.info("release %s answers at %s", opened.name, service.url)
+            _logger.info("release %s answers at %s", " and ".join(service.sides), service.url)
             yield service
 
 
-def _start_transformer(
-    release: Release,
-    state: Path,
-    http_port: int,
-    grpc_port: int,
-    triton: TritonPorts,
-    online: str | None,
-    workers: int,
-    flags: Sequence[str],
-) -> Child:
+def _ports(free: Iterator[int]) -> tuple[TritonPorts, int, int]:
+    return TritonPorts(next(free), next(free), next(free)), next(free), next(free)
+
+
+def _start_front(state: Path, http_port: int, grpc_port: int, sides: Sequence[_Side]) -> Child:
+    command = [sys.executable, "-m", "serving.local.front", f"--state={state.resolve()}"]
+    command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}"]
+    command += [f"--side={side.release.name}:{side.http}:{side.grpc}" for side in sides]
+    return Child("front", command, state / "front.log", os.environ, state, grace_s=_DRAIN_S)
+
+
+def _start_transformer(side: _Side, state: Path, online: str | None, workers: int, flags: Sequence[str]) -> Child:
     command = [
         sys.executable,
         "-m",
         "serving.transformer",
-        f"--release={release.path.resolve()}",
+        f"--release={side.release.path.resolve()}",
         f"--state={state.resolve()}",
         f"--host={LOOPBACK}",
-        f"--http_port={http_port}",
-        f"--grpc_port={grpc_port}",
-        f"--predictor_host={LOOPBACK}:{triton.grpc}",
-        f"--predictor_http={LOOPBACK}:{triton.http}",
+        f"--http_port={side.http}",
+        f"--grpc_port={side.grpc}",
+        f"--predictor_host={LOOPBACK}:{side.triton.grpc}",
+        f"--predictor_http={LOOPBACK}:{side.triton.http}",
         f"--workers={workers}",
         *flags,
     ]

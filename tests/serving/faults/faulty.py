@@ -1,5 +1,6 @@
 """What tests of faults share: real processes, and how long something took."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,18 @@ def reseal(release: Path) -> None:
     files = file_digests(release)
     manifest = read_manifest(release) | {"files": files, "digest": release_digest(files)}
     write_json(release / MANIFEST, sealed(manifest))
+
+
+def addresses(server: "subprocess.Popen[str]") -> dict[str, str]:
+    """What `archipelago serve` prints until it is ready, by name."""
+    assert server.stdout is not None
+    said = {}
+    for line in server.stdout:
+        if line.strip() == "ready":
+            return said
+        name, _, value = line.strip().partition(" ")
+        said[name] = value
+    raise AssertionError(f"it ended with {server.wait()}")
 
 
 def seconds_until(holds: Callable[[], bool], at_most: float) -> float:

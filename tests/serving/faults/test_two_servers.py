@@ -12,7 +12,7 @@ import pytest
 
 from serving import client
 from tests.release.tiny_release import Tiny
-from tests.serving.faults.faulty import PAIR
+from tests.serving.faults.faulty import PAIR, addresses
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,10 +29,7 @@ def first(tiny: Tiny, tmp_path: Path, env: dict[str, str]) -> Iterator[str]:
     """The address of a server whose state lies in `state`."""
     command = [*COMMAND, "serve", str(tiny.relevance_only), "--state", str(tmp_path / "state"), "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    assert server.stdout is not None
-    said = [server.stdout.readline().strip() for _ in range(4)]
-    assert said[-1] == "ready"
-    yield said[0].removeprefix("http ")
+    yield addresses(server)["http"]
     server.send_signal(signal.SIGTERM)
     assert server.wait(60) == 0
 
