@@ -20,7 +20,11 @@ from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.deadline import arrive
 from serving.transformer.errors import answer
 from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_shared_memory, v2_request
-from serving.transformer.validation import RawInput, shorten
+from serving.transformer.validation import MAX_ITEMS, MAX_PARAMETERS, MAX_TENSORS, RawInput, check_count, shorten
+
+_MAX_FIELDS = 1024
+# Wire types of protobuf, and how many bytes the fixed ones take.
+_VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}
 
 
 class Servicer(InferenceServicer):  # type: ignore[misc]
@@ -44,6 +48,8 @@ def read_message(message: Any) -> V2Request:
     Raises:
         BadInput: it cannot be read; says where.
     """
+    check_count(len(message.inputs), MAX_TENSORS, "inputs")
+    check_count(len(message.outputs), MAX_TENSORS, "outputs")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise BadInput(f"{len(raw)} tensors in raw_input_contents for {len(message.inputs)} inputs")
@@ -53,6 +59,8 @@ def read_message(message: Any) -> V2Request:
         refuse_shared_memory(_parameters(tensor.parameters, where), where)
         if raw and tensor.HasField("contents"):
             raise BadInput(f"{where}: has contents and raw_input_contents, expected one of them")
+        check_count(len(tensor.shape), 1, f"dimensions of {where}")
+        check_count(len(tensor.contents.bytes_contents), MAX_ITEMS, f"values of {where}")
         values: list[bytes] = []
         if tensor.datatype == "BYTES":  # of another datatype it is refused, whatever it holds
             values = bytes_values(raw[place], where) if raw else list(tensor.contents.bytes_contents)
@@ -60,6 +68,39 @@ def read_message(message: Any) -> V2Request:
     outputs = [(each.name, _parameters(each.parameters, f"output {shorten(each.name)}")) for each in message.outputs]
     parameters = _parameters(message.parameters, "the request")
     return v2_request(message.model_name, message.id, inputs, outputs, parameters)
+
+
+def check_fields(message: bytes) -> None:
+    """Refuse a message of very many fields before it is decoded: an empty one takes 40 times its two bytes.
+
+    Raises:
+        BadInput: it has more than `_MAX_FIELDS`.
+    """
+    start = count = 0
+    while start < len(message):
+        count += 1
+        check_count(count, _MAX_FIELDS, "fields of the message or more")
+        key, start = _varint(message, start)
+        kind = key & 7
+        if kind == _VARINT:
+            _, start = _varint(message, start)
+        elif kind == _BYTES:
+            length, start = _varint(message, start)
+            start += length
+        elif kind in _FIXED:
+            start += _FIXED[kind]
+        else:
+            return  # the decoder says what is wrong
+
+
+def _varint(message: bytes, start: int) -> tuple[int, int]:
+    value = shift = 0
+    for place in range(start, min(start + 10, len(message))):
+        value |= (message[place] & 127) << shift
+        if message[place] < 128:
+            return value, place + 1
+        shift += 7
+    return value, len(message)
 
 
 def write_message(response: Any) -> Any:
@@ -78,6 +119,7 @@ def write_message(response: Any) -> Any:
 
 
 def _parameters(found: Mapping[str, Any], where: str) -> dict[str, object]:
+    check_count(len(found), MAX_PARAMETERS, f"parameters of {where}")
     read: dict[str, object] = {}
     for name, parameter in found.items():
         kind = parameter.WhichOneof("parameter_choice")
@@ -103,7 +145,10 @@ class _Answers(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         def decode(message: bytes) -> Any:
             try:
+                check_fields(message)
                 return handler.request_deserializer(message)
+            except BadInput as error:
+                return _Undecodable(str(error))
             except DecodeError as error:
                 return _Undecodable(f"malformed message of {len(message)} bytes: {error}")
 

@@ -10,7 +10,7 @@ from kserve import InferOutput, InferResponse
 
 from components.contracts.errors import BadInput
 from serving.observe.exchange import current
-from serving.transformer.validation import RawInput, check_request_id, shorten
+from serving.transformer.validation import MAX_ITEMS, MAX_PARAMETERS, RawInput, check_count, check_request_id, shorten
 
 # numpy's names of what goes over the wire, and V2's.
 DATATYPES = {"<f4": "FP32", "<i8": "INT64", "|O": "BYTES"}
@@ -53,6 +53,7 @@ def v2_request(
     Raises:
         BadInput: its id, an output or a parameter is not what it must be.
     """
+    check_count(len(parameters), MAX_PARAMETERS, "parameters")
     for name, value in parameters.items():
         # 0, "" and false are how clients spell that they want none.
         if (name == "priority" or name.startswith("sequence_")) and value not in (None, 0, "", False):
@@ -91,6 +92,8 @@ def bytes_values(data: bytes, where: str) -> list[bytes]:
     values: list[bytes] = []
     start = 0
     while start < len(data):
+        if len(values) > MAX_ITEMS:
+            raise BadInput(f"{where}: more than {MAX_ITEMS} values")
         if len(data) - start < _LENGTH.size:
             raise BadInput(
                 f"{where}: {len(data) - start} bytes left after value {len(values) - 1}, too few for a length"

@@ -13,13 +13,14 @@ import orjson
 from kserve import InferResponse
 
 from components.contracts.errors import BadInput
+from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_shared_memory, v2_request
-from serving.transformer.validation import RawInput, shorten
+from serving.transformer.validation import MAX_ITEMS, MAX_TENSORS, RawInput, check_count, shorten
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-# Empty lists and objects take 25 times their text once parsed. Outside its texts, the largest valid request needs less.
-MAX_STRUCTURE_BYTES = 1 << 20
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+# Empty lists and objects take 25 times their text once parsed. A valid request has fewer marks than its texts may have
+# characters, as they may consist of marks.
+MAX_MARKS = MAX_ITEMS * (MAX_QUERY_CHARS + MAX_TITLE_CHARS)
 
 
 def read_request(body: bytes, header_length: str | None, model: str) -> V2Request:
@@ -30,8 +31,10 @@ def read_request(body: bytes, header_length: str | None, model: str) -> V2Reques
     """
     start = len(body) if header_length is None else _header_length(header_length, len(body))
     header = _object(_json(body[:start]), "the body")
+    found = _list(header.get("inputs"), "inputs")
+    check_count(len(found), MAX_TENSORS, "inputs")
     inputs = []
-    for place, each in enumerate(_list(header.get("inputs"), "inputs")):
+    for place, each in enumerate(found):
         where = f"inputs[{place}]"
         described = _object(each, where)
         name = _text(described.get("name"), f"{where}.name")
@@ -58,13 +61,14 @@ def read_request(body: bytes, header_length: str | None, model: str) -> V2Reques
         inputs.append(RawInput(name, datatype, shape, values))
     if start != len(body):
         raise BadInput(f"the body has {len(body) - start} bytes after its last tensor")
+    found = [] if header.get("outputs") is None else _list(header["outputs"], "outputs")
+    check_count(len(found), MAX_TENSORS, "outputs")
     outputs = []
-    if header.get("outputs") is not None:
-        for place, each in enumerate(_list(header["outputs"], "outputs")):
-            where = f"outputs[{place}]"
-            described = _object(each, where)
-            name = _text(described.get("name"), f"{where}.name")
-            outputs.append((name, _parameters(described.get("parameters"), where)))
+    for place, each in enumerate(found):
+        where = f"outputs[{place}]"
+        described = _object(each, where)
+        name = _text(described.get("name"), f"{where}.name")
+        outputs.append((name, _parameters(described.get("parameters"), where)))
     return v2_request(model, header.get("id"), inputs, outputs, _parameters(header.get("parameters"), "the request"))
 
 
@@ -97,8 +101,7 @@ def _header_length(text: str, body: int) -> int:
 
 
 def _json(text: bytes) -> object:
-    if len(text) > MAX_STRUCTURE_BYTES and len(_TEXT.sub(b'""', text)) > MAX_STRUCTURE_BYTES:
-        raise BadInput(f"malformed JSON: more than {MAX_STRUCTURE_BYTES} bytes outside its texts")
+    check_count(sum(text.count(mark) for mark in (b"[", b"{", b",")), MAX_MARKS, "commas and opening brackets")
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -5,6 +5,7 @@ message are shortened and shown with `repr`, so that no request can make its own
 """
 
 import re
+import reprlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 
 MAX_ITEMS = 1000
 MAX_ID_BYTES = 256
+# Beyond what any model or client needs; a body of the largest size could name millions.
+MAX_TENSORS = 16
+MAX_PARAMETERS = 64
 _SHOWN = 5
 # What shows nothing though it counts as a letter, a mark or a symbol: fillers, variation selectors, the empty braille
 # cell. Spaces, control and format characters (zero-width ones, byte order marks) are known by their categories.
@@ -116,6 +120,16 @@ def relevance_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Rel
     return RelevanceRequest(texts["market"], texts["query"], texts["title"])
 
 
+def check_count(number: int, limit: int, what: str) -> None:
+    """Refuse more of something than anybody needs.
+
+    Raises:
+        BadInput: there are more than `limit`.
+    """
+    if number > limit:
+        raise BadInput(f"{number} {what}, at most {limit}")
+
+
 def check_request_id(value: object) -> str:
     """The id that a caller gave its request, empty where it gave none.
 
@@ -212,5 +226,11 @@ def _show(ids: Sequence[str]) -> str:
 
 def shorten(value: object) -> str:
     """What a caller sent, for a message: printable, on one line, at most 60 characters."""
-    text = ascii(value) if isinstance(value, bytes) else repr(value)
+    # Cut before it is spelled out, too: it may be as long as a body.
+    if isinstance(value, bytes):
+        text = ascii(value[:61])
+    elif isinstance(value, str):
+        text = repr(value[:61])
+    else:
+        text = reprlib.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
