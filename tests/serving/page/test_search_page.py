@@ -42,7 +42,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def service(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def shop(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     try:
         triton_environment()
     except BadInput as error:
@@ -52,9 +52,9 @@ def service(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def page(service: Service, tmp_path: Path) -> Iterator[Page]:
+def page(shop: Service, tmp_path: Path) -> Iterator[Page]:
     with chromium(tmp_path / "profile") as opened:
-        opened.open(f"{service.url}/page/", 1280)
+        opened.open(f"{shop.url}/page/", 1280)
         opened.wait(_READY)
         yield opened
 
@@ -87,9 +87,9 @@ def shoot(page: Page, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("width", [1280, 420])
 @pytest.mark.parametrize("market", MARKETS)
 def test_a_typed_query_becomes_a_ranked_page(
-    page: Page, service: Service, release: Path, market: str, width: int, tmp_path: Path
+    page: Page, shop: Service, release: Path, market: str, width: int, tmp_path: Path
 ) -> None:
-    page.open(f"{service.url}/page/", width)
+    page.open(f"{shop.url}/page/", width)
     page.wait(_READY)
     choose(page, market)
     page.evaluate("document.getElementById('query').focus()")
@@ -111,17 +111,17 @@ def test_a_typed_query_becomes_a_ranked_page(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shoot(page, tmp_path, f"{market}-{width}")
     assert page.complaints == []
-    assert all(url.startswith((service.url, "data:")) for url in page.requested)
+    assert all(url.startswith((shop.url, "data:")) for url in page.requested)
     scored = [url for url in page.requested if "/v2/" in url]
     assert [url.rsplit("/", 2)[-2] for url in scored] == ["search", "relevance"]
 
 
-def test_the_page_shows_what_the_service_answers(page: Page, service: Service) -> None:
+def test_the_page_shows_what_the_service_answers(page: Page, shop: Service) -> None:
     choose(page, "TH")
     query = page.evaluate("document.querySelector('#queries option').value")
     field(page, str(query))
     search(page)
-    found = httpx.get(f"{service.url}/page/candidates", params={"market": "TH", "query": str(query), "n": 20}).json()
+    found = httpx.get(f"{shop.url}/page/candidates", params={"market": "TH", "query": str(query), "n": 20}).json()
     inputs = {
         "market": ["TH"],
         "user_id": [page.evaluate("document.getElementById('user').value")],
@@ -129,7 +129,7 @@ def test_the_page_shows_what_the_service_answers(page: Page, service: Service) -
         "item_ids": [item["item_id"] for item in found["items"]],
     }
     tensors = [{"name": n, "datatype": "BYTES", "shape": [len(v)], "data": v} for n, v in inputs.items()]
-    answer = httpx.post(f"{service.url}/v2/models/search/infer", json={"inputs": tensors}, timeout=60).json()
+    answer = httpx.post(f"{shop.url}/v2/models/search/infer", json={"inputs": tensors}, timeout=60).json()
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     shown = page.evaluate("[...document.querySelectorAll('.card')].map(c => [c.querySelector('.facts').textContent"
                           ".split(' · ').pop(), c.querySelector('dd').textContent])")  # fmt: skip
@@ -166,10 +166,10 @@ def test_titles_and_errors_are_text_and_never_markup(page: Page) -> None:
     assert "user_id: value 0 has 600 bytes" in str(page.evaluate("document.querySelector('.told').textContent"))
 
 
-def test_a_second_service_stands_beside_the_first(page: Page, service: Service, tmp_path: Path) -> None:
+def test_a_second_service_stands_beside_the_first(page: Page, shop: Service, tmp_path: Path) -> None:
     # The same release under another origin: what matters is that another service may be asked.
-    other = service.url.replace("127.0.0.1", "localhost")
-    page.open(f"{service.url}/page/?with={other}", 1280)
+    other = shop.url.replace("127.0.0.1", "localhost")
+    page.open(f"{shop.url}/page/?with={other}", 1280)
     page.wait("document.getElementById('status').textContent.includes('is searched, too')")
     choose(page, "VN")
     field(page, str(page.evaluate("document.querySelector('#queries option').value")))
@@ -193,26 +193,26 @@ def test_every_field_has_a_label_and_the_keyboard_reaches_all(page: Page) -> Non
     assert reached == ["user", "query", "count", "Search"]
 
 
-def test_reports_are_served_read_only_in_a_sandbox(service: Service, release: Path) -> None:
-    names = httpx.get(f"{service.url}/page/release.json").json()["reports"]
+def test_reports_are_served_read_only_in_a_sandbox(shop: Service, release: Path) -> None:
+    names = httpx.get(f"{shop.url}/page/release.json").json()["reports"]
     assert names
     for name in names:
-        answer = httpx.get(f"{service.url}/page/reports/{name}.html")
+        answer = httpx.get(f"{shop.url}/page/reports/{name}.html")
         assert answer.content == (release / "reports" / f"{name}.html").read_bytes()
         assert answer.headers["content-security-policy"].startswith("sandbox")
-    assert httpx.get(f"{service.url}/page/reports/..%2fmanifest.json").status_code == 404
-    assert httpx.post(f"{service.url}/page/reports/{names[0]}.html").status_code == 405
+    assert httpx.get(f"{shop.url}/page/reports/..%2fmanifest.json").status_code == 404
+    assert httpx.post(f"{shop.url}/page/reports/{names[0]}.html").status_code == 405
 
 
-def test_the_page_is_for_this_machine_alone(service: Service) -> None:
+def test_the_page_is_for_this_machine_alone(shop: Service) -> None:
     for path in ("/page/", "/page/release.json", "/page/candidates?market=TH&query=x"):
-        assert httpx.get(f"{service.url}{path}", headers={"host": "shop.example"}).status_code == 403
+        assert httpx.get(f"{shop.url}{path}", headers={"host": "shop.example"}).status_code == 403
     asked = {"origin": "https://shop.example", "access-control-request-method": "POST"}
-    answer = httpx.options(f"{service.url}/v2/models/search/infer", headers=asked)
+    answer = httpx.options(f"{shop.url}/v2/models/search/infer", headers=asked)
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_bad_questions_to_the_page_are_refused_in_the_same_shape(service: Service) -> None:
+def test_bad_questions_to_the_page_are_refused_in_the_same_shape(shop: Service) -> None:
     for parameters in ({"market": "XX", "query": "x"}, {"market": "TH"}, {"market": "TH", "query": "x", "n": "many"}):
-        answer = httpx.get(f"{service.url}/page/candidates", params=parameters)
+        answer = httpx.get(f"{shop.url}/page/candidates", params=parameters)
         assert (answer.status_code, list(answer.json())) == (400, ["error"]), answer.text
