@@ -250,6 +250,21 @@ def speed(results: Mapping[str, Result]) -> str:
     return f"{table(['measurement', 'figures', 'baseline', 'ratio'], rows, texts=3)}\n\n{sources(results)}"
 
 
+def soak(result: Result) -> str:
+    """What a service holds, in the second and in the last quarter of a soak; how it answered meanwhile."""
+    quarters = ("second_quarter", "last_quarter")
+    rows = [
+        [what.replace("mib", "MiB").replace("_", " "), *(f"{held[quarter]:,g}" for quarter in quarters)]
+        for what, held in result["held"].items()
+    ]
+    answers = "; ".join(
+        f"{kind} " + ", ".join(f"{count:,} x {status}" for status, count in counts.items())
+        for kind, counts in result["answers"].items()
+    )
+    held = table(["held", "second quarter", "last quarter"], rows, texts=1)
+    return f"{held}\n\nAnswers: {answers}.\n\n{source(result)}"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
@@ -277,5 +292,6 @@ def page_tables() -> dict[str, str]:
         "ranking": ranking(run),
         "served": served(run),
         "whole-run": whole_run(run),
+        "soak": soak(measured("soak")),
         "speed": speed({name: measured(name) for name in ("scoring", "simulator")}),
     }

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -115,7 +116,7 @@ def growth(samples: list[Sample]) -> dict[str, dict[str, float]]:
     }
 
 
-def measure(release: Path, seconds: float) -> dict[str, object]:
+def measure(release: Path, seconds: float) -> dict[str, Any]:
     """Serve, ask and watch."""
     load = os.getloadavg()[0]
     os.environ.setdefault("ARCHIPELAGO_LOG_KEY", KEY)
