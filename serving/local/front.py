@@ -35,7 +35,7 @@ from serving.observe.boundary import EVENTS_PATH
 from serving.transformer.body import read_body
 from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.errors import ServiceError, Unavailable, answer
-from serving.transformer.grpc_server import read_message
+from serving.transformer.grpc_server import check_fields, read_message
 from serving.transformer.payload import V2Request
 from serving.transformer.rest_messages import HEADER_LENGTH, read_request
 from serving.transformer.server import GRACE_S
@@ -149,6 +149,7 @@ class Front:
         if method != _INFER:
             return self._predecessor
         try:
+            check_fields(message)
             asked = pb.ModelInferRequest.FromString(message)
             return self.of_request(read_message(asked), asked.model_version)
         except (DecodeError, BadInput):

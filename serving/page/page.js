@@ -26,7 +26,8 @@ async function ask(url, options) {
 
 async function infer(service, model, inputs) {
   const tensors = Object.entries(inputs).map(([name, data]) => ({ name, datatype: "BYTES", shape: [data.length], data }));
-  const { body, ms } = await ask(`${service.url}/v2/models/${model}/infer`, {
+  // By its version: where two releases share an address, one without it goes to the release of its user.
+  const { body, ms } = await ask(`${service.url}/v2/models/${model}/versions/${service.about.release}/infer`, {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ inputs: tensors }),
   });
   const outputs = Object.fromEntries(body.outputs.map(output => [output.name, output]));
