@@ -86,7 +86,8 @@ function card(row, place, language, page, other, whyExperts) {
   }
   made.querySelector(".facts").textContent = facts.filter(Boolean).join(" · ");
   const scores = made.querySelector(".scores");
-  for (const [label, value] of [["blend", row.score], ["relevance", row.relevance], ["p(click)", row.p_click], ["p(purchase)", row.p_purchase]]) {
+  const blended = row.p_click !== undefined;  // else relevance alone orders the page
+  for (const [label, value] of [["blend", blended ? row.score : undefined], ["relevance", row.relevance], ["p(click)", row.p_click], ["p(purchase)", row.p_purchase]]) {
     if (value === undefined) continue;
     const meter = element("meter");
     meter.value = value;
@@ -97,7 +98,7 @@ function card(row, place, language, page, other, whyExperts) {
   }
   const why = made.querySelector(".why");
   why.append(element("li", `Relevance ${row.relevance.toFixed(3)} ${SOURCES[row.source] ?? row.source} (${row.source}).`));
-  if (row.p_click !== undefined) {
+  if (blended) {
     why.append(element("li", `This user clicks with probability ${row.p_click.toFixed(3)} and buys with ${row.p_purchase.toFixed(3)}.`));
     why.append(element("li", `The blend of the three is ${row.score.toFixed(3)}; it orders the page.`));
   }

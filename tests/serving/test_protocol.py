@@ -319,6 +319,11 @@ def test_raw_tensors_over_grpc_are_as_many_as_inputs(service: Service, tiny: Tin
         assert words in caught.value.details()
 
 
+def test_there_is_no_search_page_unless_it_is_asked_for(service: Service) -> None:
+    for path in ("/page", "/page/", "/page/release.json"):
+        assert httpx.get(f"{service.url}{path}").status_code == 404
+
+
 def test_the_page_of_the_interface_needs_nothing_from_elsewhere(service: Service) -> None:
     page = httpx.get(f"{service.url}/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -14,7 +14,7 @@ from components.contracts.markets import MARKETS
 from components.release.build import build_release
 from serving.local.launcher import Service, serve_release
 from serving.local.triton_server import triton_environment
-from tests.release.tiny_release import AS_OF, CONFIG, TINY, write_inputs
+from tests.release.tiny_release import AS_OF, CONFIG, TINY, Tiny, write_inputs
 from tests.serving.page.chromium import Page, chromium
 
 pytestmark = pytest.mark.slow
@@ -180,6 +180,29 @@ def test_a_second_service_stands_beside_the_first(page: Page, shop: Service, tmp
     assert "same place there" in str(page.evaluate("document.querySelector('.facts').textContent"))
     assert any(url.startswith(f"{other}/v2/models/search/") for url in page.requested)
     shoot(page, tmp_path, "side-by-side")
+
+
+def test_a_release_that_scores_relevance_alone_has_a_page_too(tiny: Tiny, tmp_path: Path) -> None:
+    with (
+        serve_release(tiny.relevance_only, tmp_path / "state", flags=["--page"]) as alone,
+        chromium(tmp_path / "profile") as page,
+    ):
+        page.open(f"{alone.url}/page/", 420)
+        page.wait("document.querySelectorAll('#market option').length > 0")
+        choose(page, "TH")
+        field(page, str(page.evaluate("document.querySelector('#queries option').value")))
+        search(page)
+        shown = [
+            float(value)
+            for value in page.evaluate("[...document.querySelectorAll('dd:first-of-type')].map(d => d.textContent)")
+        ]
+        assert shown
+        assert shown == sorted(shown, reverse=True)
+        assert page.evaluate("[...document.querySelectorAll('.card:first-child dt')].map(d => d.textContent)") == [
+            "relevance"
+        ]
+        shoot(page, tmp_path, "relevance-only")
+        assert page.complaints == []
 
 
 def test_every_field_has_a_label_and_the_keyboard_reaches_all(page: Page) -> None:
