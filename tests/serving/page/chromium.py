@@ -57,6 +57,7 @@ class Page:
     def open(self, url: str, width: int, height: int = 900) -> None:
         """Go to an address on a screen of that size, CSS pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.call("Emulation.setScrollbarsHidden", hidden=True)  # a picture leaves out what lies under them
         self.call("Page.navigate", url=url)
         self.wait(f"document.readyState === 'complete' && location.href === {json.dumps(url)}")
 
