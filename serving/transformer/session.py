@@ -11,24 +11,29 @@ Choices (ours):
   processes of this machine: no event is lost between them. Servers on different machines that share one Redis do not
   lock each other: of two events of one user within the milliseconds of a read and a write, one may be missing until the
   next release.
+- Rows are read and written with Feast's provider. `FeatureStore.push` to the view's push source ends in the same write,
+  after reading the whole registry; who has a stream of events uses that.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from components.contracts.features import SEQUENCE_LENGTH, stored_features
 from components.contracts.tools.lock import alone_in
-from feature_repo.definitions import PUSH_SOURCE, PUSHED_VIEW, TIMESTAMP_FIELD
+from feature_repo.definitions import PUSHED_VIEW, TIMESTAMP_FIELD
 from serving.observe.log_tables import Event
 from serving.transformer.online_store import connect_built, store_folder
 from serving.transformer.store_check import store_errors
 
 # Prefix of the sequences that an event's type extends.
 _PREFIXES = {"click": "clicked", "purchase": "purchased"}
+_ITEM_VIEW = "item_profile"
 _SEQUENCES = [feature.name for feature in stored_features(PUSHED_VIEW)]
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 # As in the feature tables: a row is visible from just after its event.
 _JUST_AFTER = timedelta(microseconds=1)
 # Redis skips a row that is not newer than the one it holds, and Feast reads times through floats, not quite exactly.
@@ -45,7 +50,9 @@ class Session:
 
     def reopen(self) -> None:
         """Connect, anew where the store was built anew."""
-        self._store = connect_built(self._state)
+        store = connect_built(self._state)
+        self._views = {view: store.get_feature_view(view) for view in (PUSHED_VIEW, _ITEM_VIEW)}
+        self._store = store
 
     def push(self, events: Sequence[Event]) -> None:
         """Put clicks and purchases of users, any number of them, at the head of their sequences.
@@ -73,21 +80,30 @@ class Session:
                     row[f"{prefix}_{name}"] = [code, *row[f"{prefix}_{name}"]][:SEQUENCE_LENGTH]
                 times[event.user_id] = max(event.timestamp + _JUST_AFTER, times[event.user_id] + _APART)
             frame = pd.DataFrame([{"user_id": user, TIMESTAMP_FIELD: times[user]} | rows[user] for user in users])
-            self._store.push(PUSH_SOURCE, frame)
+            self._store.provider.ingest_df(self._views[PUSHED_VIEW], frame)
 
     def _codes(self, items: list[str]) -> dict[str, tuple[int, int]]:
         """Bucket and category bucket of each item that has them."""
-        features = ["item_profile:item_bucket", "item_profile:category_bucket"]
-        found = self._store.get_online_features(features=features, entity_rows={"item_id": items}).to_dict()
-        pairs = zip(items, found["item_bucket"], found["category_bucket"], strict=True)
-        return {item: (bucket, category) for item, bucket, category in pairs if bucket is not None}
+        codes = {}
+        for item, (_, row) in zip(items, self._read(_ITEM_VIEW, items), strict=True):
+            if "item_bucket" in row and row["item_bucket"].HasField("int64_val"):
+                codes[item] = (row["item_bucket"].int64_val, row["category_bucket"].int64_val)
+        return codes
 
     def _rows(self, users: list[str]) -> tuple[dict[str, dict[str, list[int]]], dict[str, datetime]]:
         """Sequences of each user as stored, empty where none are, and the time of the row."""
-        features = [f"{PUSHED_VIEW}:{name}" for name in _SEQUENCES]
-        answer = self._store.get_online_features(features=features, entity_rows={"user_id": users})
-        found = answer.to_dict()
-        rows = {user: {name: list(found[name][place] or ()) for name in _SEQUENCES} for place, user in enumerate(users)}
-        # Of any of the row's values; to_dict would cut it to the second.
-        times = answer.proto.results[-1].event_timestamps
-        return rows, {user: times[place].ToDatetime(UTC) for place, user in enumerate(users)}
+        rows, times = {}, {}
+        for user, (time, row) in zip(users, self._read(PUSHED_VIEW, users), strict=True):
+            rows[user] = {name: list(row[name].int64_list_val.val) if name in row else [] for name in _SEQUENCES}
+            times[user] = time or _NEVER
+        return rows, times
+
+    def _read(self, view: str, keys: Sequence[str]) -> list[tuple[datetime | None, dict[str, Any]]]:
+        """Time and values of each key's row, as Feast's messages; none and empty where there is no row."""
+        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+        from feast.protos.feast.types.Value_pb2 import Value
+
+        names = self._views[view].join_keys
+        entities = [EntityKey(join_keys=names, entity_values=[Value(string_val=key)]) for key in keys]
+        found = self._store.provider.online_read(self._store.config, self._views[view], entities)
+        return [(time, row or {}) for time, row in found]

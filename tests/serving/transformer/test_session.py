@@ -26,8 +26,9 @@ from components.features.profiles import item_profile
 from components.features.sequences import user_sequences
 from components.features.source import open_source
 from components.features.tables import build_feature_tables
+from feature_repo.definitions import PUSH_SOURCE
 from serving.observe.log_tables import Event
-from serving.transformer.online_store import OnlineFeatures, build_online_store
+from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from serving.transformer.session import Session
 from tests.features.toy_log import AS_OF, write_toy_log
 
@@ -151,10 +152,23 @@ def test_pushed_rows_survive_a_restart_and_not_another_release(release: Path, st
     assert sequences(OnlineFeatures(state), "stranger")["clicked_items"] == []
 
 
+def test_feasts_own_push_writes_the_same_row(state: Path) -> None:
+    moment = AS_OF + timedelta(days=1)
+    Session(state).push([event(1, "stranger", "i3", "click", moment)])
+    online = OnlineFeatures(state)
+    pushed = sequences(online, "stranger")
+    row = {name: [codes] for name, codes in pushed.items()}
+    times = {"event_timestamp": [moment + timedelta(microseconds=1)]}
+    connect_built(state).push(PUSH_SOURCE, pd.DataFrame({"user_id": ["somebody"]} | row | times))
+    assert sequences(online, "somebody") == pushed
+    assert len(pushed["clicked_items"]) == 1
+
+
 CLICKS = """
 import sys
 from datetime import datetime, timedelta, UTC
 from pathlib import Path
+from feature_repo.definitions import PUSH_SOURCE
 from serving.observe.log_tables import Event
 from serving.transformer.session import Session
 session = Session(Path(sys.argv[1]))
