@@ -1,11 +1,13 @@
 """Worker processes: they share a port, stop together, and none outlives the others."""
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -33,15 +35,21 @@ run_workers(2, work)
 """
 
 
-def started() -> tuple[subprocess.Popen, int]:
+@pytest.fixture
+def started() -> Iterator[tuple[subprocess.Popen, int]]:
+    """A server of two workers, and its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", SERVER, str(port)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert server.stdout is not None
-    assert [server.stdout.readline() for _ in range(2)] == ["up\n"] * 2
-    return server, port
+    try:
+        assert [server.stdout.readline() for _ in range(2)] == ["up\n"] * 2
+        yield server, port
+    finally:
+        server.kill()
+        server.wait()
 
 
 def asked(port: int) -> int:
@@ -58,8 +66,8 @@ def ended(pids: set[int]) -> bool:
     return False
 
 
-def test_both_answer_and_stop_cleanly() -> None:
-    server, port = started()
+def test_both_answer_and_stop_cleanly(started: tuple[subprocess.Popen, int]) -> None:
+    server, port = started
     workers = {child.pid for child in psutil.Process(server.pid).children()}
     assert len(workers) == 2
     assert {asked(port) for _ in range(200)} == workers
@@ -68,16 +76,16 @@ def test_both_answer_and_stop_cleanly() -> None:
     assert ended(workers)
 
 
-def test_a_worker_that_dies_ends_all_with_an_error() -> None:
-    server, _ = started()
+def test_a_worker_that_dies_ends_all_with_an_error(started: tuple[subprocess.Popen, int]) -> None:
+    server, _ = started
     first, second = (child.pid for child in psutil.Process(server.pid).children())
     os.kill(first, signal.SIGKILL)
     assert server.wait(10) == 1
     assert ended({second})
 
 
-def test_workers_do_not_outlive_the_first_process() -> None:
-    server, _ = started()
+def test_workers_do_not_outlive_the_first_process(started: tuple[subprocess.Popen, int]) -> None:
+    server, _ = started
     workers = {child.pid for child in psutil.Process(server.pid).children()}
     server.kill()
     server.wait(10)
@@ -90,3 +98,19 @@ def test_a_port_of_somebody_else_is_refused() -> None:
         port = bound.getsockname()[1]
         with pytest.raises(BadInput, match=f"127.0.0.1:{port}: Address already in use"):
             listen("127.0.0.1", port, shared=False)
+
+
+def test_answers_are_sent_without_delay() -> None:
+    async def run() -> int:
+        async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nodelay.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        nodelay = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(handle, sock=listen("127.0.0.1", 0, shared=True))
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+            return int(await nodelay)
+
+    assert asyncio.run(run()) == 1
