@@ -1,0 +1,52 @@
+"""Two worker processes of one service: one log folder and one set of metrics."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from components.contracts.errors import BadInput
+from serving import client
+from serving.local.launcher import serve_release
+from serving.local.triton_server import triton_environment
+from serving.observe.pseudonym import KEY_VARIABLE
+from tests.release.tiny_release import Tiny
+
+pytestmark = pytest.mark.slow
+SEARCHES = 24
+
+
+def test_two_workers_log_and_count_together(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        triton_environment()
+    except BadInput as error:
+        pytest.skip(f"no Triton: {error}")
+    (tmp_path / "metrics").mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
+    monkeypatch.setenv(KEY_VARIABLE, "the key of a test of workers")
+    items = pq.read_table(tiny.search / "catalogue.parquet").to_pylist()
+    market = items[0]["market"]
+    ids = [item["item_id"] for item in items if item["market"] == market][:4]
+    flags = ["--workers=2", f"--log_folder={tmp_path / 'log'}"]
+    with serve_release(tiny.search, tmp_path / "state", flags=flags) as service:
+
+        def visit(number: int) -> None:  # each on a connection of its own: the kernel picks a worker
+            page = client.search(service.url, market, f"user-{number}", "a query", ids)
+            clicked = {"type": "click", "user_id": "one user", "item_id": page[0].item_id}
+            client.send_events(service.url, [clicked | {"request_id": page.request_id}])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(visit, range(SEARCHES)))
+        text = httpx.get(f"{service.url}/metrics").text
+    assert f'archipelago_events_total{{type="click"}} {float(SEARCHES)}' in text
+    parts = [part for part in (tmp_path / "log").iterdir() if part.name.startswith("part-")]
+    by_process = Counter(part.name.rpartition("-")[2] for part in parts)
+    assert len(by_process) == 2
+    rows = {
+        name: sum(pq.read_metadata(file).num_rows for part in parts for file in part.glob(f"{name}.parquet"))
+        for name in ("requests", "events")
+    }
+    assert rows == {"requests": SEARCHES + 1, "events": SEARCHES}  # and the launcher's own
