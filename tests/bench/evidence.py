@@ -187,6 +187,45 @@ def served(result: Result) -> str:
     return f"{table(['figure', 'value'], rows)}\n\n{source(result)}"
 
 
+def serving(result: Result) -> str:
+    """A row per store and size, then per way to serve the same."""
+    header = ["what is asked", "p50 / p99 ms", "requests/s", "8 clients: requests/s", "p99 ms", "CPU ms a request"]
+
+    def row(name: str, found: Result) -> list[str]:
+        return [
+            name,
+            f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f}",
+            f"{found['per_second']:.0f}",
+            f"{found['per_second_8']:.0f}",
+            f"{found['p99_8_ms']:.0f}",
+            f"{found['cpu_ms']:.1f}",
+        ]
+
+    stored = [
+        row(f"ours, {items} stored items, {store}", found)
+        for store, sizes in result["stores"].items()
+        for items, found in sorted(sizes.items(), key=lambda size: int(size[0]))
+    ]
+    ways = [row(f"{way}, 50 stored items", found) for way, found in result["ways"].items() if way != "ours"]
+    load = f"Other work ran on the machine: load {result['load_average']:.1f} at the start."
+    return f"{table(header, [*stored, *ways])}\n\n{load} {source(result)}"
+
+
+def isolated(result: Result) -> str:
+    """Stored searches alone, and beside clients whose queries were never seen."""
+    found = result["isolation"]
+    rows = [
+        [name, f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.1f}"]
+        for name, one in (
+            ("stored searches of one client, alone", found["alone"]),
+            ("the same, beside four clients of unseen queries", found["beside"]),
+            ("those four clients themselves", found["unseen"]),
+        )
+    ]
+    ratio = f"Ratio of the p99 of stored searches: {found['p99_ratio']:.2f}."
+    return f"{table(['requests', 'p50 ms', 'p99 ms'], rows)}\n\n{ratio} {source(result)}"
+
+
 def gpu_experts(result: Result) -> str:
     """A row per shape and way of running it."""
     header = ["shape", "way", "MFU", "pairs/s", "queries/s (10 items)", "padding"]
@@ -293,5 +332,7 @@ def page_tables() -> dict[str, str]:
         "served": served(run),
         "whole-run": whole_run(run),
         "soak": soak(measured("soak")),
+        "serving": serving(measured("serving")),
+        "isolated": isolated(measured("serving")),
         "speed": speed({name: measured(name) for name in ("scoring", "simulator")}),
     }
