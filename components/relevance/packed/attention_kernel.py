@@ -49,7 +49,7 @@ def _halves(
 def _attend(
     qkv, out, tiles, tile_count, q_weight, k_weight, rotary, scale, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HALF: tl.constexpr, BLOCK: tl.constexpr, STACK: tl.constexpr,
-    CAUSAL: tl.constexpr, WINDOW: tl.constexpr, NORM: tl.constexpr, TURN: tl.constexpr,
+    CAUSAL: tl.constexpr, WINDOW: tl.constexpr, NORM: tl.constexpr, TURN: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """STACK heads that share their keys stand on top of one another: their keys are prepared once."""
     width: tl.constexpr = 2 * HALF
@@ -94,8 +94,8 @@ def _attend(
             k_token = tl.where(k_rows < prefix, prefix_at + k_rows, k_rows - prefix)
             k_at = k_token * stride + (HEADS + kv_head) * width
             k1, k2 = _halves(pair, k_at, k_rows, k_valid, k_weight, rotary, eps, HALF, NORM, TURN)
-            score = tl.dot(q1, tl.trans(k1.to(qkv.dtype.element_ty)))
-            score = tl.dot(q2, tl.trans(k2.to(qkv.dtype.element_ty)), score)
+            score = tl.dot(q1, tl.trans(k1.to(qkv.dtype.element_ty)), input_precision=EXACT)
+            score = tl.dot(q2, tl.trans(k2.to(qkv.dtype.element_ty)), score, input_precision=EXACT)
             seen = k_valid[None, :]
             if CAUSAL:
                 seen = seen & (k_rows[None, :] <= q_rows[:, None])
@@ -109,7 +109,7 @@ def _attend(
             weight = tl.exp2(score - pivot[:, None])
             v_at = k_token[:, None] * stride + (HEADS + KV_HEADS + kv_head) * width + columns[None, :]
             value = tl.load(pair + v_at, mask=k_valid[:, None], other=0.0)
-            gathered = tl.dot(weight.to(value.dtype), value, gathered * shrink[:, None])
+            gathered = tl.dot(weight.to(value.dtype), value, gathered * shrink[:, None], input_precision=EXACT)
             total = total * shrink + tl.sum(weight, 1)
             best = higher
         gathered = gathered / tl.where(total > 0, total, 1.0)[:, None]
@@ -134,7 +134,9 @@ def attend(
         raise BadInput(f"packed inference on a GPU knows heads of 32, 64, 128 or 256, not {shape.width}; use float32")
     out_TD = torch.empty(qkv_TE.shape[0], shape.heads * shape.width, dtype=qkv_TE.dtype, device=qkv_TE.device)
     group = shape.heads // shape.kv_heads
-    stack = next(heads for heads in (_STACK, 2, 1) if group % heads == 0)
+    exact = qkv_TE.dtype == torch.float32
+    # Exact products are unrolled: with stacked heads the program would be too large for the assembler.
+    stack = 1 if exact else next(heads for heads in (_STACK, 2, 1) if group % heads == 0)
     tiles = tiles_P5.shape[0]
     processors = torch.cuda.get_device_properties(qkv_TE.device).multi_processor_count if qkv_TE.is_cuda else 1
     programs = processors * (_PROGRAMS if shape.width > 64 else _NARROW_PROGRAMS)
@@ -143,6 +145,8 @@ def attend(
         qkv_TE, out_TD, tiles_P5, tiles, q_weight_H, k_weight_H, rotary_LH, shape.scale * math.log2(math.e), shape.eps,
         HEADS=shape.heads, KV_HEADS=shape.kv_heads, HALF=shape.width // 2, BLOCK=TILE, STACK=stack,
         CAUSAL=shape.causal, WINDOW=shape.window, NORM=q_weight_H is not None, TURN=rotary_LH is not None,
+        # float32 products as they are, not rounded to 19 bits; other types have no such choice.
+        EXACT="ieee" if exact else "tf32",
         num_warps=8 if shape.width > 128 else 4 if shape.width > 64 else 2, num_stages=1,
     )  # fmt: skip
     return out_TD

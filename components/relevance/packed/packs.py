@@ -62,7 +62,8 @@ class Pack:
 
     Attributes:
         rows: which pairs, in the order they stand in.
-        ids_T: token ids int64; unused ones are 0. All tensors lie in the host's memory.
+        buffer: all that follows, int64 in one block of the host's memory: one copy takes it to a GPU (`views`).
+        ids_T: token ids int64; unused ones are 0.
         positions_T: each token's position in its own pair, int64.
         tiles_P5: tiles of attention (`attention.packed_attention`), int32; unused ones are 0.
         parts_NS: tokens of each part of each stretch, int64, in the order of the tokens; the last has none.
@@ -70,16 +71,37 @@ class Pack:
     """
 
     rows: np.ndarray
+    buffer: Tensor
     ids_T: Tensor
     positions_T: Tensor
     tiles_P5: Tensor
     parts_NS: Tensor
     stretches_R2: Tensor
 
+    @classmethod
+    def empty(cls, rows: np.ndarray, size: int, parts: int, pinned: bool) -> "Pack":
+        """One that no token stands in yet."""
+        buffer = torch.zeros(sum(_lengths(size, parts)), dtype=torch.int64, pin_memory=pinned)
+        return cls(rows, buffer, *views(buffer, size, parts))
+
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """What a packed expert takes."""
         return self.ids_T, self.positions_T, self.tiles_P5, self.parts_NS, self.stretches_R2
+
+
+def views(buffer: Tensor, size: int, parts: int) -> tuple[Tensor, ...]:
+    """`Pack.inputs` in a buffer, wherever it lies, of packs of so many tokens and parts per pair."""
+    stretches, tiles = capacity(size)
+    ids_T, positions_T, tiles_P5, parts_NS, stretches_R2 = torch.split(buffer, _lengths(size, parts))
+    tiles_P5 = tiles_P5.view(torch.int32)[: 5 * tiles].view(tiles, 5)
+    return ids_T, positions_T, tiles_P5, parts_NS.view(stretches + 1, parts), stretches_R2.view(stretches, 2)
+
+
+def _lengths(size: int, parts: int) -> list[int]:
+    """Of the inputs in a buffer, in units of 8 bytes."""
+    stretches, tiles = capacity(size)
+    return [size, size, -(-5 * tiles // 2), (stretches + 1) * parts, 2 * stretches]
 
 
 def capacity(tokens: int) -> tuple[int, int]:
@@ -123,9 +145,9 @@ def packs(
         leads = leads_R[start:stop].copy()
         leads[0] = True
         own_ids = all_tokens.ids_T[begins[start] : begins[stop]]
-        arrays = _pack(own_ids, lengths[start:stop], prefix_R[start:stop], leads, size, separator_id)
-        tensors = [torch.from_numpy(array) for array in arrays]
-        yield Pack(np.arange(start, stop), *(tensor.pin_memory() for tensor in tensors) if pinned else tensors)
+        pack = Pack.empty(np.arange(start, stop), size, 1 if separator_id is None else 2, pinned)
+        _fill(pack, own_ids, lengths[start:stop], prefix_R[start:stop], leads, separator_id)
+        yield pack
         start = stop
 
 
@@ -158,65 +180,63 @@ def _prefixes(tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
     first_pair = np.flatnonzero(leads_R)
     of_query = np.diff(np.append(first_pair, len(queries)))
     begins = lengths.cumsum() - lengths
-    place_T = np.arange(len(tokens.ids_T)) - np.repeat(begins, lengths)
     lead_R = np.repeat(first_pair, of_query)
-    in_lead_T = np.repeat(begins[lead_R], lengths) + place_T
-    same_T = place_T < np.repeat(lengths[lead_R], lengths)
-    same_T &= tokens.ids_T[np.minimum(in_lead_T, len(tokens.ids_T) - 1)] == tokens.ids_T
-    differs_R = np.minimum.reduceat(np.where(same_T, np.iinfo(np.int64).max, place_T), begins)
-    shared = np.minimum.reduceat(np.minimum(differs_R, lengths - 1), first_pair)
+    # Each token beside the one at its place in its query's first pair, or after that pair's end, where it counts not.
+    at_T = np.arange(len(tokens.ids_T))
+    same_T = tokens.ids_T[at_T + np.repeat(begins[lead_R] - begins, lengths)] == tokens.ids_T
+    at_T[same_T] = len(at_T)
+    differs_R = np.minimum.reduceat(at_T, begins) - begins
+    shared_R = np.minimum(np.minimum(differs_R, lengths[lead_R]), lengths - 1)
+    shared = np.minimum.reduceat(shared_R, first_pair)
     shared[(of_query == 1) | (shared < _SHORTEST)] = 0
     return np.repeat(shared, of_query), leads_R
 
 
-def _pack(
+def _fill(
+    pack: Pack,
     own_ids: np.ndarray,
     lengths: np.ndarray,
     prefix: np.ndarray,
     leads: np.ndarray,
-    size: int,
     separator_id: int | None,
-) -> tuple[np.ndarray, ...]:
-    """A pack's ids_T, positions_T, tiles_P5, parts_NS and stretches_R2."""
-    most, most_tiles = capacity(size)
+) -> None:
+    """Write pairs into an empty pack."""
+    ids_T, positions_T, tiles_P5, parts_NS, stretches_R2 = (tensor.numpy() for tensor in pack.inputs)
     begins = lengths.cumsum() - lengths
     with_prefix = leads & (prefix > 0)
     own_stretch = (1 + with_prefix).cumsum() - 1
+    before = own_stretch[with_prefix] - 1
     prefix_stretch = np.maximum.accumulate(np.where(with_prefix, own_stretch - 1, -1))
-    stretches = np.full((most, 2), most, dtype=np.int64)
-    stretches[: len(lengths)] = np.stack([own_stretch, np.where(prefix > 0, prefix_stretch, most)], axis=1)
+    stretches_R2[:] = len(stretches_R2)
+    stretches_R2[: len(lengths), 0] = own_stretch
+    stretches_R2[: len(lengths), 1] = np.where(prefix > 0, prefix_stretch, len(stretches_R2))
 
     def both(of_pair: np.ndarray, of_prefix: np.ndarray) -> np.ndarray:
         """One number per stretch, in their order."""
-        values = np.zeros(own_stretch[-1] + 1, dtype=np.int64)
+        values = np.empty(own_stretch[-1] + 1, dtype=np.int64)
         values[own_stretch] = of_pair
-        values[own_stretch[with_prefix] - 1] = of_prefix[with_prefix]
+        values[before] = of_prefix[with_prefix]
         return values
 
-    nothing = np.zeros_like(prefix)
-    length_N, skipped_N = both(lengths - prefix, prefix), both(prefix, nothing)
-    begin_N, tokens = length_N.cumsum() - length_N, int(length_N.sum())
-    place = np.arange(tokens) - np.repeat(begin_N, length_N)
-    ids_T = np.zeros(size, dtype=np.int64)
-    ids_T[:tokens] = own_ids[np.repeat(both(begins + prefix, begins), length_N) + place]
-    positions_T = np.zeros(size, dtype=np.int64)
-    positions_T[:tokens] = place + np.repeat(skipped_N, length_N)
+    length_N, skipped_N = both(lengths - prefix, prefix), both(prefix, np.zeros_like(prefix))
+    begin_N, pair_N = length_N.cumsum() - length_N, both(begins, begins)
+    source_T = np.arange(length_N.sum()) + np.repeat(pair_N + skipped_N - begin_N, length_N)
+    ids_T[: len(source_T)] = own_ids[source_T]
+    positions_T[: len(source_T)] = source_T - np.repeat(pair_N, length_N)
 
     tiles_N = -(-length_N // TILE)
     tile = np.repeat(np.arange(len(length_N)), tiles_N)
-    offset = (np.arange(len(tile)) - np.repeat(tiles_N.cumsum() - tiles_N, tiles_N)) * TILE
-    prefix_begin_N = both(np.where(prefix > 0, begin_N[prefix_stretch], 0), nothing)
-    columns = (begin_N[tile], length_N[tile], offset, prefix_begin_N[tile], skipped_N[tile])
-    tiles_P5 = np.zeros((most_tiles, 5), dtype=np.int32)
-    tiles_P5[: len(tile)] = np.stack(columns, axis=1)
+    prefix_begin_N = np.where(skipped_N > 0, begin_N[np.repeat(prefix_stretch, 1 + with_prefix)], 0)
+    columns_5N = np.stack([begin_N, length_N, tiles_N - tiles_N.cumsum(), prefix_begin_N, skipped_N])
+    tiles_P5[: len(tile)] = columns_5N.T[tile]
+    tiles_P5[: len(tile), 2] += np.arange(len(tile), dtype=np.int32)
+    tiles_P5[: len(tile), 2] *= TILE
 
-    parts_NS = np.zeros((most + 1, 1 if separator_id is None else 2), dtype=np.int64)
     parts_NS[: len(length_N), 0] = length_N
     if separator_id is not None:
         # Tokens before the first separator; all of them, where a cut took the separator away.
-        at = np.arange(len(own_ids)) - np.repeat(begins, lengths)
-        first = np.where(own_ids == separator_id, at, np.iinfo(np.int64).max)
-        query = np.minimum(np.minimum.reduceat(first, begins), lengths)
+        at_T = np.arange(len(own_ids))
+        at_T[own_ids != separator_id] = len(own_ids)
+        query = np.minimum(np.minimum.reduceat(at_T, begins) - begins, lengths)
         query_N = both(np.maximum(query - prefix, 0), np.minimum(query, prefix))
         parts_NS[: len(length_N)] = np.stack([query_N, length_N - query_N], axis=1)
-    return ids_T, positions_T, tiles_P5, parts_NS, stretches

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.relevance.packed.packs import Pack, Tokens, packs
+from components.relevance.packed.packs import Pack, Tokens, packs, views
 from components.relevance.packed.trunk import PackedExpert
 
 # Of the median length of a product search's pair; what a warm-up is run on.
@@ -38,6 +38,9 @@ class PackedRunner:
         self.overhead = int(_BLOCK_OVERHEAD * len(blocks) / weights)
         self._graphs: dict[int, _Graph] = {}
         if self.device.type == "cuda":
+            # Libraries keep one workspace per stream, and a graph the one that it was captured with: experts whose
+            # graphs are replayed side by side must not share it.
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
             expert.compile_blocks()
             separator = None if parts == 1 else -1
             for size in reversed(self.sizes):
@@ -45,7 +48,7 @@ class PackedRunner:
                 # One is replayed at a time, so that all can use the memory of the first, the largest.
                 largest = self._graphs.get(self.sizes[-1])
                 pool = largest.graph.pool() if largest else None
-                self._graphs[size] = _Graph(expert, next(packs(Tokens.of(usual), (size,), separator)), pool)
+                self._graphs[size] = _Graph(expert, next(packs(Tokens.of(usual), (size,), separator)), pool, stream)
 
     def packs(self, tokens: Tokens, separator_id: int | None) -> list[Pack]:
         """Tokens in packs (packs.py), for a GPU in pinned memory; a causal expert reads a query's prefix once."""
@@ -64,22 +67,20 @@ class PackedRunner:
 class _Graph:
     """The kernels of one pack size, launched together: what launching them one by one costs is paid once."""
 
-    def __init__(self, expert: PackedExpert, usual: Pack, pool: Any) -> None:
-        device = next(expert.parameters()).device
-        self.inputs = [tensor.to(device) for tensor in usual.inputs]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    def __init__(self, expert: PackedExpert, usual: Pack, pool: Any, stream: Any) -> None:
+        self.buffer = usual.buffer.to(next(expert.parameters()).device)
+        inputs = views(self.buffer, len(usual.ids_T), usual.parts_NS.shape[1])
         stream.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode():
             with torch.cuda.stream(stream):
                 for _ in range(3):  # compiles, and lets libraries choose and allocate
-                    expert(*self.inputs)
+                    expert(*inputs)
             torch.cuda.current_stream().wait_stream(stream)
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, pool=pool):
-                self.pooled_RD: Tensor = expert(*self.inputs)
+            with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+                self.pooled_RD: Tensor = expert(*inputs)
 
     def replay(self, pack: Pack) -> Tensor:
-        for kept, new in zip(self.inputs, pack.inputs, strict=True):
-            kept.copy_(new, non_blocking=True)
+        self.buffer.copy_(pack.buffer, non_blocking=True)
         self.graph.replay()
         return self.pooled_RD
