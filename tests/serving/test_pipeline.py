@@ -82,11 +82,11 @@ def model(pipeline: ModuleType) -> Iterator[Any]:
 
         def run(self, prepared: list[float]) -> torch.Tensor:
             self.batches.append(prepared)
-            assert self.hold.wait(10)
             refuse(prepared, 3, "run")
             return torch.tensor(prepared) * 2
 
         def parts(self, prepared: list[float], found: np.ndarray) -> list[dict[str, float]]:
+            assert self.hold.wait(10)
             refuse(prepared, 4, "parts")
             return [{"double": float(value)} for value in found]
 
@@ -132,9 +132,20 @@ def test_a_caller_that_has_gone_ends_no_thread(model: Any) -> None:
     assert last.answer() == {"double": 16.0}
 
 
+def test_a_batch_that_finds_nothing_under_way_is_started_at_once(model: Any) -> None:
+    model.hold.clear()
+    requests = [Request(float(number)) for number in range(5, 7)]
+    model.execute(requests[:1])
+    assert model.batches == [[5.0]]
+    assert model.ready.unfinished_tasks == 0
+    model.execute(requests[1:])
+    model.hold.set()
+    assert [request.answer() for request in requests] == [{"double": 10.0}, {"double": 12.0}]
+
+
 def test_a_full_queue_holds_triton_back_and_the_end_answers_what_is_under_way(pipeline: ModuleType, model: Any) -> None:
     model.hold.clear()
-    requests = [Request(float(number)) for number in range(5, 9)]
+    requests = [Request(float(number)) for number in range(5, 11)]
 
     def send() -> None:
         for request in requests:
@@ -143,13 +154,13 @@ def test_a_full_queue_holds_triton_back_and_the_end_answers_what_is_under_way(pi
     sending = threading.Thread(target=send)
     sending.start()
     sending.join(0.3)
-    # One runs and one waits: the third is held.
+    # One is answered, one has run, one waits to be answered, one waits to run: the fifth is held.
     assert sending.is_alive()
     assert not any(request.answers for request in requests)
     assert model.ready.qsize() == pipeline.DEPTH
     model.hold.set()
     sending.join(10)
     model.finalize()
-    assert [request.answer() for request in requests] == [{"double": 2.0 * number} for number in range(5, 9)]
+    assert [request.answer() for request in requests] == [{"double": 2.0 * number} for number in range(5, 11)]
     assert not any(thread.is_alive() for thread in model.threads)
     model.start()  # the fixture ends it once more

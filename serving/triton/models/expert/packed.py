@@ -34,7 +34,9 @@ class TritonPythonModel(PipelinedModel):
 
     def read(self, request):
         """Tokens of the request's pairs."""
-        tokens = Tokens(array(request, "ids"), array(request, "lengths").astype(np.int64))
+        lengths = array(request, "lengths").astype(np.int64)
+        # A request is of one query: its pairs may begin with the same tokens.
+        tokens = Tokens(array(request, "ids"), lengths, np.zeros_like(lengths))
         self.expert.check(tokens)
         return tokens
 

@@ -4,6 +4,8 @@
     launching                   starts their work on the GPU and does not wait for it; tries them alone where that fails
     answering                   waits for the GPU and sends each request its part
 
+A batch that finds nothing under way is started by `execute` itself: waking a thread takes time.
+
 So the GPU has the next batch's work before it ends this one's. A full queue holds `execute` back, and meanwhile
 Triton's dynamic batcher gathers a larger batch.
 
@@ -68,7 +70,10 @@ class PipelinedModel:
             prepared = self.prepare(inputs)
         except Exception:  # noqa: BLE001  it is tried again, for each request alone, where they would be started
             prepared = None
-        self.ready.put((senders, inputs, prepared))
+        if self.ready.unfinished_tasks or self.running.unfinished_tasks:
+            self.ready.put((senders, inputs, prepared))
+        else:
+            self._launch(senders, inputs, prepared)
 
     @torch.inference_mode()
     def _launching(self):
@@ -76,6 +81,7 @@ class PipelinedModel:
             torch.cuda.set_device(self.device)
         while (batch := self.ready.get()) is not None:
             self._launch(*batch)
+            self.ready.task_done()
         self.running.put(None)
 
     def _launch(self, senders, inputs, prepared):
@@ -94,18 +100,22 @@ class PipelinedModel:
 
     def _answering(self):
         while (batch := self.running.get()) is not None:
-            senders, prepared, host, event = batch
-            try:
-                if event is not None:
-                    event.synchronize()
-                parts = self.parts(prepared, host.numpy())
-            except Exception as error:  # noqa: BLE001  these requests fail; the thread must go on
-                for sender in senders:
-                    self._refuse(sender, error)
-                continue
-            for sender, part in zip(senders, parts, strict=True):
-                tensors = [pb_utils.Tensor(name, values) for name, values in part.items()]
-                self._send(sender, pb_utils.InferenceResponse(tensors))
+            self._answer(*batch)
+            self.running.task_done()
+
+    def _answer(self, senders, prepared, host, event):
+        """Wait for the GPU and send each request its part."""
+        try:
+            if event is not None:
+                event.synchronize()
+            parts = self.parts(prepared, host.numpy())
+        except Exception as error:  # noqa: BLE001  these requests fail; the thread must go on
+            for sender in senders:
+                self._refuse(sender, error)
+            return
+        for sender, part in zip(senders, parts, strict=True):
+            tensors = [pb_utils.Tensor(name, values) for name, values in part.items()]
+            self._send(sender, pb_utils.InferenceResponse(tensors))
 
     def _refuse(self, sender, error):
         message = f"{self.name}: {error or type(error).__name__}"
