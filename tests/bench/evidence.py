@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from components.ranking.config import RANKING_METRICS
 from tests.bench.cells import NO_BREAK, Gain, table
+from tests.bench.gpu_evidence import gpu_experts, gpu_mixture, gpu_precision, gpu_prefix, gpu_triton
 from tests.bench.measured import Result, measured, source, sources
+from tests.bench.serving_evidence import isolated, served, serving, soak
 
 # Column -> its result. The first is the study that findings are taken from.
 STUDIES = {
@@ -174,107 +176,6 @@ def whole_run(result: Result) -> str:
     return f"{table(['figure', 'value'], rows)}\n\n{source(result)}"
 
 
-def served(result: Result) -> str:
-    """How far served scores are from offline ones, and how long answers take."""
-    found = result["serving"]
-    rows = [
-        ["requests sent", f"{found['requests']}"],
-        ["largest difference between served and offline scores", f"{found['max_abs_diff']:.1e}"],
-        ["all requests, p50 / p99", f"{found['p50_ms']:.0f} / {found['p99_ms']:.0f} ms"],
-        ["searches whose relevance was stored, p50", f"{found['p50_stored_ms']:.0f} ms"],
-        ["searches whose relevance was in part computed, p50", f"{found['p50_computed_ms']:.0f} ms"],
-    ]
-    return f"{table(['figure', 'value'], rows)}\n\n{source(result)}"
-
-
-def serving(result: Result) -> str:
-    """A row per store and size, then per way to serve the same."""
-    header = ["what is asked", "p50 / p99 ms", "requests/s", "8 clients: requests/s", "p99 ms", "CPU ms a request"]
-
-    def row(name: str, found: Result) -> list[str]:
-        return [
-            name,
-            f"{found['p50_ms']:.1f} / {found['p99_ms']:.1f}",
-            f"{found['per_second']:.0f}",
-            f"{found['per_second_8']:.0f}",
-            f"{found['p99_8_ms']:.0f}",
-            f"{found['cpu_ms']:.1f}",
-        ]
-
-    stored = [
-        row(f"ours, {items} stored items, {store}", found)
-        for store, sizes in result["stores"].items()
-        for items, found in sorted(sizes.items(), key=lambda size: int(size[0]))
-    ]
-    ways = [row(f"{way}, 50 stored items", found) for way, found in result["ways"].items() if way != "ours"]
-    load = f"Other work ran on the machine: load {result['load_average']:.1f} at the start."
-    return f"{table(header, [*stored, *ways])}\n\n{load} {source(result)}"
-
-
-def isolated(result: Result) -> str:
-    """Stored searches alone, and beside clients whose queries were never seen."""
-    found = result["isolation"]
-    rows = [
-        [name, f"{one['p50_ms']:.1f}", f"{one['p99_ms']:.1f}"]
-        for name, one in (
-            ("stored searches of one client, alone", found["alone"]),
-            ("the same, beside four clients of unseen queries", found["beside"]),
-            ("those four clients themselves", found["unseen"]),
-        )
-    ]
-    ratio = f"Ratio of the p99 of stored searches: {found['p99_ratio']:.2f}."
-    return f"{table(['requests', 'p50 ms', 'p99 ms'], rows)}\n\n{ratio} {source(result)}"
-
-
-def gpu_experts(result: Result) -> str:
-    """A row per shape and way of running it."""
-    header = ["shape", "way", "MFU", "pairs/s", "queries/s (10 items)", "padding"]
-    rows = [
-        [
-            shape,
-            way,
-            _percent(found["mfu"]),
-            f"{found['pairs_per_second']:,.0f}",
-            f"{found['queries_per_second']:,.1f}",
-            _percent(found["padding"]),
-        ]
-        for shape, ways in result["shapes"].items()
-        for way, found in ways["ways"].items()
-    ]
-    rate = f"MFU is a share of {result['product_tflops']:.0f} TFLOP/s."
-    return f"{table(header, rows, texts=2)}\n\n{rate} {source(result)}"
-
-
-def gpu_precision(result: Result) -> str:
-    """A row per expert and precision: what it costs, and what it gains."""
-    rows = [
-        [expert, precision, _percent(found["relative_error"]), f"{found['auc']:.4f}", f"{found['pairs_per_second']:,}"]
-        for expert, precisions in result["experts"].items()
-        for precision, found in precisions.items()
-    ]
-    return f"{table(['expert', 'precision', 'relative error', 'AUC', 'pairs/s'], rows, texts=2)}\n\n{source(result)}"
-
-
-def gpu_mixture(runs: Mapping[str, Result]) -> str:
-    """Batch scoring of a mixture against a synchronous control and against dense models; a column per run."""
-    dense = [{one["layers"]: one for one in result["dense"]} for result in runs.values()]
-    depths = sorted({layers: one["parameters"] for own in dense for layers, one in own.items()}.items(), reverse=True)
-
-    def row(name: str, cell: Callable[[Result], str]) -> list[str]:
-        return [name, *(cell(result) for result in runs.values())]
-
-    rows = [
-        row("active parameters of the mixture", lambda result: f"{result['active_parameters'] / 1e6:.0f} M"),
-        row("queries of 10 items per second", lambda result: f"{result['queries_per_second']['batch']:,.0f}"),
-        row("batch scoring over the synchronous control", lambda result: f"{result['batch_over_control']:.2f}"),
-        row("the same, a third repeated", lambda result: f"{result['batch_over_control_repeated']:.2f}"),
-    ]
-    for layers, parameters in depths:
-        cells = [f"{own[layers]['mixture_over_dense']:.2f}" if layers in own else "not run" for own in dense]
-        rows.append([f"mixture over {layers} layers of Gemma ({parameters / 1e6:.0f} M)", *cells])
-    return f"{table(['figure or ratio', *runs], rows)}\n\n{sources(runs)}"
-
-
 def speed(results: Mapping[str, Result]) -> str:
     """A row per measurement of `make bench` on a CPU: its figures, and the ratio to its baseline."""
 
@@ -287,25 +188,6 @@ def speed(results: Mapping[str, Result]) -> str:
         for name, result in results.items()
     ]
     return f"{table(['measurement', 'figures', 'baseline', 'ratio'], rows, texts=3)}\n\n{sources(results)}"
-
-
-def soak(result: Result) -> str:
-    """What a service holds, in the second and in the last quarter of a soak; how it answered meanwhile."""
-    quarters = ("second_quarter", "last_quarter")
-    rows = [
-        [what.replace("mib", "MiB").replace("_", " "), *(f"{held[quarter]:,g}" for quarter in quarters)]
-        for what, held in result["held"].items()
-    ]
-    answers = "; ".join(
-        f"{kind} " + ", ".join(f"{count:,} x {status}" for status, count in counts.items())
-        for kind, counts in result["answers"].items()
-    )
-    held = table(["held", "second quarter", "last quarter"], rows, texts=1)
-    return f"{held}\n\nAnswers: {answers}.\n\n{source(result)}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def page_tables() -> dict[str, str]:
@@ -327,6 +209,8 @@ def page_tables() -> dict[str, str]:
         "fusion-steps": fusion_steps({name: measured(file) for name, file in STEPS.items()}),
         "gpu-experts": gpu_experts(measured("gpu-experts")),
         "gpu-precision": gpu_precision(measured("gpu-precision")),
+        "gpu-prefix": gpu_prefix(measured("gpu-prefix")),
+        "gpu-triton": gpu_triton(measured("gpu-triton")),
         "gpu-mixture": gpu_mixture({name: measured(file) for name, file in MIXTURES.items()}),
         "ranking": ranking(run),
         "served": served(run),
