@@ -30,7 +30,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     columns = dict(zip(("item_id", "market", "title", "price"), map(list, zip(*ITEMS, strict=True)), strict=True))
     nothing = pa.nulls(len(ITEMS), pa.string())
     write_table(pa.table(columns | {"category": nothing, "brand": nothing}), root / "catalogue.parquet")
-    write_manifest(root, "relevance-release", {}, {}, markets=["ID", "TH", "SG", "VN"])
+    write_manifest(root, "relevance-release", {}, {}, markets=["ID", "TH", "SG", "VN"], experts=[])
     reseal(root)
     return root
 
