@@ -169,6 +169,8 @@ def _start_transformer(side: _Side, state: Path, online: str | None, workers: in
     ]
     # Not an argument: an address may hold a password, and arguments are for all to see.
     environment = os.environ | ({ONLINE_STORE: online} if online else {})
+    # Feast names a folder of its own when it is imported: services started from one process would count in it together.
+    environment.pop(PROCESS_METRICS, None)
     if workers > 1:
         metrics = state / "metrics"
         shutil.rmtree(metrics, ignore_errors=True)

@@ -4,21 +4,18 @@ Names begin with `archipelago_`. Labels take few values, whatever requests hold.
 count in files of one folder (prometheus_client's multiprocess mode), and any of them tells what all have counted.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, exposition
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, exposition, values
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.observe.exchange import Exchange
 
-# Names the folder where processes count together; prometheus_client reads it when it is imported.
-_TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 REQUESTS = Counter("archipelago_requests", "Requests by HTTP status or gRPC code", ["model", "protocol", "status"])
@@ -80,7 +77,8 @@ def page(features_as_of: datetime | None, accept: str | None) -> tuple[bytes, st
         accept: the header of the caller, which chooses the format.
     """
     together = CollectorRegistry()
-    if _TOGETHER in os.environ:
+    # As prometheus_client saw it when it was imported: Feast names a folder of its own in this process later.
+    if values.ValueClass is not values.MutexValue:
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
     else:
         together.register(REGISTRY)

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.tools.manifest import write_json
+from components.contracts.tools.manifest import write_manifest
 from pipelines.conclusions import conclusions
 from pipelines.index_page import REPORTS, write_index
 from pipelines.next_steps import look_first, try_next
 from serving.retrieval import retrieve
 from tests.contracts.tools.browser import measure
 from tests.pipelines.run_summary import summary
+from tests.serving.faults.faulty import reseal
 
 
 @pytest.fixture
@@ -35,12 +36,13 @@ def release_of(folder: Path, search: bool) -> Path:
     release = folder / "releases" / "0123456789ab"
     (release / "golden").mkdir(parents=True)
     kind = "search-release" if search else "relevance-release"
-    write_json(release / "manifest.json", {"kind": kind, "digest": "0123456789abcdef", "markets": ["TH"]})
+    write_manifest(release, kind, {}, {}, markets=["TH"], experts=[])
     catalogue = {"item_id": ["I1"], "market": ["TH"], "title": ["ลำโพงบลูทูธ ขนาดเล็ก"], "price": [120.0]}
     pq.write_table(pa.table(catalogue), release / "catalogue.parquet")
     if search:
         asked = {"market": ["TH", "TH"], "user_id": ["U 1", "U2"], "query": ["nothing like it", "ลำโพง 'ดี'"]}
         pq.write_table(pa.table(asked), release / "golden" / "search.parquet")
+    reseal(release)
     return release
 
 

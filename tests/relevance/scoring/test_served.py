@@ -72,7 +72,7 @@ def test_an_expert_reads_the_pairs_that_chose_it_a_querys_together(folder: Path,
     prepared = mixture.prepare(*pairs)
     for slot, (rows, packs) in enumerate(zip(prepared.rows, prepared.packs, strict=True)):
         assert sorted(rows.tolist()) == np.flatnonzero(prepared.mask_UN[:, slot].numpy()).tolist()
-        assert sum(len(pack.rows) for pack in packs.result()) == len(rows)
+        assert sum(len(pack.rows) for pack in packs) == len(rows)
         # The first 32 rows are distinct, and their queries come in turn.
         queries = [row % 6 for row in rows.tolist()]
         assert [q for at, q in enumerate(queries) if at == 0 or queries[at - 1] != q] == sorted(set(queries))

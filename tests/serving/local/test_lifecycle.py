@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import psutil
@@ -15,7 +16,7 @@ import pytest
 from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import write_manifest
 from serving import client
-from serving.local import processes
+from serving.local import launcher, processes
 from serving.local.launcher import serve_release
 from serving.local.processes import Child, ServingFailed, free_ports, sigterm_as_exit
 from serving.local.triton_server import triton_environment
@@ -165,3 +166,20 @@ def test_a_broken_repository_is_reported_with_tritons_words(tiny: Tiny, tmp_path
         pass
     assert time.monotonic() - started < 60
     assert "failed to load 'fusion'" in next((tmp_path / "s").glob("*/logs/triton.log")).read_text()
+
+
+def test_a_service_counts_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever folder of metrics the launching process names, as Feast does when it is imported."""
+    started: dict[str, str] = {}
+
+    def child(name: str, command: list[str], log: Path, environment: dict[str, str], *_: object, **__: object) -> None:
+        started.update(environment)
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr("serving.local.launcher.Child", child)
+    side = SimpleNamespace(
+        release=SimpleNamespace(path=tmp_path), http=1, grpc=2, triton=SimpleNamespace(http=3, grpc=4)
+    )
+    launcher._start_transformer(side, tmp_path, None, 1, ())
+    assert started
+    assert "PROMETHEUS_MULTIPROC_DIR" not in started

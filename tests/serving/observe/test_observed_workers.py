@@ -24,14 +24,12 @@ def test_two_workers_log_and_count_together(tiny: Tiny, tmp_path: Path, monkeypa
         triton_environment()
     except BadInput as error:
         pytest.skip(f"no Triton: {error}")
-    (tmp_path / "metrics").mkdir()
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
     monkeypatch.setenv(KEY_VARIABLE, "the key of a test of workers")
     items = pq.read_table(tiny.search / "catalogue.parquet").to_pylist()
     market = items[0]["market"]
     ids = [item["item_id"] for item in items if item["market"] == market][:4]
-    flags = ["--workers=2", f"--log_folder={tmp_path / 'log'}"]
-    with serve_release(tiny.search, tmp_path / "state", flags=flags) as service:
+    flags = [f"--log_folder={tmp_path / 'log'}"]
+    with serve_release(tiny.search, tmp_path / "state", workers=2, flags=flags) as service:
 
         def visit(number: int) -> None:  # each on a connection of its own: the kernel picks a worker
             page = client.search(service.url, market, f"user-{number}", "a query", ids)
