@@ -317,7 +317,7 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
         for part in parts:
             models = LOADED[part]
             log = out / f"triton-{precision}-{part}.log"
-            # Each part has a server of its own: models beside it, even idle, were seen to halve the rate of texts.
+            # Each part has a server of its own: no model beside it takes memory or cores.
             with server(arguments, repository, models, log) as seconds, Clients(f"127.0.0.1:{_GRPC}") as clients:
                 result["ready_s"][f"{precision}, {part}"] = round(seconds, 1)
                 steps = Steps(clients)

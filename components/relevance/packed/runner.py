@@ -15,7 +15,7 @@ from components.relevance.packed.trunk import PackedExpert
 # Of the median length of a product search's pair; what a warm-up is run on.
 _USUAL_TOKENS = 40
 # Weights times tokens that an H100 multiplies in the time that one block takes for next to no tokens, .04 ms of kernels
-# that start and end (measured with 18 blocks of Gemma-3-270M: a pack takes .75 ms, and .0005 ms per token). A constant,
+# that start and end (18 blocks of Gemma-3-270M: a pack takes .5 to .75 ms, and .0005 ms per token). A constant,
 # so that packs, and with them the last bits of scores, do not vary from run to run.
 _BLOCK_OVERHEAD = 8e9
 

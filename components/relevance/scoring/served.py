@@ -6,7 +6,7 @@ Choices (ours):
   expert reads what they share once).
 - A call to `run` starts the GPU's work and does not wait for it, so that the next batch is prepared meanwhile.
 - Texts are tokenised in the thread that prepares them, one expert after the other: the tokenizers use all cores by
-  themselves, and threads of ours beside them halved the rate on an H200.
+  themselves.
 - Experts run side by side, on streams of their own: one with few pairs leaves room for another.
 - The router runs on the CPU: it says which texts are to be tokenised, and a GPU would have to be waited for.
 
