@@ -2,10 +2,9 @@
 
 import pytest
 
-from components.contracts.errors import BadInput
-from serving.local.triton_server import triton_environment
 from tests.bench.soak import growth, measure
 from tests.release.tiny_release import tiny_releases
+from tests.serving.real_triton import require_triton
 
 
 def test_the_second_and_the_last_quarter_are_compared() -> None:
@@ -15,10 +14,7 @@ def test_the_second_and_the_last_quarter_are_compared() -> None:
 
 @pytest.mark.slow
 def test_a_short_soak_answers_all_and_keeps_to_what_it_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     result = measure(tiny_releases(tmp_path_factory).search, seconds=20)
     statuses = {kind: set(counts) for kind, counts in result["answers"].items()}
     assert statuses.pop("refused") == {"400"}

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.serving.real_triton import require_triton
+
 if TYPE_CHECKING:
     from serving.local.launcher import Service
     from tests.release.tiny_release import Tiny
@@ -21,13 +23,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
 @pytest.fixture(scope="session")
 def service(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Service]":
     """The search release behind a real Triton and a real transformer; tests leave it as it was."""
-    from components.contracts.errors import BadInput
     from serving.local.launcher import serve_release
-    from serving.local.triton_server import triton_environment
 
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     with serve_release(tiny.search, tmp_path_factory.mktemp("state")) as running:
         yield running

@@ -12,22 +12,18 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.errors import BadInput
 from serving import client
 from serving.local.check import check_serving
 from serving.local.launcher import Service, serve_release
-from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import CONFIG, Tiny
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def service(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     state = tmp_path_factory.mktemp("state")
     with serve_release(tiny.search, state, workers=2, flags=["--in_flight=4"]) as running:
         yield running

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-from components.contracts.errors import BadInput
 from components.contracts.text import format_pair
 from components.release.repository import expert_model
 from components.relevance.encoding.padded import TextEncoder
@@ -20,9 +19,10 @@ from components.relevance.model.spec import load_experts
 from components.relevance.scoring.reference import ReferenceScorer
 from serving.local.check import check_serving
 from serving.local.processes import Child, free_ports
-from serving.local.triton_server import TritonPorts, triton_environment
+from serving.local.triton_server import TritonPorts
 from tests.release.tiny_release import Tiny
 from tests.serving.packed_triton import infer, serve_packed, wait_ready
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-4
@@ -31,10 +31,7 @@ Pairs = list[tuple[str, str, str]]
 
 @pytest.fixture(scope="module")
 def triton(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonPorts]:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     experts = [expert_model(spec.name) for spec in load_experts(tiny.inputs.relevance.experts)]
     models = ["relevance", "ranker", "search", *experts]
     root = tmp_path_factory.mktemp("packed")

@@ -2,13 +2,9 @@
 
 import pytest
 
-from components.contracts.errors import BadInput
-from serving.local.triton_server import triton_environment
+from tests.serving.real_triton import require_triton
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _a_real_triton() -> None:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()

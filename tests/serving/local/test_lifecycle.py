@@ -19,9 +19,9 @@ from serving import client
 from serving.local import launcher, processes
 from serving.local.launcher import serve_release
 from serving.local.processes import Child, ServingFailed, free_ports, sigterm_as_exit
-from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import Tiny
 from tests.serving.faults.faulty import reseal
+from tests.serving.real_triton import require_triton
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -40,10 +40,7 @@ def gone(pids: list[int], within_s: float = 15.0) -> bool:
 
 
 def needs_triton() -> None:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
 
 
 def test_a_child_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from components.contracts.tables import read_table
 from components.marketplace.logs.load import load_log
 from serving import client
 from serving.local.launcher import Service, serve_release
-from serving.local.triton_server import triton_environment
 from serving.observe.collect import collect
 from serving.observe.pseudonym import KEY_VARIABLE, Pseudonyms
 from tests.release.tiny_release import CONFIG, EXPERTS, MARKETS, Tiny
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -120,10 +120,7 @@ def collector() -> Iterator[HTTPServer]:
 
 @pytest.fixture(scope="module")
 def observed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, collector: HTTPServer) -> Iterator[Observed]:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     root = tmp_path_factory.mktemp("observed")
     first = pq.read_table(tiny.search / "golden" / "search.parquet").to_pylist()[0]
     items = pq.read_table(tiny.search / "catalogue.parquet").to_pylist()

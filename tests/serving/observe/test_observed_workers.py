@@ -8,22 +8,18 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.errors import BadInput
 from serving import client
 from serving.local.launcher import serve_release
-from serving.local.triton_server import triton_environment
 from serving.observe.pseudonym import KEY_VARIABLE
 from tests.release.tiny_release import Tiny
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 SEARCHES = 24
 
 
 def test_two_workers_log_and_count_together(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     monkeypatch.setenv(KEY_VARIABLE, "the key of a test of workers")
     items = pq.read_table(tiny.search / "catalogue.parquet").to_pylist()
     market = items[0]["market"]

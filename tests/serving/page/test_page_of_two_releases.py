@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts.errors import BadInput
-from serving.local.triton_server import triton_environment
 from serving.release import open_release
 from tests.release.tiny_release import Tiny
 from tests.serving.faults.faulty import addresses, reseal
 from tests.serving.page.chromium import chromium
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 _ROOT = Path(__file__).resolve().parents[3]
@@ -22,10 +21,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("percent", ["0", "100"])
 def test_each_release_has_its_column(tiny: Tiny, tmp_path: Path, percent: str) -> None:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     other = shutil.copytree(tiny.search, tmp_path / "release")
     (other / "MODEL_CARD.md").write_text("another one")
     reseal(other)

@@ -9,13 +9,12 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.release.build import build_release
 from serving.local.launcher import Service, serve_release
-from serving.local.triton_server import triton_environment
 from tests.release.tiny_release import AS_OF, CONFIG, TINY, Tiny, write_inputs
 from tests.serving.page.chromium import Page, chromium
+from tests.serving.real_triton import require_triton
 
 pytestmark = pytest.mark.slow
 # What a shopper types, and what stands in the field while an input method composes it.
@@ -43,10 +42,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shop(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    try:
-        triton_environment()
-    except BadInput as error:
-        pytest.skip(f"no Triton: {error}")
+    require_triton()
     with serve_release(release, tmp_path_factory.mktemp("state"), flags=["--page"]) as running:
         yield running
 
