@@ -9,12 +9,14 @@ request, and as many clients as each row says, each with one request under way. 
 
 - alone: token ids random, lengths log-normal with median 38, no two pairs share tokens
 - search: the pairs of a request begin with the same 9 + ~6 tokens, then have ~23 of their own (bench_gpu_prefix)
-- texts: queries and titles of the project's simulator (median 6 and 20 tokens), tokenised inside
+- texts: queries and titles of the project's simulator (median 6 and 20 tokens), tokenised inside; the server has been
+  asked about the titles before
+- new texts: the same with a number after each title, so that none was asked about before
 
 Rates of the server are shares of the offline rate of the same kind in the same process: one expert's packs ready, best
 of three; for the whole chain, half of it, because every pair runs through two experts. `padded` sends the same pairs
-to the same packed expert with every pair as long as its request's longest, `chain` is a Python model that calls two
-experts one after the other. Writes tests/bench/results/gpu-triton.json.
+to the same packed expert with every pair as long as its request's longest, `chain` is a Python model that calls router,
+two experts and fusion, each a model, one after the other. Writes tests/bench/results/gpu-triton.json.
 """
 
 import argparse
@@ -52,6 +54,8 @@ from tests.bench.triton_load import Clients, answer, request
 RESULT = Path(__file__).parent / "results" / "gpu-triton.json"
 MARKETS = ("ID", "MY", "PH", "SG", "TH", "VN")
 PAIRS, REQUESTS, SECONDS = 50, 64, 3.0
+# More than are sent in a step of so many seconds and its warm-up.
+NEW_REQUESTS = 3000
 OFFLINE_SIZES = (3_168, 6_336, 12_672, 25_344)
 TEMPLATE = "market: {market}\nquery: {query}\nitem: {item}"
 # Way -> (model that is asked, its output), and the models of a part: what is asked comes last.
@@ -64,10 +68,11 @@ WAYS = {
 LOADED = {
     "packed": ["expert_a"],
     "padded": ["expert_a"],
-    "chain": ["expert_a", "expert_b", "chain"],
+    "chain": ["expert_a", "expert_b", "chain_router", "chain_fusion", "chain"],
     "whole": ["whole"],
     "texts": ["relevance"],
 }
+Columns = tuple[list[str], list[str], list[str]]
 _GRPC, _HTTP, _METRICS = 28101, 28100, 28102
 
 
@@ -102,23 +107,33 @@ def write_repository(root: Path, tokenizer: Path, precision: str) -> Path:
     new_mixture(spec).save(model)
     repository = root / f"repository-{precision}"
     write_relevance_model(repository, spec, specs, model, experts, ReleaseConfig(precision=precision))
-    for name, batch, kind in (("chain", 1, "KIND_CPU count: 4"), ("whole", 64, "KIND_GPU")):
-        _write_compared(repository / name, batch, kind, precision)
+    pooled = ", ".join(
+        f'{{name: "pooled_{slot}" data_type: TYPE_FP32 dims: [-1, {config.hidden_size}]}}' for slot in (0, 1)
+    )
+    mask = '{name: "mask" data_type: TYPE_FP32 dims: [-1, 2]}'
+    query = '{name: "query" data_type: TYPE_STRING dims: [-1]}'
+    relevance = '{name: "relevance" data_type: TYPE_FP32 dims: [-1]}'
+    _write_compared(repository / "whole", _tokens(ragged=True), relevance, 64, "KIND_GPU", precision)
+    _write_compared(repository / "chain", _tokens(ragged=False), relevance, 1, "KIND_CPU count: 4", precision)
+    _write_compared(repository / "chain_router", query, mask, 0, "KIND_CPU count: 2", precision)
+    _write_compared(repository / "chain_fusion", f"{pooled}, {mask}", relevance, 1, "KIND_GPU", precision)
     return repository
 
 
-def _write_compared(folder: Path, batch: int, kind: str, precision: str) -> None:
-    """A model of the folder triton_models beside this file, which takes tokens and gives relevance."""
+def _tokens(ragged: bool) -> str:
+    option = " allow_ragged_batch: true" if ragged else ""
+    return ", ".join(f'{{name: "{name}" data_type: TYPE_INT32 dims: [-1]{option}}}' for name in ("ids", "lengths"))
+
+
+def _write_compared(folder: Path, inputs: str, output: str, batch: int, kind: str, precision: str) -> None:
+    """A model of the folder triton_models beside this file."""
     (folder / VERSION).mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "triton_models" / f"{folder.name}.py", folder / VERSION / "model.py")
-    ragged = " allow_ragged_batch: true" if batch > 1 else ""
-    tokens = ", ".join(f'{{name: "{name}" data_type: TYPE_INT32 dims: [-1]{ragged}}}' for name in ("ids", "lengths"))
     parameters = {"precision": precision, "pack_sizes": ",".join(map(str, PACK_SIZES))}
     entries = ", ".join(f'{{key: "{key}" value: {{string_value: "{value}"}}}}' for key, value in parameters.items())
     (folder / "config.pbtxt").write_text(
-        f'name: "{folder.name}" backend: "python" max_batch_size: {batch} input [{tokens}] '
-        f'output [{{name: "relevance" data_type: TYPE_FP32 dims: [-1]}}] instance_group [{{kind: {kind}}}] '
-        f"parameters [{entries}]" + (" dynamic_batching {}" if batch > 1 else ""),
+        f'name: "{folder.name}" backend: "python" max_batch_size: {batch} input [{inputs}] output [{output}] '
+        f"instance_group [{{kind: {kind}}}] parameters [{entries}]" + (" dynamic_batching {}" if batch > 1 else ""),
         encoding="utf-8",
     )
 
@@ -190,7 +205,7 @@ def write_log(log: Path) -> None:
     simulate(MarketplaceConfig(days=2, items=2000, queries=300, **few), datetime(2026, 1, 1, tzinfo=UTC), log)
 
 
-def texts(log: Path) -> list[tuple[list[str], list[str], list[str]]]:
+def texts(log: Path) -> list[Columns]:
     """(markets, queries, titles) of requests, as the project's simulator writes them."""
     if not log.is_dir():
         write_log(log)
@@ -202,6 +217,31 @@ def texts(log: Path) -> list[tuple[list[str], list[str], list[str]]]:
     return [
         ([market] * PAIRS, [query] * PAIRS, random.choice(titles[market], PAIRS, replace=False).tolist())
         for market, query in zip(chosen["market"], chosen["query"], strict=True)
+    ]
+
+
+def new_texts(asked: Sequence[Columns], step: int) -> list[Columns]:
+    """NEW_REQUESTS of the same requests with titles that no other has; each step has its own."""
+    made = []
+    for number in range(NEW_REQUESTS):
+        markets, queries, titles = asked[number % len(asked)]
+        made.append((markets, queries, [f"{title} {step}{number:04d}" for title in titles]))
+    return made
+
+
+def text_requests(asked: Sequence[Columns]) -> list[bytes]:
+    """Serialised requests to `relevance`."""
+    names = ("market", "query", "title")
+    return [
+        request(
+            "relevance",
+            {
+                name: np.array([[t.encode() for t in own]], dtype=object)
+                for name, own in zip(names, columns, strict=True)
+            },
+            ["relevance"],
+        )
+        for columns in asked
     ]
 
 
@@ -270,14 +310,7 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
         **{"offline_pairs_per_second": {}, "ready_s": {}, "difference": {}, "rows": []},
     }
     asked = texts(root / "log")
-    messages = {
-        "texts": [
-            request("relevance", {name: np.array([[text.encode() for text in column]], dtype=object)
-                                  for name, column in zip(("market", "query", "title"), columns, strict=True)},
-                    ["relevance"])
-            for columns in asked
-        ]
-    }  # fmt: skip
+    messages = {"texts": text_requests(asked)}
     kinds = {
         "alone": Tokens.of([own.tolist() for own in workload(PAIRS * REQUESTS)]),
         "search": searches(REQUESTS, PAIRS),
@@ -295,9 +328,10 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
         rates = {kind: offline_rate(expert, Tokens.joined([tokens] * 3)) for kind, tokens in kinds.items()}
         prepared = [mixture.prepare(*columns) for columns in asked]
         scores = [mixture.run(own).cpu().numpy()[own.inverse_n] for own in prepared]
-        markets, queries, titles = ([text for own in asked for text in own[place]] for place in range(3))
-        text_tokens = expert.tokens(list(zip(markets, map(normalise_query, queries), titles, strict=True)))
-        rates["texts"] = offline_rate(expert, Tokens.joined([text_tokens] * 3))
+        for kind, columns in (("texts", asked), ("new texts", new_texts(asked, 0)[:REQUESTS])):
+            markets, queries, titles = ([text for own in columns for text in own[place]] for place in range(3))
+            text_tokens = expert.tokens(list(zip(markets, map(normalise_query, queries), titles, strict=True)))
+            rates[kind] = offline_rate(expert, Tokens.joined([text_tokens] * 3))
         vectors = {}
         for kind, tokens in kinds.items():
             vectors[kind] = np.split(expert.run(expert.packed(tokens)).cpu().numpy(), REQUESTS)
@@ -321,14 +355,15 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
             with server(arguments, repository, models, log) as seconds, Clients(f"127.0.0.1:{_GRPC}") as clients:
                 result["ready_s"][f"{precision}, {part}"] = round(seconds, 1)
                 steps = Steps(clients)
-                for kind in kinds if part != "texts" else ("texts",):
-                    way = part if part == "texts" else f"{part} {kind}"
-                    if part in ("packed", "texts"):
-                        expected = scores if part == "texts" else vectors[kind]
+                for kind in kinds if part != "texts" else ("texts", "new texts"):
+                    way = kind if part == "texts" else f"{part} {kind}"
+                    if part == "packed" or way == "texts":
+                        expected = scores if way == "texts" else vectors[kind]
                         result["difference"][precision][way] = differences(messages[way], expected)
                     offline = rates[kind] / (1 if part in ("packed", "padded") else 2)
-                    for count in arguments.clients:
-                        steps.measure(f"{way}, {precision}", models[-1], messages[way], count, offline)
+                    for step, count in enumerate(arguments.clients, 1):
+                        own = text_requests(new_texts(asked, step)) if way == "new texts" else messages[way]
+                        steps.measure(f"{way}, {precision}", models[-1], own, count, offline)
                 result["rows"] += steps.rows
                 print(json.dumps(result["difference"][precision]), flush=True)
             (out / RESULT.name).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -81,16 +81,20 @@ class Clients:
             process.join(10)
 
     def step(self, messages: Sequence[bytes], clients: int, seconds: float) -> Found:
-        """Send these requests, each client beginning at another one, for so long.
+        """Send these requests in turn, clients beginning as far from each other as can be, for so long.
 
         Raises:
             RuntimeError: a request failed.
         """
         used = self._pipes[: min(len(self._pipes), clients)]
-        begin = time.monotonic() + _WARM_S + 0.5
         for place, pipe in enumerate(used):
-            own = clients // len(used) + (place < clients % len(used))
-            pipe.send((messages, own, begin, begin + seconds))
+            first = [client * len(messages) // clients for client in range(place, clients, len(used))]
+            pipe.send((messages, first))
+        for pipe in used:
+            pipe.recv()  # has them all
+        begin = time.monotonic() + _WARM_S + 0.5
+        for pipe in used:
+            pipe.send((begin, begin + seconds))
         found: list[tuple[float, float]] = []
         for pipe in used:
             taken, errors = pipe.recv()
@@ -108,18 +112,18 @@ def _work(pipe: Connection, address: str, number: int) -> None:
     call = grpc.insecure_channel(address, options=options).unary_unary(INFER)
     pipe.send(None)
     while (job := pipe.recv()) is not None:
-        pipe.send(_step(call, number, *job))
+        pipe.send(None)
+        pipe.send(_step(call, *job, *pipe.recv()))
 
 
 def _step(
-    call: Any, number: int, messages: Sequence[bytes], clients: int, begin: float, end: float
+    call: Any, messages: Sequence[bytes], first: Sequence[int], begin: float, end: float
 ) -> tuple[list[tuple[float, float]], list[str]]:
     """((sent, answered) of every request sent between begin and end, errors)."""
     found: list[tuple[float, float]] = []
     errors: list[str] = []
 
-    def client(place: int) -> None:
-        at = number * 31 + place * 7
+    def client(at: int) -> None:
         time.sleep(max(0.0, begin - _WARM_S - time.monotonic()))
         while not errors and (sent := time.monotonic()) < end:
             try:
@@ -131,7 +135,7 @@ def _step(
             if sent >= begin:
                 found.append((sent, time.monotonic()))
 
-    threads = [threading.Thread(target=client, args=(place,)) for place in range(clients)]
+    threads = [threading.Thread(target=client, args=(place,)) for place in first]
     for thread in threads:
         thread.start()
     for thread in threads:

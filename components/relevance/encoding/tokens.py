@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from components.contracts.text import format_normal_pair, query_ngrams
+from components.contracts.text import query_ngrams
 from components.relevance.encoding.padded import load_tokenizer
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.packed.packs import Tokens
 from components.relevance.workers import worker_pool
@@ -17,27 +17,17 @@ from components.relevance.workers import worker_pool
 # Pairs, or queries, that a worker takes at a time: few, so that all have work and the first batch is soon ready.
 _ROWS = 512
 # A worker's own, in the experts' order.
-_loaded: list[tuple[Tokenizer, str]] = []
+_loaded: list[PairTokenizer] = []
 
 
-def tokenise(tokenizer: Tokenizer, texts: Sequence[str], queries_R: np.ndarray | None = None) -> Tokens:
-    """Tokens of n texts, `queries_R` saying which of them that follow each other are of one query."""
-    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))], queries_R)
+def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
+    """Tokens of n texts."""
+    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
 
 
-def tokenise_pairs(
-    tokenizer: Tokenizer, template: str, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]
-) -> Tokens:
-    """Tokens of n normalised pairs in an expert's template."""
-    pairs = zip(markets, queries, titles, strict=True)
-    texts = [format_normal_pair(template, *pair) for pair in pairs]
-    return tokenise(tokenizer, texts, query_runs(markets, queries))
-
-
-def query_runs(markets: Sequence[str], queries: Sequence[str]) -> np.ndarray:
-    """int64 (n,), equal for pairs that follow each other and are of one market and query (`Tokens.queries_R`)."""
-    asked = list(zip(markets, queries, strict=True))
-    return np.cumsum([0, *(one != before for before, one in pairwise(asked))], dtype=np.int64)[: len(asked)]
+def pair_tokenizer(folder: Path, spec: ExpertSpec) -> PairTokenizer:
+    """Of an expert's folder."""
+    return PairTokenizer(load_tokenizer(folder, spec), spec.template)
 
 
 class TokenisingWorkers:
@@ -71,8 +61,8 @@ def _cuts(rows: Sequence[str]) -> Iterator[slice]:
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
     # One core per process: the other cores have their own.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _loaded.extend((load_tokenizer(folder, spec), spec.template) for folder, spec in experts)
+    _loaded.extend(pair_tokenizer(folder, spec) for folder, spec in experts)
 
 
 def _tokenise(slot: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:
-    return tokenise_pairs(*_loaded[slot], markets, queries, titles)
+    return _loaded[slot].tokens(markets, queries, titles)

@@ -5,8 +5,8 @@ Choices (ours):
 - All pairs of all requests of a batch run together, each distinct pair once, a query's pairs side by side (a causal
   expert reads what they share once).
 - A call to `run` starts the GPU's work and does not wait for it, so that the next batch is prepared meanwhile.
-- Texts are tokenised in the thread that prepares them, one expert after the other: the tokenizers use all cores by
-  themselves.
+- Texts are tokenised in the thread that prepares them, one expert after the other; tokens of items that were asked for
+  lately are kept.
 - Experts run side by side, on streams of their own: one with few pairs leaves room for another.
 - The router runs on the CPU: it says which texts are to be tokenised, and a GPU would have to be waited for.
 
@@ -30,8 +30,7 @@ from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.encoding.packed_expert import Precision, packed_expert
-from components.relevance.encoding.padded import load_tokenizer
-from components.relevance.encoding.tokens import tokenise_pairs
+from components.relevance.encoding.tokens import pair_tokenizer
 from components.relevance.model.expert import read_expert
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
@@ -67,7 +66,7 @@ class ServedExpert:
             raise BadInput(f"expert {spec.name}: texts of {spec.max_tokens} tokens do not fit packs of {sizes[-1]}")
         self.spec = spec
         self.device = device
-        self.tokenizer = load_tokenizer(folder, spec)
+        self._tokenizer = pair_tokenizer(folder, spec)
         expert = read_expert(folder, spec).to(device)
         self.vocabulary = int(expert.trunk.get_input_embeddings().num_embeddings)  # type: ignore[operator]
         self._separator = spec.separator_id if spec.pooling == "segments" else None
@@ -91,7 +90,7 @@ class ServedExpert:
 
     def tokens(self, pairs: Sequence[Pair]) -> Tokens:
         """Tokens of n >= 1 normalised pairs in this expert's template."""
-        return tokenise_pairs(self.tokenizer, self.spec.template, *zip(*pairs, strict=True))
+        return self._tokenizer.tokens(*zip(*pairs, strict=True))
 
     def packed(self, tokens: Tokens) -> list[Pack]:
         """The tokens in packs, in memory that a GPU copies from while other work goes on."""

@@ -1,5 +1,5 @@
-"""The usual way to chain models inside Triton, for comparison: a Python model that calls two packed experts one after
-the other (business logic scripting, synchronous) and fuses their vectors on the GPU.
+"""The usual way to chain models inside Triton, for comparison: a Python model that calls the router, two packed experts
+and the fusion, each a model of its own, one after the other (business logic scripting, synchronous).
 
 Inputs `ids` and `lengths` as the experts take them; output `relevance` FP32 (1, n).
 """
@@ -8,35 +8,40 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 import triton_python_backend_utils as pb_utils
 
 _RELEVANCE = Path(__file__).absolute().parents[2] / "relevance" / "1"
 sys.path.insert(0, str(_RELEVANCE))
 
-from components.relevance.model.mixture import load_mixture  # noqa: E402
+from components.relevance.model.spec import load_experts  # noqa: E402
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        torch.set_num_threads(1)
-        mixture = load_mixture(_RELEVANCE)
-        self.experts = [f"expert_{name}" for name in mixture.spec.experts]
-        self.fusion = mixture.fusion.cuda()
+        self.experts = [f"expert_{spec.name}" for spec in load_experts(_RELEVANCE / "experts")]
 
     def execute(self, requests):
         return [self._answer(request) for request in requests]
 
-    @torch.inference_mode()
     def _answer(self, request):
         inputs = [pb_utils.get_input_tensor_by_name(request, name) for name in ("ids", "lengths")]
-        vectors = []
-        for expert in self.experts:
-            asked = pb_utils.InferenceRequest(model_name=expert, requested_output_names=["pooled"], inputs=inputs)
-            answer = asked.exec()
-            if answer.has_error():
-                return pb_utils.InferenceResponse(error=answer.error())
-            vectors.append(torch.from_numpy(pb_utils.get_output_tensor_by_name(answer, "pooled").as_numpy()[0]).cuda())
-        mask_nN = torch.ones(len(vectors[0]), len(vectors), device="cuda")
-        relevance_n = self.fusion(*vectors, mask_nN).cpu().numpy()
-        return pb_utils.InferenceResponse([pb_utils.Tensor("relevance", np.ascontiguousarray(relevance_n[None]))])
+        try:
+            query = pb_utils.Tensor("query", np.array([b"casing hp samsung"], dtype=object))
+            mask = _call("chain_router", [query], "mask")
+            vectors = [_call(expert, inputs, "pooled") for expert in self.experts]
+            named = [pb_utils.Tensor(f"pooled_{slot}", own.as_numpy()) for slot, own in enumerate(vectors)]
+            pairs = inputs[1].as_numpy().shape[1]
+            mask_nN = np.repeat(mask.as_numpy(), pairs, axis=0)[None]
+            relevance = _call("chain_fusion", [*named, pb_utils.Tensor("mask", mask_nN)], "relevance")
+        except pb_utils.TritonModelException as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
+        return pb_utils.InferenceResponse([pb_utils.Tensor("relevance", relevance.as_numpy())])
+
+
+def _call(model, inputs, output):
+    """Ask another model and wait."""
+    asked = pb_utils.InferenceRequest(model_name=model, requested_output_names=[output], inputs=inputs)
+    answer = asked.exec()
+    if answer.has_error():
+        raise pb_utils.TritonModelException(answer.error().message())
+    return pb_utils.get_output_tensor_by_name(answer, output)

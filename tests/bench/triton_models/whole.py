@@ -14,6 +14,8 @@ sys.path.insert(0, str(_RELEVANCE))
 
 from pipeline import PipelinedModel, array, cuts, settings  # noqa: E402
 
+from components.contracts.text import query_ngrams  # noqa: E402
+from components.relevance.model.mixture import load_mixture  # noqa: E402
 from components.relevance.packed.packs import Tokens  # noqa: E402
 from components.relevance.scoring.served import PackedMixture, PreparedPairs  # noqa: E402
 
@@ -23,6 +25,7 @@ class TritonPythonModel(PipelinedModel):
         self.name = args["model_name"]
         parameters, sizes, self.device = settings(args)
         self.mixture = PackedMixture(_RELEVANCE, parameters["precision"], sizes, self.device)
+        self.sizes = load_mixture(_RELEVANCE).spec.router
         self.start()
 
     def read(self, request):
@@ -34,7 +37,11 @@ class TritonPythonModel(PipelinedModel):
         tokens, experts = Tokens.joined(inputs), self.mixture.experts
         pairs = np.arange(sum(counts))
         packs = [expert.packed(tokens) for expert in experts]
-        rows, mask_UN = [torch.from_numpy(pairs)] * len(experts), torch.ones(len(pairs), len(experts))
+        # One query of a constant text per request, as the chain's router is asked.
+        ngrams_QG = query_ngrams(["casing hp samsung"] * len(inputs), self.sizes.ngram_buckets, self.sizes.max_ngrams)
+        with torch.inference_mode():
+            _, mask_QN = self.mixture.router(torch.from_numpy(ngrams_QG), torch.zeros(len(inputs), dtype=torch.int64))
+        rows, mask_UN = [torch.from_numpy(pairs)] * len(experts), mask_QN.repeat_interleave(torch.tensor(counts), dim=0)
         return cuts(counts), PreparedPairs(pairs, np.zeros((len(pairs), 2)), mask_UN, rows, packs)
 
     def run(self, prepared):
