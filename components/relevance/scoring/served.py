@@ -19,6 +19,7 @@ tokens, G trigrams, D width of a pooled vector.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.encoding.packed_expert import Precision, packed_expert
+from components.relevance.encoding.pair_tokenizer import ITEMS_KEPT
 from components.relevance.encoding.tokens import pair_tokenizer
 from components.relevance.model.expert import read_expert
 from components.relevance.model.mixture import load_mixture
@@ -155,6 +157,8 @@ class PackedMixture:
             ServedExpert(folder / EXPERTS / spec.name, spec, precision, sizes, device)
             for spec in load_experts(folder / EXPERTS)
         ]
+        # The same items are asked for again and again.
+        self._normal_title = lru_cache(ITEMS_KEPT)(normalise_title)
         self._slots = SlotSizes(self.fusion, mixture.spec.dims, device)
         streams = len(self.experts) if device.type == "cuda" else 0
         self._streams = [torch.cuda.Stream(device) for _ in range(streams)]  # type: ignore[no-untyped-call]
@@ -173,9 +177,8 @@ class PackedMixture:
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> PreparedPairs:
         """Normalise, route, tokenise for the chosen experts, pack: n >= 1 raw pairs that `check` accepts."""
         normal_query = {query: normalise_query(query) for query in dict.fromkeys(queries)}
-        normal_title = {title: normalise_title(title) for title in dict.fromkeys(titles)}
         pairs, inverse_n = _distinct(
-            (market, normal_query[query], normal_title[title])
+            (market, normal_query[query], self._normal_title(title))
             for market, query, title in zip(markets, queries, titles, strict=True)
         )
         asked, query_U = _distinct((market, query) for market, query, _ in pairs)
