@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ def render(name: str) -> list[dict[str, Any]]:
     """The manifests that `kubectl kustomize` makes of `manifests/<name>`; skips where there is no kubectl."""
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl to render manifests with")
-    rendered = subprocess.run(
-        ["kubectl", "kustomize", MANIFESTS / name], check=True, capture_output=True, text=True, timeout=60
-    )
-    return list(yaml.safe_load_all(rendered.stdout))
+    return list(yaml.load_all(_rendered(name), yaml.CSafeLoader))
+
+
+@cache
+def _rendered(name: str) -> str:
+    command = ["kubectl", "kustomize", MANIFESTS / name]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout

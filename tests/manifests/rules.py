@@ -7,9 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.manifests.pods import Manifest, Pod, name_of, pods, runtime_of
+from tests.manifests.pods import Manifest, Pod, name_of, pods, runtime_of, storage_container_of
 
-_DEPLOY_VERBS = {"get", "patch"}
+# Whoever deploys looks at what it changes, and at what KServe makes of that.
+_DEPLOY_VERBS = {"inferenceservices": {"get", "list", "watch", "patch"}, "deployments": {"get", "list", "watch"}}
+_CLUSTER_SCOPED = {
+    "ClusterStorageContainer", "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+}  # fmt: skip
 _POD_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
 }  # fmt: skip
@@ -18,7 +22,7 @@ _FOREIGN_LABELS = ({"pipelines.kubeflow.org/v2_component": "true"},)
 
 
 def everything_is_in_one_restricted_namespace(manifests: Sequence[Manifest]) -> list[str]:
-    """One namespace, under the restricted Pod Security Standard; every other manifest lies in it."""
+    """One namespace, under the restricted Pod Security Standard; every manifest that has one lies in it."""
     namespaces = [m for m in manifests if m["kind"] == "Namespace"]
     if len(namespaces) != 1:
         return [f"{len(namespaces)} namespaces, expected one"]
@@ -28,10 +32,12 @@ def everything_is_in_one_restricted_namespace(manifests: Sequence[Manifest]) -> 
         for mode in ("enforce", "audit", "warn")
         if labels.get(f"pod-security.kubernetes.io/{mode}") != "restricted"
     ]
-    others = [m for m in manifests if m["kind"] != "Namespace"]
-    return problems + [
-        f"{name_of(m)}: outside namespace {name}" for m in others if m["metadata"].get("namespace") != name
-    ]
+    for manifest in manifests:
+        if manifest["kind"] in _CLUSTER_SCOPED and "namespace" in manifest["metadata"]:
+            problems.append(f"{name_of(manifest)}: its kind has no namespace")
+        elif manifest["kind"] not in _CLUSTER_SCOPED and manifest["metadata"].get("namespace") != name:
+            problems.append(f"{name_of(manifest)}: outside namespace {name}")
+    return problems
 
 
 def names_are_unique(manifests: Sequence[Manifest]) -> list[str]:
@@ -107,10 +113,30 @@ def mounts_and_probes_point_at_something(manifests: Sequence[Manifest]) -> list[
                 p["containerPort"] for p in container.get("ports", ())
             }
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                port = container.get(probe, {}).get("httpGet", {}).get("port")
+                asked = container.get(probe, {})
+                port = (asked.get("httpGet") or asked.get("tcpSocket") or {}).get("port")
                 if probe in container and port not in ports:
                     problems.append(f"{where}: {probe} asks port {port}, which it doesn't have")
     return problems
+
+
+def releases_are_fetched_by_our_container(manifests: Sequence[Manifest]) -> list[str]:
+    """The container a service names for its download is here and takes the service's URI: KServe fails it otherwise."""
+    problems = []
+    for service in (m for m in manifests if m["kind"] == "InferenceService"):
+        predictor, container = service["spec"]["predictor"], storage_container_of(service, manifests)
+        uri = predictor.get("model", {}).get("storageUri", "")
+        if container is None:
+            problems.append(f"{name_of(service)}: no storage container {predictor.get('storageContainerName')!r}")
+        elif not any(_takes(format_, uri) for format_ in container["spec"]["supportedUriFormats"]):
+            problems.append(f"{name_of(service)}: its storage container doesn't take {uri}")
+        elif container["spec"].get("workloadType", "initContainer") != "initContainer":
+            problems.append(f"{name_of(service)}: its storage container is for {container['spec']['workloadType']}")
+    return problems
+
+
+def _takes(format_: Mapping[str, str], uri: str) -> bool:
+    return uri.startswith(format_["prefix"]) if "prefix" in format_ else bool(re.match(format_["regex"], uri))
 
 
 def triton_has_sized_shared_memory(manifests: Sequence[Manifest]) -> list[str]:
@@ -239,16 +265,19 @@ def rights_are_minimal(manifests: Sequence[Manifest]) -> list[str]:
     problems = [f"{name_of(m)}: reaches beyond its namespace" for m in manifests if m["kind"].startswith("ClusterRole")]
     accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
     roles = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Role"}
+    known = [(m["apiVersion"].rpartition("/")[0], m["kind"], m["metadata"]["name"]) for m in manifests]
+    known += [("apps", "Deployment", f"{name}-predictor") for _, kind, name in known if kind == "InferenceService"]
     for role in roles.values():
         for rule in role["rules"]:
             if not rule.get("resourceNames"):
                 problems.append(f"{name_of(role)}: a rule without resourceNames")
-            if not set(rule["verbs"]) <= _DEPLOY_VERBS:
-                problems.append(f"{name_of(role)}: verbs {sorted(set(rule['verbs']) - _DEPLOY_VERBS)}")
+            for resource in rule["resources"]:
+                beyond = sorted(set(rule["verbs"]) - _DEPLOY_VERBS.get(resource, set()))
+                problems += [f"{name_of(role)}: verbs {beyond} on {resource}"] if beyond else []
             if "*" in (*rule["resources"], *rule["apiGroups"]):
                 problems.append(f"{name_of(role)}: a wildcard")
             for name in rule.get("resourceNames", ()):
-                if not any(m["metadata"]["name"] == name and _is_resource(m, rule) for m in manifests):
+                if not any(_is_resource(group, kind, rule) and name == here for group, kind, here in known):
                     problems.append(f"{name_of(role)}: names {name!r}, which isn't here")
     for binding in (m for m in manifests if m["kind"] == "RoleBinding"):
         if binding["roleRef"]["name"] not in roles:
@@ -261,9 +290,8 @@ def rights_are_minimal(manifests: Sequence[Manifest]) -> list[str]:
     return problems
 
 
-def _is_resource(manifest: Manifest, rule: Mapping[str, Any]) -> bool:
-    group = manifest["apiVersion"].rpartition("/")[0]
-    return group in rule["apiGroups"] and f"{manifest['kind'].lower()}s" in rule["resources"]
+def _is_resource(group: str, kind: str, rule: Mapping[str, Any]) -> bool:
+    return group in rule["apiGroups"] and f"{kind.lower()}s" in rule["resources"]
 
 
 def accounts_exist_and_keep_their_tokens(manifests: Sequence[Manifest]) -> list[str]:
@@ -284,6 +312,7 @@ RULES: tuple[Callable[[Sequence[Manifest]], list[str]], ...] = (
     pods_are_restricted,
     containers_are_bounded,
     mounts_and_probes_point_at_something,
+    releases_are_fetched_by_our_container,
     triton_has_sized_shared_memory,
     services_fit_their_runtime,
     servers_end_in_order,

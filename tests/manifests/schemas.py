@@ -14,6 +14,8 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+from tests.manifests.documented import SCHEMAS, containers_of
+
 Manifest = Mapping[str, Any]
 
 KUBERNETES = "1.34"
@@ -41,6 +43,9 @@ class Schemas:
         # A CRD leaves metadata to the API server: check it as a core kind's.
         metadata = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest["metadata"]}
         found = [*_errors(schema, manifest), *_core_problems(metadata)]
+        for container in containers_of(manifest) if not found else []:
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": [container]}}
+            found += _core_problems(pod)
         return [f"{name}: {problem}" for problem in found]
 
 
@@ -68,7 +73,9 @@ def _custom_schema(folder: Path, group: str, version: str, kind: str) -> dict[st
         served = {entry["name"]: entry for entry in spec["versions"] if entry.get("served", True)}
         return _strict(served[version]["schema"]["openAPIV3Schema"], top=True) if version in served else None
     path = folder / "json" / group / f"{kind.lower()}_{version}.json"
-    return _strict(json.loads(path.read_text(encoding="utf-8")), top=True) if path.is_file() else None
+    if path.is_file():
+        return _strict(json.loads(path.read_text(encoding="utf-8")), top=True)
+    return SCHEMAS.get((group, version, kind))
 
 
 def _strict(schema: Any, top: bool = False) -> Any:
