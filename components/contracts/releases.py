@@ -18,6 +18,10 @@ from components.contracts.tools.manifest import MANIFEST, file_digest, read_mani
 SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"  # a manifest's `kind`
 NAME_DIGITS = 12  # of the content's digest: the name of a release's folder
 REPORTS = "reports"
+SIGNATURE = f"{MANIFEST}.sig"  # components.contracts.signature; no part of what it signs
+
+# Environment variable of a server: a public key's file. With it, only releases that its owner signed are served.
+PUBLIC_KEY = "ARCHIPELAGO_PUBLIC_KEY"
 
 # Environment variable of a server: address of an online store other than an SQLite file.
 ONLINE_STORE = "ARCHIPELAGO_ONLINE_STORE"
@@ -28,7 +32,9 @@ _OWN_DIGEST = "manifest_digest"
 
 
 def file_digests(root: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Hex SHA-256 of every file of a release but its manifest, by relative path; on all cores, the largest files first.
+    """Hex SHA-256 of every file of a release, by relative path; on all cores, the largest files first.
+
+    The manifest and its signature are left out: the one holds these digests, the other follows from it.
 
     Args:
         root: the release's folder.
@@ -36,7 +42,8 @@ def file_digests(root: Path, known: Mapping[str, str] | None = None) -> dict[str
     """
     known = known or {}
     files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    files.pop(MANIFEST, None)
+    for name in (MANIFEST, SIGNATURE):
+        files.pop(name, None)
     wanted = sorted(files.keys() - known.keys(), key=lambda name: -files[name].stat().st_size)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # hashing lets other threads run
         found = dict(zip(wanted, pool.map(lambda name: file_digest(files[name]), wanted), strict=True))

@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command()(data.ingest)
 app.command()(train.run)
 app.command("compile")(train.compile_)
+app.command()(serve.sign)
 app.command()(serve.serve)
 app.command()(traffic.status)
 app.command()(traffic.promote)

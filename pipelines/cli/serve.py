@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from components.contracts.errors import BadInput
-from components.contracts.releases import ONLINE_STORE
+from components.contracts.releases import ONLINE_STORE, PUBLIC_KEY
 from pipelines.cli.running import announced, running
 
 
@@ -28,6 +28,9 @@ def serve(
     log_key_file: Annotated[
         Path | None, typer.Option(help="file of the key of users' pseudonyms [default: variable ARCHIPELAGO_LOG_KEY]")
     ] = None,
+    public_key: Annotated[
+        Path | None, typer.Option(envvar=PUBLIC_KEY, help="PEM file: serve only what its owner signed (`sign`)")
+    ] = None,
 ) -> None:
     """Serve a release on loopback: Triton and the KServe transformer, until interrupted."""
     from serving.local.launcher import serve_release
@@ -42,7 +45,14 @@ def serve(
             flags.append(f"--log_key_file={log_key_file.resolve()}")
     beside = (canary, canary_percent) if canary else None
     with serve_release(
-        release, state, http_port=port, online=online, workers=workers, flags=flags, canary=beside
+        release,
+        state,
+        http_port=port,
+        online=online,
+        workers=workers,
+        flags=flags,
+        canary=beside,
+        public_key=public_key,
     ) as service:
         typer.echo(f"http {service.url}")
         typer.echo(f"grpc {service.grpc_url}")
@@ -53,6 +63,18 @@ def serve(
         with announced(**note, sides=list(service.sides.items())):
             typer.echo("ready")
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def sign(
+    release: Annotated[Path, typer.Argument(help="a release folder")],
+    key: Annotated[
+        Path, typer.Option(help="PEM file of a P-256 private key; keep it out of releases and repositories")
+    ],
+) -> None:
+    """Sign a release: who has the public key can tell that its files are yours, and as you built them."""
+    from components.contracts.signature import sign_release
+
+    typer.echo(f"wrote {sign_release(release, key)}")
 
 
 def query(

@@ -23,6 +23,7 @@ import httpx
 
 from components.contracts.errors import BadInput
 from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release
+from components.contracts.signature import check_signature
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from serving import client
@@ -77,6 +78,7 @@ def serve_release(
     timeout_s: float = 300.0,
     flags: Sequence[str] = (),
     canary: tuple[Path, float] | None = None,
+    public_key: Path | None = None,
 ) -> Iterator[Service]:
     """Serve a release while the context lasts; all processes have ended when it is left, however it is left.
 
@@ -89,9 +91,11 @@ def serve_release(
         timeout_s: longest wait for the first real answer.
         flags: more of the transformer's, such as those of its log.
         canary: another release to serve beside it, and the percent of users that it serves at first (`traffic`).
+        public_key: PEM file of who must have signed what is served; None serves any release.
 
     Raises:
-        BadInput: no release, or not as it was built; no Triton on this machine; the folder or a port is in use.
+        BadInput: no release, or not as it was built, or not signed as asked; no Triton on this machine; the folder or a
+            port is in use.
         ServingFailed: a process ended or did not answer in time.
     """
     opened = [open_release(path) for path in (release, *([canary[0]] if canary else []))]
@@ -99,6 +103,8 @@ def serve_release(
         raise BadInput(f"{release}: the same release twice; a canary is another one")
     triton_environment()
     for each in opened:
+        if public_key:  # before Triton runs any of its code
+            check_signature(each.path, public_key)
         check_release(each.path)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state, f"{state}: another server uses this folder; stop it, or name another (--state)"):

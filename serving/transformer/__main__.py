@@ -12,7 +12,8 @@ from pathlib import Path
 from kserve import Model, model_server
 
 from components.contracts.errors import BadInput
-from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release
+from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, PUBLIC_KEY, check_release
+from components.contracts.signature import check_signature
 from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
 from serving.observe.options import add_options, observing
@@ -35,7 +36,7 @@ from serving.transformer.workers import listen, run_workers
 def main() -> None:
     """Serve a release; KServe's own flags name the ports and the predictor.
 
-    Exit codes: 0 stopped, 1 crash, 2 a release that is not as it was built.
+    Exit codes: 0 stopped, 1 crash, 2 a release that is not as it was built, or not signed as asked.
     """
     parser = argparse.ArgumentParser(parents=[model_server.parser], conflict_handler="resolve")
     parser.add_argument("--release", type=Path, required=True, help="release folder")
@@ -51,11 +52,19 @@ def main() -> None:
     parser.add_argument(
         "--in_flight", type=_positive, default=IN_FLIGHT, help=f"inferences of a worker at once (default: {IN_FLIGHT})"
     )
+    parser.add_argument(
+        "--public_key",
+        type=Path,
+        default=os.environ.get(PUBLIC_KEY),
+        help=f"PEM file: serve a release only if its owner signed it (default: variable {PUBLIC_KEY})",
+    )
     parser.add_argument("--page", action="store_true", help="serve the search page, too: on loopback alone")
     add_options(parser)
     args = parser.parse_args()
     log.configure()
     with errors_in_one_line():
+        if args.public_key:
+            check_signature(args.release, args.public_key)
         release = open_release(args.release)
         check_release(args.release)
         for port in (args.http_port, args.grpc_port):

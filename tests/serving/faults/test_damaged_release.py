@@ -2,21 +2,24 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from components.contracts.releases import PUBLIC_KEY, SIGNATURE
 from components.contracts.tools.manifest import MANIFEST
+from tests.contracts.test_signature import write_keys
 from tests.release.tiny_release import Tiny
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def ends(*command: object) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+def ends(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | variables
     return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=120, env=env)
 
 
@@ -41,3 +44,28 @@ def test_one_flipped_byte_is_refused(tiny: Tiny, tmp_path: Path, name: str) -> N
         assert "ready" not in ended.stdout
     assert not (tmp_path / "state").exists()
     assert not (tmp_path / "pod").exists()
+
+
+def test_with_a_public_key_only_its_owners_releases_are_served(tiny: Tiny, tmp_path: Path) -> None:
+    """By flag and by environment, by the command and in the pod; the port, which is taken, is looked at after it."""
+    private, public = write_keys(tmp_path / "keys")
+    release = shutil.copytree(tiny.search, tmp_path / "release")
+    command = "from pipelines.cli.main import main; main()"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        serve = ("-c", command, "serve", release, "--state", tmp_path / "state", "--port", port)
+        transformer = (
+            "-m", "serving.transformer", "--release", release, "--state", tmp_path / "pod", f"--http_port={port}",
+            "--predictor_host=127.0.0.1:9", "--predictor_http=127.0.0.1:9",
+        )  # fmt: skip
+        for way in (serve, transformer):
+            unsigned = ends(*way, **{PUBLIC_KEY: str(public)})
+            assert (unsigned.returncode, unsigned.stdout) == (2, "")
+            assert f"{release / SIGNATURE}: No such file" in unsigned.stderr
+
+        signed = ends("-c", command, "sign", release, "--key", private)
+        assert signed.returncode == 0, signed.stderr
+        for way in ((*serve, "--public-key", public), (*transformer, f"--public_key={public}")):
+            ended = ends(*way)
+            assert ended.returncode == 2
+            assert str(port) in ended.stderr and SIGNATURE not in ended.stderr
