@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.docker_daemon import docker, missing_parts, running_daemon
-from tests.containers.roles import BASE, REPOSITORY, ROLES
+from tests.containers.roles import BASE, BUILD, REPOSITORY, ROLES
 from tests.containers.stand_in_base import base_digest, make_base
 
 
@@ -35,16 +35,11 @@ def docker_host() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def images(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Role -> image name, every image built from components/Dockerfile as it is."""
+    """Role -> image name, every image built from components/Dockerfile as it is, on a stand-in for its base."""
     _import_base(docker_host, tmp_path_factory.mktemp("base"))
     names = {role: f"archipelago-{role}:latest" for role in ROLES}
     for role, name in names.items():
-        docker(
-            *("build", "--network", "host", "--target", role, "--tag", name),
-            *("--file", REPOSITORY / "components" / "Dockerfile", REPOSITORY),
-            host=docker_host,
-            timeout=1200,
-        )
+        docker("build", *BUILD, "--target", role, "--tag", name, REPOSITORY, host=docker_host, timeout=1200)
     docker("image", "prune", "--force", host=docker_host)  # layers of sources and requirements that are no more
     return names
 

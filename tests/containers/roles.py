@@ -3,5 +3,11 @@
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DOCKERFILE = REPOSITORY / "components" / "Dockerfile"
 ROLES = ("data", "train", "monitor", "serve")
-BASE = "python:3.11-slim"
+# A stand-in has no registry's digest, and this machine's PyTorch is the build without CUDA.
+BASE = "archipelago-stand-in:latest"
+BUILD = (
+    *("--network", "host", "--file", DOCKERFILE),
+    *("--build-arg", f"BASE={BASE}", "--build-arg", "UNPINNED=allowed", "--build-arg", "TORCH=cpu"),
+)

@@ -25,14 +25,21 @@ def test_training_pipeline_runs_in_the_images(simulated: Run) -> None:
     assert (simulated.artifacts["drift"] / "reports" / "drift.html").is_file()
 
 
-def test_judgments_alone_run_in_the_images(simulated: Run, tmp_path: Path) -> None:
-    """Drift, gate and release go without a ranker: an optional input that is absent reaches a container as None."""
-    profile, judgments = load_profile("tiny"), simulated.artifacts["log"] / "judgments.parquet"
+def test_judgments_alone_run_in_the_images_with_the_laptops_experts(simulated: Run, tmp_path: Path) -> None:
+    """The default image of training holds the weights that the default profile names, and what reads and exports them.
+
+    Drift, gate and release go without a ranker: an optional input that is absent reaches a container as None.
+    """
+    small, laptop = load_profile("tiny"), load_profile("laptop").relevance
+    relevance = small.relevance.model_copy(update={"experts": laptop.experts, "texts": laptop.texts})
+    profile = small.model_copy(update={"relevance": relevance})
+    judgments = simulated.artifacts["log"] / "judgments.parquet"
     run = run_pipeline(
         "judgments", profile, tmp_path / "run", profile.simulated_as_of, judgments=judgments, runner="docker"
     )
     (release,) = (path for path in run.artifacts["release"].iterdir() if path.is_dir())
     assert read_manifest(release)["kind"] == "relevance-release"
+    assert [expert["name"] for expert in read_manifest(release)["experts"]] == [each.name for each in laptop.experts]
     assert "ranker" not in run.artifacts
 
 
