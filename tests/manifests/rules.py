@@ -266,7 +266,9 @@ def rights_are_minimal(manifests: Sequence[Manifest]) -> list[str]:
     accounts = {m["metadata"]["name"] for m in manifests if m["kind"] == "ServiceAccount"}
     roles = {m["metadata"]["name"]: m for m in manifests if m["kind"] == "Role"}
     known = [(m["apiVersion"].rpartition("/")[0], m["kind"], m["metadata"]["name"]) for m in manifests]
-    known += [("apps", "Deployment", f"{name}-predictor") for _, kind, name in known if kind == "InferenceService"]
+    services = [name for _, kind, name in known if kind == "InferenceService"]
+    # What KServe makes of a service, and of the canary that deploying puts beside it.
+    known += [("apps", "Deployment", f"{name}-{end}") for name in services for end in ("predictor", "canary-predictor")]
     for role in roles.values():
         for rule in role["rules"]:
             if not rule.get("resourceNames"):
