@@ -10,6 +10,7 @@ import pytest
 from components.contracts.releases import ONLINE_STORE
 from tests.manifests.pods import Pod, pods
 from tests.manifests.rendering import RENDERINGS, render
+from tests.manifests.rules import flags
 
 Object = dict[str, Any]
 PRODUCTION = "overlays/production"
@@ -30,6 +31,13 @@ def pod(production: list[Object]) -> Pod:
 def one(manifests: list[Object], kind: str) -> Object:
     (only,) = (m for m in manifests if m["kind"] == kind)
     return only
+
+
+def external_secret(manifests: list[Object], makes: str) -> Object:
+    """Spec of the ExternalSecret that makes a secret of this name."""
+    specs = (m["spec"] for m in manifests if m["kind"] == "ExternalSecret")
+    (only,) = (spec for spec in specs if spec["target"]["name"] == makes)
+    return dict(only)
 
 
 def gib(quantity: str) -> float:
@@ -107,12 +115,21 @@ def test_the_transformer_reads_the_shared_store(production: list[Object], pod: P
     transformer = next(c for c in pod.containers() if c["name"] == "transformer-container")
     (variable,) = (v for v in transformer["env"] if v["name"] == ONLINE_STORE)
     asked = variable["valueFrom"]["secretKeyRef"]
-    secret = one(production, "ExternalSecret")["spec"]
-    assert asked["name"] == secret["target"]["name"]
+    secret = external_secret(production, asked["name"])
     assert asked["key"] in [entry["secretKey"] for entry in secret["data"]]
     policy = next(m for m in production if m["metadata"]["name"] == "allow-online-store")["spec"]
     assert policy["podSelector"]["matchLabels"].items() <= pod.labels.items()
     assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [6379]
+
+
+def test_releases_are_held_against_the_owners_key(production: list[Object], pod: Pod) -> None:
+    """The file that the flag names is a key of the secret that is mounted there."""
+    transformer = next(c for c in pod.containers() if c["name"] == "transformer-container")
+    folder, _, file = flags(transformer)["--public_key"].rpartition("/")
+    (mount,) = (m for m in transformer["volumeMounts"] if m["mountPath"] == folder)
+    (volume,) = (v for v in pod.spec["volumes"] if v["name"] == mount["name"])
+    made = external_secret(production, volume["secret"]["secretName"])
+    assert file in [entry["secretKey"] for entry in made["data"]]
 
 
 def test_a_nodes_own_credentials_stay_out_of_reach() -> None:
