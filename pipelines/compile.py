@@ -7,11 +7,9 @@ import yaml
 from kfp import compiler
 
 from components.contracts.errors import BadInput
-from pipelines.choices import Source
+from pipelines.choices import ROLES, Source
 from pipelines.profile import Profile
 from pipelines.training_pipeline import build_pipeline
-
-ROLES = ("data", "train", "monitor", "serve")
 
 
 def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mapping[str, str] | None = None) -> None:
@@ -32,7 +30,7 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
         raise BadInput(f"image of unknown role {', '.join(unknown)} (roles: {', '.join(ROLES)})")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".staging-{out.name}")
-    compiler.Compiler().compile(build_pipeline(source, profile), str(staging))
+    compiler.Compiler().compile(build_pipeline(source, profile, profile.resources), str(staging))
     if images:
         documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
         for executor in documents[0]["deploymentSpec"]["executors"].values():

@@ -23,6 +23,7 @@ from components.release.config import PACKED_PRECISIONS, ReleaseConfig
 from components.release.gate_config import GateConfig
 from components.relevance.config import RelevanceConfig
 from components.samples.config import SamplesConfig
+from pipelines.resources import ResourcesConfig
 
 _BUILT_IN = resources.files("pipelines") / "profiles"
 
@@ -44,6 +45,7 @@ class Profile(StageConfig):
     monitoring: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+    resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -18,7 +18,9 @@ from components.release import component as release
 from components.relevance import component as relevance
 from components.samples import component as samples
 from pipelines.choices import Source
+from pipelines.pods import apply_all
 from pipelines.profile import Profile
+from pipelines.resources import ResourcesConfig
 
 
 class SearchOutputs(NamedTuple):
@@ -44,17 +46,29 @@ class RelevanceOutputs(NamedTuple):
     release: Model
 
 
-def build_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.PipelineTask]:
+def build_pipeline(
+    source: Source, profile: Profile, resources: ResourcesConfig | None = None
+) -> Callable[..., dsl.PipelineTask]:
     """The KFP pipeline of a source, with the profile's sections as its default parameters.
 
     Every section travels as JSON text, so that a run in the Kubeflow UI shows and may change it.
+
+    Args:
+        source: where the log comes from.
+        profile: default parameters.
+        resources: what steps ask of a cluster; None where they run on this machine.
+
+    Raises:
+        BadInput: `resources` names a step that no pipeline has.
     """
     if source == "judgments":
-        return _relevance_pipeline(profile)
-    return _search_pipeline(source, profile)
+        return _relevance_pipeline(profile, resources)
+    return _search_pipeline(source, profile, resources)
 
 
-def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.PipelineTask]:
+def _search_pipeline(
+    source: Source, profile: Profile, resources: ResourcesConfig | None
+) -> Callable[..., dsl.PipelineTask]:
     simulated = source == "simulator"
 
     @dsl.pipeline(
@@ -107,13 +121,15 @@ def _search_pipeline(source: Source, profile: Profile) -> Callable[..., dsl.Pipe
             config=release_config,
             as_of=as_of,
         ).outputs["release"]
+        if resources:
+            apply_all(resources)
         # KFP's channels stand for artifacts while a pipeline is traced.
         return SearchOutputs(log, half.relevance_model, es3, tables, ranker, drift, verdict, released)
 
     return search
 
 
-def _relevance_pipeline(profile: Profile) -> Callable[..., dsl.PipelineTask]:
+def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
     @dsl.pipeline(
         name="archipelago-relevance",
         description="From judgments to a relevance-only release: experts, router, fusion, drift, gate, export.",
@@ -134,6 +150,8 @@ def _relevance_pipeline(profile: Profile) -> Callable[..., dsl.PipelineTask]:
         released = release.build_release(
             log=log, **half._asdict(), drift=drift, verdict=verdict, config=release_config, as_of=as_of
         ).outputs["release"]
+        if resources:
+            apply_all(resources)
         return RelevanceOutputs(log, half.relevance_model, drift, verdict, released)
 
     return relevance_half

@@ -27,6 +27,7 @@ from components.relevance.config import ExpertConfig, TextConfig, VariantConfig
 from components.relevance.model.spec import TuningSpec
 from pipelines.cli.main import app
 from pipelines.profile import Profile
+from pipelines.resources import Resources, SecretVariable
 
 ROOT = Path(__file__).resolve().parents[1]
 # In the order data flows.
@@ -35,6 +36,7 @@ STAGES = ("marketplace", "relevance", "samples", "features", "ranking", "monitor
 _PARTS: dict[str, tuple[type, ...]] = {
     "relevance": (ExpertConfig, TuningSpec, TextConfig, VariantConfig),
     "ranking": (RankerSpec,),
+    "resources": (Resources, SecretVariable),
 }
 _SLOT = re.compile(r"(<!-- generated:(?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")

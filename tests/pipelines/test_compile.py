@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from components.contracts.errors import BadInput
-from pipelines.choices import Source
-from pipelines.compile import ROLES, compile_pipeline
+from pipelines.choices import ROLES, Source
+from pipelines.compile import compile_pipeline
 from pipelines.profile import load_profile
 
 GOLDEN = Path(__file__).parent / "golden"

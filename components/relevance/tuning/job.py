@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.contracts.errors import ArchipelagoError, BadInput
+from components.contracts.tools.device import require_gpus
 from components.contracts.tools.log import configure, get_logger
 from components.contracts.tools.manifest import atomic_directory, file_digest, package_versions, read_json, write_json
 from components.relevance.encoding.padded import load_tokenizer, pad
@@ -117,6 +118,7 @@ class _World:
 def _processes() -> Iterator[_World]:
     """The process group that torchrun's environment asks for, or this process alone."""
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    require_gpus(torch.cuda.device_count())
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
