@@ -20,6 +20,8 @@ NAME_DIGITS = 12  # of the content's digest: the name of a release's folder
 REPORTS = "reports"
 SIGNATURE = f"{MANIFEST}.sig"  # components.contracts.signature; no part of what it signs
 
+# Environment variable of the step that builds releases: a private key's file, from a Secret. With it, they are signed.
+SIGNING_KEY = "ARCHIPELAGO_SIGNING_KEY"
 # Environment variable of a server: a public key's file. With it, only releases that its owner signed are served.
 PUBLIC_KEY = "ARCHIPELAGO_PUBLIC_KEY"
 

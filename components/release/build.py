@@ -12,6 +12,7 @@ Choices (ours):
 - Every expert's licence texts are in it.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -27,10 +28,12 @@ from components.contracts.releases import (
     RELEVANCE_RELEASE,
     REPORTS,
     SEARCH_RELEASE,
+    SIGNING_KEY,
     file_digests,
     release_digest,
     sealed,
 )
+from components.contracts.signature import sign_release
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
@@ -132,11 +135,15 @@ def build_release_stage(
 ) -> dict[str, Any]:
     """`build_release` as a pipeline step: `stage` holds the release's folder and a manifest that names it.
 
+    Where the variable ARCHIPELAGO_SIGNING_KEY names a private key's file, the release is signed with it.
+
     Returns:
         The release's manifest.
     """
     with stage_directory(stage) as root:
         built = build_release(relevance, ranking, config, as_of, root)
+        if key := os.environ.get(SIGNING_KEY):
+            sign_release(built, Path(key))
         facts = read_manifest(built)
         write_json(root / MANIFEST, {"kind": "releases", "release": built.name, "digest": facts["digest"]})
     return facts

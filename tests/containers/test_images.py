@@ -120,8 +120,10 @@ def test_holds_what_its_locks_name_and_nothing_else(docker_host: str, images: Ma
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_installer_is_left(docker_host: str, images: Mapping[str, str], role: str) -> None:
-    names = "-name 'pip*' -o -name 'install-*' -o -name ensurepip"
-    search = f"find / -xdev \\( {names} \\) ! -path '/var/lib/dpkg/*' 2>/dev/null"
+    names = (
+        "-name pip -o -name 'pip-*' -o -name 'pip3*' -o -name ensurepip -o -name 'pip*.whl' -o -name 'install-locked'"
+    )
+    search = f"find / -xdev \\( {names} \\) ! -path '/usr/share/doc/*' ! -path '/usr/share/man/*' 2>/dev/null"
     assert run(docker_host, images[role], "sh", "-c", f"{search} || true").split() == []
     with pytest.raises(subprocess.CalledProcessError, match="No module named"):
         run(docker_host, images[role], "python", "-m", "pip", "--version")

@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.markets import MARKETS
+from components.contracts.releases import PUBLIC_KEY, SIGNATURE, SIGNING_KEY
 from components.contracts.schemas import LOG_TABLES
+from components.contracts.signature import check_signature
+from tests.contracts.test_signature import write_keys
 from tests.contracts.tools.browser import measure
 
 Archipelago = Callable[..., str]
@@ -95,14 +98,22 @@ def test_a_users_own_log_runs_in_the_same_steps(archipelago: Archipelago, simula
     assert summary["serving"]["max_abs_diff"] < 1e-4
 
 
-def test_judgments_alone_run_the_relevance_half(archipelago: Archipelago, simulated: Path, tmp_path: Path) -> None:
+def test_judgments_alone_run_the_relevance_half_and_a_key_signs_it(
+    archipelago: Archipelago, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judgments = log_of(simulated) / "judgments.parquet"
+    private, public = write_keys(tmp_path / "keys")
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    monkeypatch.setenv(PUBLIC_KEY, str(public))  # the run's own check serves it by that key
     archipelago("run", "--profile", "tiny", "--judgments", judgments, "--out", tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["ranking"] is None
     assert summary["serving"]["max_abs_diff"] < 1e-4
-    models = {path.name for path in (Path(summary["release"]["path"]) / "triton").iterdir()}
+    release = Path(summary["release"]["path"])
+    models = {path.name for path in (release / "triton").iterdir()}
     assert "relevance" in models and "search" not in models
+    check_signature(release, public)
+    assert list(simulated.glob(f"releases/*/{SIGNATURE}")) == [], "without a key there is none"
 
 
 def test_a_gate_that_refuses_stops_the_run_with_its_verdict(
