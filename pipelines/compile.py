@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kfp import compiler
@@ -19,8 +20,8 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
         source: where the log comes from.
         profile: default parameters of the pipeline.
         out: target file; replaced as a whole.
-        images: role ("data", "train", ...) -> image reference, best by digest, since Kubeflow's cache keys on the
-            string. Roles left out keep the local name `archipelago-<role>`.
+        images: role ("data", "train", ...) -> image reference, best by digest: steps of an image
+            without one are not cached. Roles left out keep the local name `archipelago-<role>`.
 
     Raises:
         BadInput: `images` names an unknown role.
@@ -31,10 +32,21 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".staging-{out.name}")
     compiler.Compiler().compile(build_pipeline(source, profile, profile.resources), str(staging))
-    if images:
-        documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
-        for executor in documents[0]["deploymentSpec"]["executors"].values():
-            role = executor["container"]["image"].removeprefix("archipelago-")
-            executor["container"]["image"] = images.get(role, executor["container"]["image"])
-        staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
+    _name_images(documents[0], images or {})
+    staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
     staging.rename(out)
+
+
+def _name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
+    """Put the roles' images in; a step whose image has no digest is never taken from the cache.
+
+    Kubeflow keys its cache on an image's name: behind one without a digest, changed code would find old results.
+    """
+    for executor in spec["deploymentSpec"]["executors"].values():
+        role = executor["container"]["image"].removeprefix("archipelago-")
+        executor["container"]["image"] = images.get(role, executor["container"]["image"])
+    for task in spec["root"]["dag"]["tasks"].values():
+        executor = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        if "@sha256:" not in spec["deploymentSpec"]["executors"][executor]["container"]["image"]:
+            task["cachingOptions"] = {}

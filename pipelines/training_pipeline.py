@@ -22,6 +22,8 @@ from pipelines.pods import apply_all
 from pipelines.profile import Profile
 from pipelines.resources import ResourcesConfig
 
+_STEPS = "relevance, entire-space samples, features, ranking, drift, gate, export."
+
 
 class SearchOutputs(NamedTuple):
     """What a run with the ranking half leaves."""
@@ -63,23 +65,13 @@ def build_pipeline(
     """
     if source == "judgments":
         return _relevance_pipeline(profile, resources)
-    return _search_pipeline(source, profile, resources)
+    return _simulated_pipeline(profile, resources) if source == "simulator" else _logged_pipeline(profile, resources)
 
 
-def _search_pipeline(
-    source: Source, profile: Profile, resources: ResourcesConfig | None
-) -> Callable[..., dsl.PipelineTask]:
-    simulated = source == "simulator"
-
-    @dsl.pipeline(
-        name=f"archipelago-{'simulated' if simulated else 'logged'}-search",
-        description="From logs to a release: features, relevance, entire-space samples, ranking, drift, gate, export.",
-    )
+def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
+    @dsl.pipeline(name="archipelago-simulated-search", description=f"From a simulated log to a release: {_STEPS}")
     def search(
         as_of: str,
-        data: str = "",
-        judgments: str = "",
-        markets: str = _markets(profile),
         marketplace_config: str = profile.marketplace.model_dump_json(),
         relevance_config: str = profile.relevance.model_dump_json(),
         samples_config: str = profile.samples.model_dump_json(),
@@ -89,44 +81,137 @@ def _search_pipeline(
         gate_config: str = profile.gate.model_dump_json(),
         release_config: str = profile.release.model_dump_json(),
     ) -> SearchOutputs:
-        if simulated:
-            log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
-        else:
-            log = marketplace.load(data=data, judgments=judgments, markets=markets, as_of=as_of).outputs["log"]
-        half = _relevance_half(log, relevance_config)
+        """A simulated marketplace's search.
 
-        es3 = samples.build_samples(
-            log=log, scores=half.scores, encodings=half.encodings, config=samples_config, as_of=as_of
-        ).outputs["samples"]
-        tables = features.build_features(log=log, scores=half.scores, config=features_config, as_of=as_of).outputs[
-            "features"
-        ]
-        training_set = features.join_features(features=tables, log=log, samples=es3).outputs["training_set"]
-        ranker = ranking.train_ranker(training_set=training_set, log=log, config=ranking_config).outputs["model"]
-
-        drift = monitoring.measure_drift(
-            log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
-        ).outputs["drift"]
-        verdict = release.gate(
-            relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config
-        ).outputs["verdict"]
-        released = release.build_release(
-            log=log,
-            **half._asdict(),
-            samples=es3,
-            features=tables,
-            ranker=ranker,
-            drift=drift,
-            verdict=verdict,
-            config=release_config,
-            as_of=as_of,
-        ).outputs["release"]
+        Args:
+            as_of: ISO 8601 instant at which the log ends.
+            marketplace_config: the profile's section marketplace, as JSON; so are the others below.
+            relevance_config: experts, mixture, training.
+            samples_config: how entire-space samples are made.
+            features_config: feature tables.
+            ranking_config: rankers.
+            monitoring_config: drift.
+            gate_config: floors that a release must reach.
+            release_config: export and serving.
+        """
+        log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
+        outputs = _search(
+            log,
+            as_of,
+            relevance_config,
+            samples_config,
+            features_config,
+            ranking_config,
+            monitoring_config,
+            gate_config,
+            release_config,
+        )
         if resources:
             apply_all(resources)
-        # KFP's channels stand for artifacts while a pipeline is traced.
-        return SearchOutputs(log, half.relevance_model, es3, tables, ranker, drift, verdict, released)
+        return outputs
 
     return search
+
+
+def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
+    @dsl.pipeline(name="archipelago-logged-search", description=f"From a log to a release: {_STEPS}")
+    def search(
+        as_of: str,
+        data: str,
+        judgments: str = "",
+        markets: str = _markets(profile),
+        relevance_config: str = profile.relevance.model_dump_json(),
+        samples_config: str = profile.samples.model_dump_json(),
+        features_config: str = profile.features.model_dump_json(),
+        ranking_config: str = profile.ranking.model_dump_json(),
+        monitoring_config: str = profile.monitoring.model_dump_json(),
+        gate_config: str = profile.gate.model_dump_json(),
+        release_config: str = profile.release.model_dump_json(),
+    ) -> SearchOutputs:
+        """A marketplace's search, from its own log.
+
+        Args:
+            as_of: ISO 8601 instant at which the log ends.
+            data: folder of the six tables, at s3://, gs://, pvc://claim/path, file:// or a path.
+            judgments: the judgments' file, where it lies elsewhere.
+            markets: the log's markets, a JSON list; their order sets the codes that models learn.
+            relevance_config: experts, mixture, training: the profile's section, as JSON; so are the others below.
+            samples_config: how entire-space samples are made.
+            features_config: feature tables.
+            ranking_config: rankers.
+            monitoring_config: drift.
+            gate_config: floors that a release must reach.
+            release_config: export and serving.
+        """
+        log = _load(data, judgments, markets, as_of)
+        outputs = _search(
+            log,
+            as_of,
+            relevance_config,
+            samples_config,
+            features_config,
+            ranking_config,
+            monitoring_config,
+            gate_config,
+            release_config,
+        )
+        if resources:
+            apply_all(resources)
+        return outputs
+
+    return search
+
+
+def _load(data: Any, judgments: Any, markets: Any, as_of: Any) -> Any:
+    """The log of a user's files; it is cached under their version, which each run looks up anew."""
+    version = marketplace.find_data(data=data, judgments=judgments).set_caching_options(False).output
+    return marketplace.load(data=data, judgments=judgments, markets=markets, as_of=as_of, version=version).outputs[
+        "log"
+    ]
+
+
+def _search(
+    log: Any,
+    as_of: Any,
+    relevance_config: Any,
+    samples_config: Any,
+    features_config: Any,
+    ranking_config: Any,
+    monitoring_config: Any,
+    gate_config: Any,
+    release_config: Any,
+) -> SearchOutputs:
+    """The steps from a log to a search's release."""
+    half = _relevance_half(log, relevance_config)
+
+    es3 = samples.build_samples(
+        log=log, scores=half.scores, encodings=half.encodings, config=samples_config, as_of=as_of
+    ).outputs["samples"]
+    tables = features.build_features(log=log, scores=half.scores, config=features_config, as_of=as_of).outputs[
+        "features"
+    ]
+    training_set = features.join_features(features=tables, log=log, samples=es3).outputs["training_set"]
+    ranker = ranking.train_ranker(training_set=training_set, log=log, config=ranking_config).outputs["model"]
+
+    drift = monitoring.measure_drift(
+        log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
+    ).outputs["drift"]
+    verdict = release.gate(
+        relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config
+    ).outputs["verdict"]
+    released = release.build_release(
+        log=log,
+        **half._asdict(),
+        samples=es3,
+        features=tables,
+        ranker=ranker,
+        drift=drift,
+        verdict=verdict,
+        config=release_config,
+        as_of=as_of,
+    ).outputs["release"]
+    # KFP's channels stand for artifacts while a pipeline is traced.
+    return SearchOutputs(log, half.relevance_model, es3, tables, ranker, drift, verdict, released)
 
 
 def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
@@ -136,14 +221,25 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
     )
     def relevance_half(
         as_of: str,
-        judgments: str = "",
+        judgments: str,
         markets: str = _markets(profile),
         relevance_config: str = profile.relevance.model_dump_json(),
         monitoring_config: str = profile.monitoring.model_dump_json(),
         gate_config: str = profile.gate.model_dump_json(),
         release_config: str = profile.release.model_dump_json(),
     ) -> RelevanceOutputs:
-        log = marketplace.load(data="", judgments=judgments, markets=markets, as_of=as_of).outputs["log"]
+        """Relevance alone.
+
+        Args:
+            as_of: ISO 8601 instant that counts as now.
+            judgments: the judgments' file, at s3://, gs://, pvc://claim/path, file:// or a path.
+            markets: their markets, a JSON list; their order sets the codes that models learn.
+            relevance_config: experts, mixture, training: the profile's section, as JSON; so are the others below.
+            monitoring_config: drift.
+            gate_config: floors that a release must reach.
+            release_config: export and serving.
+        """
+        log = _load("", judgments, markets, as_of)
         half = _relevance_half(log, relevance_config)
         drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs["drift"]
         verdict = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config).outputs["verdict"]

@@ -1,6 +1,122 @@
-"""Where data may lie that steps on a cluster read."""
+"""Data where its owner keeps it: a path here, a mounted volume claim, or an object store.
 
+Object stores are read by pyarrow, which every image holds. Credentials are the pod's identity, or variables that a
+Secret sets (AWS_ACCESS_KEY_ID and its kin, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS).
+"""
+
+import hashlib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from components.contracts.errors import BadInput
+from components.contracts.tools.manifest import file_digest
 
 # A step's volume claims are mounted below this folder, each under its name.
 CLAIMS = Path("/mnt/claims")
+_STORES = ("s3", "gs")
+_SCHEMES = (*_STORES, "pvc", "file")
+
+
+def data_version(*locations: str) -> str:
+    """Hex SHA-256 that changes when what lies at any of the locations does.
+
+    Files count by their content; objects by name, size and time of change, which a store gives without reading them.
+    An empty location counts as absent.
+
+    Raises:
+        BadInput: all are empty, or one can't be read.
+    """
+    if not any(locations):
+        raise BadInput("no data named: give data (a folder of the six tables) or judgments (a file), as a path or URI")
+    digest = hashlib.sha256()
+    for location in locations:
+        digest.update(b"\0absent\0" if not location else b"\0")
+        for line in _contents(location) if location else []:
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def local_copy(location: str, folder: Path) -> Path:
+    """The path of a location: its own where it is mounted or local, else that of its copy below `folder`.
+
+    Raises:
+        BadInput: an unknown scheme, a claim that isn't mounted, an object store that can't be read.
+    """
+    if urlsplit(location).scheme not in _STORES:
+        return _local(location)
+    store, source = _open(location)
+    target = folder / Path(source).name
+    try:
+        if store.get_file_info(source).type == fs.FileType.File:
+            folder.mkdir(parents=True, exist_ok=True)
+            fs.copy_files(source, str(target), source_filesystem=store, destination_filesystem=fs.LocalFileSystem())
+            return target
+        target.mkdir(parents=True, exist_ok=True)
+        fs.copy_files(source, str(target), source_filesystem=store, destination_filesystem=fs.LocalFileSystem())
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(location, error) from error
+    return target
+
+
+def _contents(location: str) -> list[str]:
+    """A line per file: its name and what tells its content."""
+    if urlsplit(location).scheme not in _STORES:
+        path = _local(location)
+        if not path.exists():
+            raise BadInput(f"{location}: no such file or directory")
+        files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+        return [f"{file.name} {file_digest(file)}" for file in files]
+    store, source = _open(location)
+    try:
+        found = store.get_file_info(source)
+        if found.type == fs.FileType.Directory:
+            infos = store.get_file_info(fs.FileSelector(source, recursive=False))
+            files_there = sorted((info for info in infos if info.is_file), key=lambda info: info.path)
+        else:
+            files_there = [found] if found.is_file else []
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(location, error) from error
+    if not files_there:
+        raise BadInput(f"{location}: nothing there")
+    return [f"{info.base_name} {info.size} {info.mtime_ns}" for info in files_there]
+
+
+def _local(location: str) -> Path:
+    parts = urlsplit(location)
+    if "://" not in location:
+        return Path(location)
+    if parts.scheme == "file" and not parts.netloc:
+        return Path(unquote(parts.path))
+    if parts.scheme == "pvc" and parts.netloc:
+        mounted = CLAIMS / parts.netloc
+        if not mounted.is_dir():
+            raise BadInput(
+                f"{location}: claim {parts.netloc} is not mounted: name it in the profile, "
+                f"resources: {{roles: {{data: {{claims: [{parts.netloc}]}}}}}}, and compile again"
+            )
+        path = (mounted / unquote(parts.path).lstrip("/")).resolve()
+        if not path.is_relative_to(mounted.resolve()):
+            raise BadInput(f"{location}: leads out of the claim")
+        return path
+    shapes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+    raise BadInput(f"{location}: not a path, nor a URI of {shapes} (file:///absolute/path, pvc://claim/path)")
+
+
+def _open(location: str) -> tuple[fs.FileSystem, str]:
+    try:
+        store, source = fs.FileSystem.from_uri(location)
+    except (OSError, ValueError) as error:
+        raise _unreadable(location, error) from error
+    return store, source.rstrip("/")
+
+
+def _unreadable(location: str, error: Exception) -> BadInput:
+    reason = str(error).splitlines()[0]
+    # A query may hold a key.
+    return BadInput(
+        f"{location.partition('?')[0]}: cannot be read ({reason}); on a cluster, check the identity of the pod's "
+        "service account, or the Secret that the profile's resources name"
+    )

@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow.parquet as pq
+import pytest
 
+from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import read_manifest
 from components.marketplace import component
 from tests.marketplace.logs.user_log import MARKETS, user_tables, write_tables
@@ -14,7 +16,7 @@ from tests.marketplace.small_world import AS_OF, SMALL
 
 def outputs(tmp_path: Path) -> dict[str, SimpleNamespace]:
     return {
-        "log": SimpleNamespace(path=str(tmp_path / "log")),
+        "log": SimpleNamespace(path=str(tmp_path / "log"), metadata={}),
         "report": SimpleNamespace(path=str(tmp_path / "r.html")),
     }
 
@@ -35,6 +37,7 @@ def test_simulate_step(tmp_path: Path) -> None:
 def test_load_step(tmp_path: Path) -> None:
     data = write_tables(user_tables(), tmp_path / "data")
     arguments = {"judgments": "", "markets": json.dumps(MARKETS), "as_of": "2026-03-01T00:00:00+00:00"}
+    arguments["version"] = component.find_data.python_func(data=str(data), judgments="")
     component.load.python_func(data=str(data), **arguments, **outputs(tmp_path))
     assert read_manifest(tmp_path / "log")["metrics"]["rows"]["candidates"] == 5
     assert "handed in" in (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -43,12 +46,24 @@ def test_load_step(tmp_path: Path) -> None:
 def test_load_step_with_judgments_alone(tmp_path: Path) -> None:
     data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
     judgments = str(data / "judgments.parquet")
-    component.load.python_func(data="", judgments=judgments, markets='["ID", "TH"]', as_of="", **outputs(tmp_path))
+    version = component.find_data.python_func(data="", judgments=judgments)
+    component.load.python_func(
+        data="", judgments=judgments, markets='["ID", "TH"]', as_of="", version=version, **outputs(tmp_path)
+    )
     assert not (tmp_path / "log" / "items.parquet").exists()
     assert "Judgments" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_data_that_changed_since_its_version_was_told_is_refused(tmp_path: Path) -> None:
+    data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
+    with pytest.raises(BadInput, match=r"changed since the run started .* run again"):
+        component.load.python_func(
+            data="", judgments=str(data), markets='["ID", "TH"]', as_of="", version="0" * 64, **outputs(tmp_path)
+        )
+    assert not (tmp_path / "log").exists()
+
+
 def test_steps_run_in_the_data_image() -> None:
-    for step in (component.simulate, component.load):
+    for step in (component.simulate, component.find_data, component.load):
         container = step.pipeline_spec.deployment_spec["executors"].values()
         assert [executor["container"]["image"] for executor in container] == ["archipelago-data"]

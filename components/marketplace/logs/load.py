@@ -7,7 +7,9 @@ Choices (ours):
 - Beyond each column's rules: ids refer to rows that exist, searches alone have a query, a query id means one query.
 """
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 
 from components.contracts.casting import refuse, to_utc
 from components.contracts.errors import BadInput
+from components.contracts.locations import data_version, local_copy
 from components.contracts.schemas import JUDGMENTS, LOG_TABLES, TableSchema
 from components.contracts.tables import SUFFIXES, Limits, find_table, read_log, read_table, write_table
 from components.contracts.text import normalise_query
@@ -24,6 +27,22 @@ from components.contracts.tools.manifest import file_digest, stage_directory, wr
 from components.marketplace.report import write_log_report
 
 _logger = get_logger(__name__)
+
+
+@contextmanager
+def located(data: str, judgments: str, version: str) -> Iterator[tuple[Path | None, Path | None]]:
+    """Paths of both locations (None for an empty one), while the context lasts: what a store holds is copied here.
+
+    Raises:
+        BadInput: a location can't be read, or holds something else than `version`, under which it would be cached.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        places = {"data": data, "judgments": judgments}
+        paths = [local_copy(where, Path(scratch, name)) if where else None for name, where in places.items()]
+        if (found := data_version(data, judgments)) != version:
+            changed = f"version {version[:12]} is {found[:12]} now"
+            raise BadInput(f"{data or judgments}: changed since the run started ({changed}): run again")
+        yield paths[0], paths[1]
 
 
 def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> None:

@@ -1,0 +1,80 @@
+"""Data where its owner keeps it."""
+
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from components.contracts import locations
+from components.contracts.errors import BadInput
+from components.contracts.locations import data_version, local_copy
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that answers for every object store."""
+    root = tmp_path / "store"
+    root.mkdir()
+
+    def opened(location: str) -> tuple[fs.FileSystem, str]:
+        return fs.SubTreeFileSystem(str(root), fs.LocalFileSystem()), location.partition("://")[2].rstrip("/")
+
+    monkeypatch.setattr(locations, "_open", opened)
+    return root
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_folder_and_a_file_of_an_object_store_are_copied(scheme: str, store: Path, tmp_path: Path) -> None:
+    (store / "bucket" / "log").mkdir(parents=True)
+    (store / "bucket" / "log" / "items.csv").write_text("a")
+    folder = local_copy(f"{scheme}://bucket/log/", tmp_path / "copy")
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("items.csv", "a")]
+    assert local_copy(f"{scheme}://bucket/log/items.csv", tmp_path / "one").read_text() == "a"
+    before = data_version(f"{scheme}://bucket/log")
+    assert before == data_version(f"{scheme}://bucket/log/")
+    (store / "bucket" / "log" / "items.csv").write_text("ab")
+    assert before != data_version(f"{scheme}://bucket/log")
+
+
+def test_an_empty_place_of_a_store_is_refused(store: Path) -> None:
+    with pytest.raises(BadInput, match="s3://bucket/none: nothing there"):
+        data_version("s3://bucket/none")
+
+
+def test_a_claim_is_read_where_it_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "CLAIMS", tmp_path)
+    (tmp_path / "logs" / "may").mkdir(parents=True)
+    (tmp_path / "logs" / "may" / "items.csv").write_text("a")
+    assert local_copy("pvc://logs/may", tmp_path) == tmp_path / "logs" / "may"
+    assert data_version("pvc://logs/may") == data_version(str(tmp_path / "logs" / "may"))
+    with pytest.raises(BadInput, match=r"claim other is not mounted: .*claims: \[other\]"):
+        local_copy("pvc://other/may", tmp_path)
+    with pytest.raises(BadInput, match="leads out"):
+        local_copy("pvc://logs/../../etc", tmp_path)
+
+
+def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
+    assert local_copy(f"file://{tmp_path}/a%20b", tmp_path) == tmp_path / "a b"
+
+
+@pytest.mark.parametrize("location", ["ftp://host/x", "http://host/x", "file://host/x", "pvc:///x"])
+def test_other_uris_are_refused(location: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="s3://, gs://, pvc://, file://"):
+        local_copy(location, tmp_path)
+
+
+def test_no_data_at_all_is_one_clear_error() -> None:
+    with pytest.raises(BadInput, match="no data named: give data"):
+        data_version("", "")
+
+
+def test_a_version_follows_content_and_place(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("a")
+    other.write_text("b")
+    versions = {data_version(str(one)), data_version("", str(one)), data_version(str(one), str(other))}
+    assert len(versions) == 3
+    one.write_text("b")
+    assert data_version(str(one)) not in versions
+    with pytest.raises(BadInput, match="no such file"):
+        data_version(str(tmp_path / "none"))

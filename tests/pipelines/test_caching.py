@@ -1,0 +1,81 @@
+"""What Kubeflow's cache tells runs apart by: a step's image, command and inputs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.marketplace import component
+from pipelines.choices import ROLES, Source
+from pipelines.compile import compile_pipeline
+from pipelines.profile import load_profile
+from tests.marketplace.logs.user_log import user_tables, write_tables
+
+
+def compiled(folder: Path, source: Source = "log", digit: str | None = None) -> dict[str, Any]:
+    images = {role: f"registry.example/{role}@sha256:{digit * 64}" for role in ROLES} if digit else None
+    compile_pipeline(source, load_profile("tiny"), folder / "p.yaml", images)
+    return dict(next(yaml.safe_load_all((folder / "p.yaml").read_text())))
+
+
+def key(spec: dict[str, Any], step: str, values: dict[str, str]) -> str:
+    """What Kubeflow digests of a step: container, and inputs with `values` in place of channels and parameters."""
+    executor = spec["deploymentSpec"]["executors"][spec["components"][f"comp-{step}"]["executorLabel"]]["container"]
+    inputs = {}
+    for name, binding in spec["root"]["dag"]["tasks"][step].get("inputs", {}).get("parameters", {}).items():
+        channel = binding.get("taskOutputParameter", {}).get("producerTask") or binding.get("componentInputParameter")
+        inputs[name] = values.get(channel, channel) if channel else binding["runtimeValue"]["constant"]
+    kept = [executor[part] for part in ("image", "command", "args")]
+    return json.dumps([kept, inputs], sort_keys=True)
+
+
+def test_other_content_behind_one_path_is_another_key(tmp_path: Path) -> None:
+    spec, keys = compiled(tmp_path, digit="0"), []
+    for price in (1.0, 1.0, 2.0):
+        tables = user_tables()
+        tables["items"]["price"] = price
+        data = write_tables(tables, tmp_path / "data")
+        version = component.find_data.python_func(data=str(data), judgments="")
+        keys.append(key(spec, "load", {"find-data": version, "data": str(data)}))
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("source", ["simulator", "log"])
+def test_another_end_of_the_log_and_another_image_are_other_keys(source: Source, tmp_path: Path) -> None:
+    spec, other = compiled(tmp_path, source, "0"), compiled(tmp_path, source, "1")
+    first = "simulate" if source == "simulator" else "load"
+    for step in (first, "build-samples", "build-features", "build-release"):
+        one = key(spec, step, {"as_of": "2026-01-01"})
+        assert one != key(spec, step, {"as_of": "2026-01-02"})
+    for step in spec["root"]["dag"]["tasks"]:
+        assert key(spec, step, {}) != key(other, step, {})
+
+
+@pytest.mark.parametrize("source", ["log", "judgments"])
+def test_the_version_of_data_is_looked_up_in_every_run(source: Source, tmp_path: Path) -> None:
+    tasks = compiled(tmp_path, source, "0")["root"]["dag"]["tasks"]
+    assert {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == {"find-data"}
+
+
+def test_images_without_a_digest_are_not_cached(tmp_path: Path) -> None:
+    tasks = compiled(tmp_path, "simulator")["root"]["dag"]["tasks"]
+    assert [name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "absent", "required"),
+    [
+        ("simulator", {"data", "judgments", "markets"}, {"as_of"}),
+        ("log", {"marketplace_config"}, {"as_of", "data"}),
+        ("judgments", {"data", "marketplace_config", "ranking_config"}, {"as_of", "judgments"}),
+    ],
+)
+def test_a_pipeline_shows_what_its_source_uses(
+    source: Source, absent: set[str], required: set[str], tmp_path: Path
+) -> None:
+    parameters = compiled(tmp_path, source)["root"]["inputDefinitions"]["parameters"]
+    assert not absent & parameters.keys()
+    assert {name for name, parameter in parameters.items() if "defaultValue" not in parameter} == required
+    assert [name for name, parameter in parameters.items() if not parameter.get("description")] == []
