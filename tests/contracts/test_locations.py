@@ -8,6 +8,7 @@ from pyarrow import fs
 from components.contracts import locations
 from components.contracts.errors import BadInput
 from components.contracts.locations import data_version, local_copy
+from tests.contracts.s3_server import s3_server
 
 
 @pytest.fixture
@@ -34,6 +35,21 @@ def test_a_folder_and_a_file_of_an_object_store_are_copied(scheme: str, store: P
     assert before == data_version(f"{scheme}://bucket/log/")
     (store / "bucket" / "log" / "items.csv").write_text("ab")
     assert before != data_version(f"{scheme}://bucket/log")
+
+
+def test_s3_is_read_by_its_protocol(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    objects = {"log/items.csv": b"abc", "log/users.csv": b"de"}
+    with s3_server(objects) as endpoint:
+        settings = {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key", "REGION": "eu-west-1"}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        folder = local_copy("s3://bucket/log", tmp_path / "copy")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"items.csv": b"abc", "users.csv": b"de"}
+        before = data_version("s3://bucket/log")
+        objects["log/users.csv"] = b"def"
+        assert data_version("s3://bucket/log") != before
+        with pytest.raises(BadInput, match="s3://bucket/other"):
+            data_version("s3://bucket/other")
 
 
 def test_an_empty_place_of_a_store_is_refused(store: Path) -> None:
