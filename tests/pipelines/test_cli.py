@@ -16,11 +16,25 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     said = call("--help")
     assert said.returncode == 0
-    for command in ("ingest", "run", "compile", "serve", "query", "score", "drift"):
+    for command in (
+        "ingest",
+        "run",
+        "compile",
+        "serve",
+        "query",
+        "score",
+        "drift",
+        "deploy",
+        "status",
+        "promote",
+        "rollback",
+    ):
         assert command in said.stdout
 
 
-@pytest.mark.parametrize("command", ["ingest", "run", "compile", "serve", "query", "score", "drift"])
+@pytest.mark.parametrize(
+    "command", ["ingest", "run", "compile", "serve", "query", "score", "drift", "deploy", "status"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     said = call(command, "--help")
     assert said.returncode == 0 and "Usage" in said.stdout
