@@ -21,8 +21,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 import httpx
 import numpy as np
+from kserve import InferInput, InferRequest, InferResponse
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+from kserve.protocol.infer_type import RequestedOutput
 
 from components.contracts.blend import Blend
 from components.contracts.features import RELEVANCE_COLUMN, assemble
@@ -109,21 +113,21 @@ class Direct:
         return self._client(ask)
 
     def _client(self, ask: Callable[[Callable[..., list[np.ndarray]]], Any]) -> Callable[[], Call]:
-        from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
-
+        # KServe's own, over a blocking channel: tritonclient cannot be imported beside it.
         types = {"<f4": "FP32", "<i8": "INT64", "|O": "BYTES"}
 
         def connect() -> Call:
-            client = InferenceServerClient(self._url)
+            stub = GRPCInferenceServiceStub(grpc.insecure_channel(self._url))
 
             def infer(model: str, values: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
                 inputs = []
                 for name, array in values.items():
                     tensor = InferInput(name, list(array.shape), types[array.dtype.str])
-                    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+                    tensor.set_data_from_numpy(np.ascontiguousarray(array), binary_data=True)
                     inputs.append(tensor)
-                answer = client.infer(model, inputs, outputs=[InferRequestedOutput(name) for name in outputs])
-                return [answer.as_numpy(name) for name in outputs]
+                asked = InferRequest(model, inputs, request_outputs=[RequestedOutput(name) for name in outputs])
+                answer = InferResponse.from_grpc(stub.ModelInfer(asked.to_grpc()))
+                return [output.as_numpy() for output in answer.outputs]
 
             return lambda: ask(infer)
 

@@ -40,7 +40,9 @@ class InProcess:
         threads = {name: (os.cpu_count() or 1) if name.startswith("expert_") else 1 for name in names}
         self._sessions = {name: open_session(onnx_path(repository, name), threads[name]) for name in names}
         folder = repository / "relevance" / VERSION
-        mixture, text = (onnx_scoring._load(folder / name) for name in ("mixture.py", "text.py"))
+        mixture, text = (
+            onnx_scoring._load(folder / name) for name in (onnx_scoring.MIXTURE_SOURCE, onnx_scoring.TEXT_SOURCE)
+        )
         self._mixture = mixture.ServedMixture(folder, self.run, text)
         self._blend = Blend.load(release / "blend.json")
 
