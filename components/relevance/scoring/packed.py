@@ -21,7 +21,8 @@ from components.contracts.tools.device import compute_device
 from components.contracts.tools.manifest import input_digest, read_manifest
 from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.packed_expert import Precision
-from components.relevance.encoding.tokens import TokenisingWorkers, pair_tokenizer
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.tokens import TokenisingWorkers
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
 from components.relevance.packed.packs import Pack, Tokens
@@ -124,7 +125,6 @@ def packed_pairs(
     """Experts, each of a folder and a spec, and the processes that tokenise for them where a GPU is to be kept busy."""
     encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
     if compute_device().type == "cpu":
-        tokenizers = [pair_tokenizer(folder, spec) for folder, spec in experts]
-        return [PackedPairs(own, each.tokens) for own, each in zip(encoders, tokenizers, strict=True)], None
+        return [PackedPairs(own, PairTokenizer(own.tokenizer, own.spec.template).tokens) for own in encoders], None
     workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) - _OTHER_CORES)))
     return [PackedPairs(own, partial(workers.tokenise, slot)) for slot, own in enumerate(encoders)], workers
