@@ -15,6 +15,8 @@ from components.contracts.releases import NAME_DIGITS
 RELEASE, PREVIOUS, RUN = "archipelago/release", "archipelago/previous-release", "archipelago/run"
 # One canary at a time, under one name: the right to look at its Deployment can then name that Deployment.
 CANARY = "canary"
+# What the manifests name until something is deployed: nothing to go back to.
+NO_RELEASE = "0" * NAME_DIGITS
 
 Json = dict[str, Any]
 
@@ -105,7 +107,8 @@ def serve_patch(state: State, uri: str, run: str | None) -> Json:
     """Serve the release at `uri` from now on, without a canary; the one served now becomes the previous one."""
     if name_of(uri) == state.release:
         return {"spec": {"predictor": {"model": {"storageUri": uri}}, "canary": None}}
-    notes = {RELEASE: name_of(uri), PREVIOUS: state.release, RUN: run}
+    previous = None if state.release == NO_RELEASE else state.release
+    notes = {RELEASE: name_of(uri), PREVIOUS: previous, RUN: run}
     return {
         "metadata": {"annotations": notes},
         "spec": {"predictor": {"model": {"storageUri": uri}}, "canary": None},

@@ -36,8 +36,8 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     """A server with its faults, and a client of it by kubeconfig."""
     with ExitStack() as servers:
 
-        def start(**faults: Any) -> tuple[Kube, Cluster]:
-            kube = servers.enter_context(serving(Kube(inference_service(f"{STORE}/{OLD}"), **faults)))
+        def start(served: str = OLD, **faults: Any) -> tuple[Kube, Cluster]:
+            kube = servers.enter_context(serving(Kube(inference_service(f"{STORE}/{served}"), **faults)))
             (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(kube.url)))
             monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
             monkeypatch.setattr(
@@ -235,6 +235,16 @@ def test_there_is_nothing_to_go_back_to_at_first(connect) -> None:
     with pytest.raises(BadInput, match="no release before"):
         rollback(cluster)
     assert kube.patches == []
+
+
+def test_after_a_first_deploy_there_is_nothing_to_go_back_to(connect) -> None:
+    base = yaml.safe_load(Path("manifests/base/inference-service.yaml").read_text(encoding="utf-8"))
+    applied = base["spec"]["predictor"]["model"]["storageUri"].rpartition("/")[2]
+    kube, cluster = connect(served=applied)
+    deploy(cluster, NEW)
+    with pytest.raises(BadInput, match=f"no release before {NEW}"):
+        rollback(cluster)
+    assert kube.served == NEW
 
 
 def test_verbs_that_make_no_sense_now_say_so(connect) -> None:
