@@ -1,6 +1,7 @@
 """The floors: who may import whom, and what stays out of which module."""
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -90,6 +91,12 @@ def test_model_code_goes_without_the_platforms_packages(path: Path) -> None:
 
 def test_package_init_files_are_empty() -> None:
     assert [str(p) for p in SOURCES if p.name == "__init__.py" and p.read_text().strip()] == []
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """pytest imports a test module by its base name: a second one of that name ends the whole collection."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_component_bodies_are_thin() -> None:
