@@ -10,12 +10,23 @@
 from datetime import timedelta
 from pathlib import Path
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource
-from feast.types import Array, FeastType, Float32, Int64, String
-from feast.value_type import ValueType
-
 from components.contracts.features import FEATURE_SERVICE, VIEWS, Feature, stored_features
 from feature_repo import packed
+from feature_repo.feast_api import (
+    Array,
+    Entity,
+    FeastType,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    Float32,
+    Int64,
+    PushSource,
+    String,
+    ValueType,
+)
 
 # Views whose keys all belong to the request; the others describe a candidate item.
 REQUEST_KEYS = frozenset({"user_id", "query_key"})

@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import ibis
-from feast import FeatureStore, RepoConfig
 
 from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from feature_repo.definitions import feature_objects
+from feature_repo.feast_api import FeatureStore, RepoConfig
 
 # Online stores that releases share are namespaced: keys of two projects never meet.
 PROJECT = "archipelago"

@@ -10,6 +10,7 @@ import pytest
 
 from components.contracts.errors import BadInput
 from serving.local.triton_server import triton_environment
+from tests.built_once import built_once
 
 Archipelago = Callable[..., str]
 
@@ -40,6 +41,4 @@ def simulated(archipelago: Archipelago, tmp_path_factory: pytest.TempPathFactory
         triton_environment()
     except BadInput as absent:
         pytest.skip(str(absent))
-    out = tmp_path_factory.mktemp("simulated") / "out"
-    archipelago("run", "--profile", "tiny", "--out", out)
-    return out
+    return built_once(tmp_path_factory, "simulated", lambda out: archipelago("run", "--profile", "tiny", "--out", out))

@@ -11,7 +11,6 @@ import pytest
 
 from components.contracts.markets import MARKETS
 from components.contracts.releases import PUBLIC_KEY, SIGNATURE, SIGNING_KEY
-from components.contracts.schemas import LOG_TABLES
 from components.contracts.signature import check_signature
 from tests.contracts.test_signature import write_keys
 from tests.contracts.tools.browser import measure
@@ -85,17 +84,6 @@ def test_every_page_fits_its_screen(simulated: Path, tmp_path: Path, width: int)
             layout = measure(Path(path), width, tmp_path / name)
             faults = (layout.page > width, layout.outside, layout.tall, layout.clashes)
             assert not any(faults), f"{name}: {faults}"
-
-
-def test_a_users_own_log_runs_in_the_same_steps(archipelago: Archipelago, simulated: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for schema in LOG_TABLES:
-        shutil.copy(log_of(simulated) / f"{schema.name}.parquet", data)
-    archipelago("run", "--profile", "tiny", "--data", data, "--out", tmp_path / "out")
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["simulated"] is False
-    assert summary["serving"]["max_abs_diff"] < 1e-4
 
 
 def test_judgments_alone_run_the_relevance_half_and_a_key_signs_it(

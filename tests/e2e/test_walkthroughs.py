@@ -1,5 +1,6 @@
 """Walkthroughs of the pages, run as they stand: a section's shell and Python blocks, in order, in an empty folder."""
 
+import json
 import os
 import re
 import shutil
@@ -78,7 +79,9 @@ def own_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_your_own_log_from_csv_to_a_ranked_page(own_log: tuple[Path, str]) -> None:
     folder, said = own_log
     assert "ID: kaos hitam" in said and "p(click)" in said
-    assert (folder / "my_run" / "summary.json").is_file()
+    summary = json.loads((folder / "my_run" / "summary.json").read_text())
+    assert summary["simulated"] is False
+    assert summary["serving"]["max_abs_diff"] < 1e-4
 
 
 def test_the_examples_of_serving_are_answered(own_log: tuple[Path, str]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,14 @@ def test_transformer_knows_its_flags(manifests: Manifests) -> None:
     transformer = next(c for c in containers if c["name"] == "transformer-container")
     python, *module = transformer["command"]
     assert python == "python"
-    shown = subprocess.run([sys.executable, *module, "--help"], check=True, capture_output=True, text=True, timeout=120)
-    assert [flag for flag in flags(transformer) if flag not in shown.stdout] == []
+    shown = _help_of(*module)
+    assert [flag for flag in flags(transformer) if flag not in shown] == []
+
+
+@cache
+def _help_of(*module: str) -> str:
+    command = [sys.executable, *module, "--help"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def test_the_pages_patch_turns_the_serving_log_on(tmp_path: Path, schemas: Schemas) -> None:

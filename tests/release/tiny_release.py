@@ -4,7 +4,7 @@ Stored scores are arbitrary numbers: serving must hand them through, not reprodu
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from components.contracts.blend import Blend
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
-from components.contracts.tools.manifest import atomic_directory, write_json, write_manifest
+from components.contracts.tools.manifest import atomic_directory, read_json, write_json, write_manifest
 from components.features.config import FeaturesConfig
 from components.features.tables import build_feature_tables
 from components.marketplace.config import MarketplaceConfig
@@ -31,6 +31,7 @@ from components.release.inputs import RankingInputs, RelevanceInputs
 from components.relevance.config import ExpertConfig
 from components.relevance.model.mixture import new_mixture
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
+from tests.built_once import built_once
 from tests.relevance.relevance_world import frozen_experts
 
 MARKETS = ("ID", "TH")
@@ -100,27 +101,34 @@ class Tiny:
     relevance_only: Path
 
 
-_built: list[Tiny] = []
-
-
 def tiny_releases(factory: pytest.TempPathFactory) -> Tiny:
     """Both releases, built once per test session, with a cache of their own."""
-    if not _built:
-        root = factory.mktemp("tiny")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("ARCHIPELAGO_CACHE", str(root / "cache"))
-            (root / "inputs").mkdir()
-            inputs = write_inputs(root / "inputs")
-            search = build_release(inputs.relevance, inputs.ranking, CONFIG, AS_OF, root / "releases")
-            alone = build_release(inputs.relevance, None, CONFIG, AS_OF, root / "releases")
-        _built.append(Tiny(inputs, search, alone))
-    return _built[0]
+    root = built_once(factory, "tiny", _build_tiny)
+    names = read_json(root / "releases.json")
+    return Tiny(_inputs_in(root / "inputs"), root / names["search"], root / names["alone"])
+
+
+def _build_tiny(root: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARCHIPELAGO_CACHE", str(root / "cache"))
+        inputs = write_inputs(root / "inputs")
+        search = build_release(inputs.relevance, inputs.ranking, CONFIG, AS_OF, root / "releases")
+        alone = build_release(inputs.relevance, None, CONFIG, AS_OF, root / "releases")
+    names = {"search": str(search.relative_to(root)), "alone": str(alone.relative_to(root))}
+    write_json(root / "releases.json", names)
+
+
+def _inputs_in(root: Path) -> Inputs:
+    names = ("log", "experts", "encodings", "model", "scores", "drift", "verdict")
+    ranking = RankingInputs(root / "samples", root / "features", root / "ranker")
+    return Inputs(RelevanceInputs(**{name: root / name for name in names}), ranking)
 
 
 def write_inputs(root: Path, world: World = TINY) -> Inputs:
     """Make every input of a search release under `root`; the same ones every time."""
-    paths = {name: root / name for name in ("log", "experts", "encodings", "model", "scores", "drift", "verdict")}
-    ranking = RankingInputs(root / "samples", root / "features", root / "ranker")
+    root.mkdir(exist_ok=True)
+    inputs = _inputs_in(root)
+    paths, ranking = asdict(inputs.relevance), inputs.ranking
     simulate(world.marketplace, AS_OF, paths["log"])
     _write_relevance(paths, world)
     build_feature_tables(paths["log"], paths["scores"], FeaturesConfig(), AS_OF, ranking.features)
@@ -128,7 +136,7 @@ def write_inputs(root: Path, world: World = TINY) -> Inputs:
     _write_empty(ranking.samples, "samples", "volumes.json", {"by_split": [{"split": "train", "rows": 10}]})
     _write_empty(paths["drift"], "drift", "drift.json", {"drifted": False})
     write_verdict(paths["verdict"], passed=True)
-    return Inputs(RelevanceInputs(**paths), ranking)
+    return inputs
 
 
 def write_verdict(directory: Path, passed: bool) -> None:

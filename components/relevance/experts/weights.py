@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from components.contracts.errors import BadInput
 from components.contracts.tools.cache import cache_folder
 from components.contracts.tools.log import get_logger
@@ -62,10 +64,21 @@ def expert_spec(config: ExpertConfig) -> ExpertSpec:
 
 
 def prepare_expert(config: WeightsConfig) -> Path:
-    """The cached folder of an expert: config.json, model.safetensors, tokenizer.json, licences, expert.json (facts)."""
+    """The cached folder of an expert: config.json, model.safetensors, tokenizer.json, licences, expert.json (facts).
+
+    Of two processes that want one expert, one prepares it and the other waits; a lock ends with its holder.
+    """
     folder = cache_folder() / "experts" / _key(config)[:24]
     if (folder / _FACTS).is_file():
         return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / _FACTS).is_file():
+            _prepare(config, folder)
+    return folder
+
+
+def _prepare(config: WeightsConfig, folder: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -75,7 +88,6 @@ def prepare_expert(config: WeightsConfig) -> Path:
         write_json(staging / _FACTS, _facts(staging, licence))
         for path in staging.iterdir():
             path.chmod(0o444)  # run directories link to these files
-    return folder
 
 
 def _key(config: WeightsConfig) -> str:

