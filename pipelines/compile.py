@@ -1,6 +1,6 @@
 """Compile a pipeline to the YAML that Kubeflow Pipelines takes, with every role mapped to a real image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from components.contracts.errors import BadInput
 from pipelines.choices import ROLES, Source
 from pipelines.profile import Profile
 from pipelines.training_pipeline import build_pipeline
+
+# First words of the names of steps that look at or change what is outside of their run.
+_OUTSIDE = frozenset({"find", "apply", "materialise", "register", "deploy", "notify"})
 
 
 def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mapping[str, str] | None = None) -> None:
@@ -38,15 +41,27 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
     staging.rename(out)
 
 
-def _name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
-    """Put the roles' images in; a step whose image has no digest is never taken from the cache.
+def tasks_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The tasks of a pipeline's specification that run in a pod: also within conditions, loops and exit handlers."""
+    components = spec["components"]
+    for dag in [spec["root"]["dag"], *(c["dag"] for c in components.values() if "dag" in c)]:
+        for task in dag["tasks"].values():
+            if "executorLabel" in components[task["componentRef"]["name"]]:
+                yield task
 
-    Kubeflow keys its cache on an image's name: behind one without a digest, changed code would find old results.
+
+def _name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
+    """Put the roles' images in, and say which steps are never taken from the cache.
+
+    These are those that look at or change what is outside of the run, and those whose image has no digest: Kubeflow
+    keys its cache on an image's name, and behind one without a digest changed code would find old results.
     """
-    for executor in spec["deploymentSpec"]["executors"].values():
+    executors = spec["deploymentSpec"]["executors"]
+    for executor in executors.values():
         role = executor["container"]["image"].removeprefix("archipelago-")
         executor["container"]["image"] = images.get(role, executor["container"]["image"])
-    for task in spec["root"]["dag"]["tasks"].values():
-        executor = spec["components"][task["componentRef"]["name"]]["executorLabel"]
-        if "@sha256:" not in spec["deploymentSpec"]["executors"][executor]["container"]["image"]:
+    for task in tasks_of(spec):
+        step = spec["components"][task["componentRef"]["name"]]["executorLabel"].removeprefix("exec-")
+        image = executors[f"exec-{step}"]["container"]["image"]
+        if "@sha256:" not in image or step.partition("-")[0] in _OUTSIDE:
             task["cachingOptions"] = {}

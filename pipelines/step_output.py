@@ -27,6 +27,8 @@ STEPS = {
     "measure-drift": "compare the latest data with earlier data",
     "gate": "decide whether models and data are good enough for a release",
     "build-release": "export the models, compare them with the originals, and put together what serving needs",
+    "notify-refusal": "say why there is no release",
+    "notify-end": "say how the run ended",
 }
 
 _EVERY_S = 10.0  # between two lines of progress where there is no terminal

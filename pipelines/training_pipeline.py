@@ -1,6 +1,7 @@
 """The training pipeline, read as a recipe: from logs to a release.
 
 Three sources lead into the same steps: the simulator, a user's own log, or judgments alone (the relevance half).
+However a run ends, people are told; where the gate refuses, they are told why, and no release is built.
 """
 
 import json
@@ -8,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Dataset, Model
 
 from components.features import component as features
 from components.marketplace import component as marketplace
@@ -22,30 +22,8 @@ from pipelines.pods import apply_all
 from pipelines.profile import Profile
 from pipelines.resources import ResourcesConfig
 
+_RUN = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
 _STEPS = "relevance, entire-space samples, features, ranking, drift, gate, export."
-
-
-class SearchOutputs(NamedTuple):
-    """What a run with the ranking half leaves."""
-
-    log: Dataset
-    relevance_model: Model
-    samples: Dataset
-    features: Dataset
-    ranker: Model
-    drift: Dataset
-    verdict: Dataset
-    release: Model
-
-
-class RelevanceOutputs(NamedTuple):
-    """What a run of the relevance half alone leaves."""
-
-    log: Dataset
-    relevance_model: Model
-    drift: Dataset
-    verdict: Dataset
-    release: Model
 
 
 def build_pipeline(
@@ -80,7 +58,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: str = profile.monitoring.model_dump_json(),
         gate_config: str = profile.gate.model_dump_json(),
         release_config: str = profile.release.model_dump_json(),
-    ) -> SearchOutputs:
+    ) -> None:
         """A simulated marketplace's search.
 
         Args:
@@ -94,21 +72,21 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: floors that a release must reach.
             release_config: export and serving.
         """
-        log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
-        outputs = _search(
-            log,
-            as_of,
-            relevance_config,
-            samples_config,
-            features_config,
-            ranking_config,
-            monitoring_config,
-            gate_config,
-            release_config,
-        )
+        with _people_are_told():
+            log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
+            _search(
+                log,
+                as_of,
+                relevance_config,
+                samples_config,
+                features_config,
+                ranking_config,
+                monitoring_config,
+                gate_config,
+                release_config,
+            )
         if resources:
             apply_all(resources)
-        return outputs
 
     return search
 
@@ -127,7 +105,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         monitoring_config: str = profile.monitoring.model_dump_json(),
         gate_config: str = profile.gate.model_dump_json(),
         release_config: str = profile.release.model_dump_json(),
-    ) -> SearchOutputs:
+    ) -> None:
         """A marketplace's search, from its own log.
 
         Args:
@@ -143,28 +121,33 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             gate_config: floors that a release must reach.
             release_config: export and serving.
         """
-        log = _load(data, judgments, markets, as_of)
-        outputs = _search(
-            log,
-            as_of,
-            relevance_config,
-            samples_config,
-            features_config,
-            ranking_config,
-            monitoring_config,
-            gate_config,
-            release_config,
-        )
+        with _people_are_told():
+            log = _load(data, judgments, markets, as_of)
+            _search(
+                log,
+                as_of,
+                relevance_config,
+                samples_config,
+                features_config,
+                ranking_config,
+                monitoring_config,
+                gate_config,
+                release_config,
+            )
         if resources:
             apply_all(resources)
-        return outputs
 
     return search
 
 
+def _people_are_told() -> dsl.ExitHandler:
+    """Around the steps of a run: tells how it ended, whatever happened."""
+    return dsl.ExitHandler(release.notify_end(run=_RUN), name="run")
+
+
 def _load(data: Any, judgments: Any, markets: Any, as_of: Any) -> Any:
     """The log of a user's files; it is cached under their version, which each run looks up anew."""
-    version = marketplace.find_data(data=data, judgments=judgments).set_caching_options(False).output
+    version = marketplace.find_data(data=data, judgments=judgments).output
     return marketplace.load(data=data, judgments=judgments, markets=markets, as_of=as_of, version=version).outputs[
         "log"
     ]
@@ -180,7 +163,7 @@ def _search(
     monitoring_config: Any,
     gate_config: Any,
     release_config: Any,
-) -> SearchOutputs:
+) -> None:
     """The steps from a log to a search's release."""
     half = _relevance_half(log, relevance_config)
 
@@ -196,22 +179,27 @@ def _search(
     drift = monitoring.measure_drift(
         log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
     ).outputs["drift"]
-    verdict = release.gate(
-        relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config
-    ).outputs["verdict"]
-    released = release.build_release(
+    gate = release.gate(relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config)
+    _release(
+        gate,
         log=log,
         **half._asdict(),
         samples=es3,
         features=tables,
         ranker=ranker,
         drift=drift,
-        verdict=verdict,
         config=release_config,
         as_of=as_of,
-    ).outputs["release"]
-    # KFP's channels stand for artifacts while a pipeline is traced.
-    return SearchOutputs(log, half.relevance_model, es3, tables, ranker, drift, verdict, released)
+    )
+
+
+def _release(gate: Any, **inputs: Any) -> None:
+    """The steps after the gate: a release where it passes, its reasons to people where it refuses."""
+    verdict = gate.outputs["verdict"]
+    with dsl.If(gate.outputs["Output"] == True, name="passed"):  # noqa: E712  # KFP's channel, compared when the pipeline runs
+        release.build_release(verdict=verdict, **inputs)
+    with dsl.Else(name="refused"):
+        release.notify_refusal(run=_RUN, verdict=verdict)
 
 
 def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
@@ -227,7 +215,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: str = profile.monitoring.model_dump_json(),
         gate_config: str = profile.gate.model_dump_json(),
         release_config: str = profile.release.model_dump_json(),
-    ) -> RelevanceOutputs:
+    ) -> None:
         """Relevance alone.
 
         Args:
@@ -239,16 +227,16 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: floors that a release must reach.
             release_config: export and serving.
         """
-        log = _load("", judgments, markets, as_of)
-        half = _relevance_half(log, relevance_config)
-        drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs["drift"]
-        verdict = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config).outputs["verdict"]
-        released = release.build_release(
-            log=log, **half._asdict(), drift=drift, verdict=verdict, config=release_config, as_of=as_of
-        ).outputs["release"]
+        with _people_are_told():
+            log = _load("", judgments, markets, as_of)
+            half = _relevance_half(log, relevance_config)
+            drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
+                "drift"
+            ]
+            gate = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config)
+            _release(gate, log=log, **half._asdict(), drift=drift, config=release_config, as_of=as_of)
         if resources:
             apply_all(resources)
-        return RelevanceOutputs(log, half.relevance_model, drift, verdict, released)
 
     return relevance_half
 

@@ -1,7 +1,7 @@
 """KFP components of the release stage."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -12,8 +12,8 @@ def gate(
     verdict: Output[Dataset],
     report: Output[HTML],
     ranker: Input[Model] = None,
-) -> None:
-    """Judge the models and the data; a refusal stops the pipeline where the release would be built."""
+) -> bool:
+    """Judge the models and the data; what comes out says whether a release may be built."""
     import shutil
     from pathlib import Path
 
@@ -21,8 +21,9 @@ def gate(
     from components.release.gate_config import GateConfig
 
     models = (Path(relevance_model.path), Path(ranker.path) if ranker else None)
-    judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
+    content = judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
     shutil.copy(Path(verdict.path) / PAGE, report.path)
+    return content["passed"]
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -57,3 +58,21 @@ def build_release(
     facts = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
     for parity in facts["metrics"]["parity"]:
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def notify_refusal(run: str, verdict: Input[Dataset]) -> None:
+    """Tell people that the gate refused the release, and why."""
+    from pathlib import Path
+
+    from components.release.notify import tell_refusal
+
+    tell_refusal(run, Path(verdict.path))
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def notify_end(run: str, status: PipelineTaskFinalStatus) -> None:
+    """Tell people how the run ended."""
+    from components.release.notify import tell_end
+
+    tell_end(run, status.state, status.error_message)

@@ -9,7 +9,7 @@ import yaml
 
 from components.marketplace import component
 from pipelines.choices import ROLES, Source
-from pipelines.compile import compile_pipeline
+from pipelines.compile import compile_pipeline, tasks_of
 from pipelines.profile import load_profile
 from tests.marketplace.logs.user_log import user_tables, write_tables
 
@@ -20,13 +20,22 @@ def compiled(folder: Path, source: Source = "log", digit: str | None = None) -> 
     return dict(next(yaml.safe_load_all((folder / "p.yaml").read_text())))
 
 
+def steps(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every step's task, however deep it lies."""
+    return {task["componentRef"]["name"].removeprefix("comp-"): task for task in tasks_of(spec)}
+
+
 def key(spec: dict[str, Any], step: str, values: dict[str, str]) -> str:
     """What Kubeflow digests of a step: container, and inputs with `values` in place of channels and parameters."""
     executor = spec["deploymentSpec"]["executors"][spec["components"][f"comp-{step}"]["executorLabel"]]["container"]
     inputs = {}
-    for name, binding in spec["root"]["dag"]["tasks"][step].get("inputs", {}).get("parameters", {}).items():
+    for name, binding in steps(spec)[step].get("inputs", {}).get("parameters", {}).items():
         channel = binding.get("taskOutputParameter", {}).get("producerTask") or binding.get("componentInputParameter")
-        inputs[name] = values.get(channel, channel) if channel else binding["runtimeValue"]["constant"]
+        if channel:
+            channel = channel.removeprefix("pipelinechannel--")  # as a condition or an exit handler names it
+            inputs[name] = values.get(channel, channel)
+        else:
+            inputs[name] = binding.get("runtimeValue", {}).get("constant")
     kept = [executor[part] for part in ("image", "command", "args")]
     return json.dumps([kept, inputs], sort_keys=True)
 
@@ -49,18 +58,20 @@ def test_another_end_of_the_log_and_another_image_are_other_keys(source: Source,
     for step in (first, "build-samples", "build-features", "build-release"):
         one = key(spec, step, {"as_of": "2026-01-01"})
         assert one != key(spec, step, {"as_of": "2026-01-02"})
-    for step in spec["root"]["dag"]["tasks"]:
+    for step in steps(spec):
         assert key(spec, step, {}) != key(other, step, {})
 
 
-@pytest.mark.parametrize("source", ["log", "judgments"])
-def test_the_version_of_data_is_looked_up_in_every_run(source: Source, tmp_path: Path) -> None:
-    tasks = compiled(tmp_path, source, "0")["root"]["dag"]["tasks"]
-    assert {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == {"find-data"}
+@pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
+def test_steps_that_look_or_act_outside_run_each_time_and_no_others(source: Source, tmp_path: Path) -> None:
+    tasks = steps(compiled(tmp_path, source, "0"))
+    outside = {"notify-end", "notify-refusal"} | (set() if source == "simulator" else {"find-data"})
+    assert {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")} == outside
+    assert "build-release" in tasks, "steps within a condition are looked at, too"
 
 
 def test_images_without_a_digest_are_not_cached(tmp_path: Path) -> None:
-    tasks = compiled(tmp_path, "simulator")["root"]["dag"]["tasks"]
+    tasks = steps(compiled(tmp_path, "simulator"))
     assert [name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")] == []
 
 

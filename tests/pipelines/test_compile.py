@@ -49,3 +49,23 @@ def test_configuration_travels_as_json_text_with_whole_numbers(tmp_path: Path) -
     assert profile.relevance == type(profile.relevance).model_validate_json(
         parameters["relevance_config"]["defaultValue"]
     )
+
+
+@pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
+def test_a_release_is_built_only_where_the_gate_passes_and_people_are_told_at_any_end(
+    source: Source, tmp_path: Path
+) -> None:
+    compile_pipeline(source, load_profile("tiny"), tmp_path / "p.yaml")
+    spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+    root, components = spec["root"]["dag"]["tasks"], spec["components"]
+    assert root.keys() == {"exit-handler-1", "notify-end"}
+    assert root["notify-end"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    conditions = {
+        step: task["triggerPolicy"]["condition"]
+        for component in components.values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "condition" in task.get("triggerPolicy", {})
+        for step in components[task["componentRef"]["name"]]["dag"]["tasks"]
+    }
+    passed = "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
+    assert conditions == {"build-release": passed, "notify-refusal": f"!({passed})"}

@@ -9,7 +9,7 @@ import yaml
 from components.contracts.errors import BadInput
 from components.contracts.tools.device import GPUS_WANTED, compute_device
 from pipelines.choices import Source
-from pipelines.compile import compile_pipeline
+from pipelines.compile import compile_pipeline, tasks_of
 from pipelines.profile import Profile, load_profile, profile_names
 
 SOURCES: tuple[Source, ...] = ("simulator", "log", "judgments")
@@ -22,7 +22,7 @@ def compiled(profile: Profile, source: Source, folder: Path) -> tuple[dict[str, 
     executors = {name.removeprefix("exec-"): e["container"] for name, e in spec["deploymentSpec"]["executors"].items()}
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     pods = {name.removeprefix("exec-"): pod for name, pod in pods.items()}
-    return spec["root"]["dag"]["tasks"], executors, pods
+    return {task["componentRef"]["name"].removeprefix("comp-"): task for task in tasks_of(spec)}, executors, pods
 
 
 def own(tmp_path: Path, resources: str) -> Profile:
@@ -34,7 +34,7 @@ def own(tmp_path: Path, resources: str) -> Profile:
 @pytest.mark.parametrize("name", profile_names())
 def test_every_step_asks_for_what_it_needs(name: str, source: Source, tmp_path: Path) -> None:
     tasks, containers, pods = compiled(load_profile(name), source, tmp_path)
-    assert containers.keys() == pods.keys() == {task["componentRef"]["name"][5:] for task in tasks.values()}
+    assert containers.keys() == pods.keys() == tasks.keys()
     for step, container in containers.items():
         asked = container["resources"]
         assert {"resourceCpuRequest", "resourceMemoryRequest", "resourceMemoryLimit"} <= asked.keys(), step

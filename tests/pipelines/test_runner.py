@@ -2,38 +2,62 @@
 
 import logging
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.tools.manifest import write_json
+from components.release.notify import WEBHOOK
 from pipelines.choices import Source
 from pipelines.profile import load_profile
-from pipelines.runner import StepFailed, _artifacts, _quiet_root_logger, _raise_unless_refused, parse_as_of, peak_memory
+from pipelines.runner import (
+    ARTIFACTS,
+    StepFailed,
+    _artifacts,
+    _quiet_root_logger,
+    parse_as_of,
+    peak_memory,
+    run_pipeline,
+)
 from pipelines.training_pipeline import build_pipeline
+from tests.release.webhook import webhook
 
 
-@pytest.mark.parametrize("passed", [None, True, False], ids=["no verdict", "passed", "refused"])
-def test_a_refused_release_is_told_from_a_failed_step(tmp_path: Path, passed: bool | None) -> None:
-    artifacts = {"verdict": tmp_path / "verdict"} if passed is not None else {}
-    for path in artifacts.values():
-        write_json(path / "verdict.json", {"passed": passed, "checks": []})
-    error = RuntimeError("Inner task failed: \x1b[96m'build-release'\x1b[0m.")
-    if passed is False:
-        _raise_unless_refused(artifacts, tmp_path, error)
-        return
-    with pytest.raises(StepFailed, match=r"step build-release failed.*pipeline\.log"):
-        _raise_unless_refused(artifacts, tmp_path, error)
+@pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
+def test_artifacts_are_what_steps_leave(source: Source) -> None:
+    """Every artifact that a run is asked for is an output of just one step of its pipeline, or of none."""
+    spec = build_pipeline(source, load_profile("tiny")).pipeline_spec
+    outputs = [
+        f"{name.removeprefix('comp-')}/{output}"
+        for name, component in spec.components.items()
+        if component.executor_label
+        for output in component.output_definitions.artifacts
+    ]
+    made = {name: [o for o in outputs if fnmatch(o, where)] for name, where in ARTIFACTS.items()}
+    absent = {"samples", "features", "ranker"} if source == "judgments" else set()
+    assert {name for name, found in made.items() if not found} == absent
+    assert all(len(found) <= 1 for found in made.values())
 
 
-@pytest.mark.parametrize("source", ["simulator", "judgments"])
-def test_artifacts_are_found_where_the_runner_keeps_them(tmp_path: Path, source: Source) -> None:
-    pipeline = build_pipeline(source, load_profile("tiny"))
-    made = {"verdict": "gate/verdict", "relevance_model": "train-relevance/model"}
+def test_artifacts_are_found_where_the_runner_keeps_them(tmp_path: Path) -> None:
+    made = {"verdict": "gate/verdict", "relevance_model": "train-relevance/model", "log": "load/log"}
     for folder in made.values():
         (tmp_path / "run-1" / folder).mkdir(parents=True)
-    assert _artifacts(pipeline, tmp_path) == {name: tmp_path / "run-1" / path for name, path in made.items()}
+    assert _artifacts(tmp_path) == {name: tmp_path / "run-1" / path for name, path in made.items()}
+
+
+def test_a_failed_step_is_named_and_people_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile, told = load_profile("tiny"), []
+    with webhook(told) as url:
+        monkeypatch.setenv(WEBHOOK, url)
+        nothing = tmp_path / "nothing.parquet"
+        with pytest.raises(StepFailed, match=r"step find-data failed .*pipeline\.log"):
+            run_pipeline("judgments", profile, tmp_path, profile.simulated_as_of, judgments=nothing)
+    assert [(message["state"], message["run"][:21]) for message in told] == [("FAILED", "archipelago-relevance")]
+    assert "notify-end: say how the run ended" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T07:00:00+07:00"])
