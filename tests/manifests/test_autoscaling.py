@@ -110,19 +110,6 @@ def test_the_query_counts_requests_under_way(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("rendering", RENDERINGS)
-def test_a_scaled_service_says_so_in_full(rendering: str) -> None:
-    service = next(m for m in render(rendering) if m["kind"] == "InferenceService")
-    spec = service["spec"]["predictor"]
-    by = service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"]
-    assert by == ("keda" if "autoScaling" in spec else "none")
-    assert 1 <= spec["minReplicas"] <= spec["maxReplicas"]
-    for metric in external_metrics(rendering):
-        # KServe writes `value` into KEDA's trigger; without one its controller has no threshold.
-        assert metric["target"]["type"] == "Value"
-        assert float(metric["target"]["value"]) > 0
-
-
 def test_replicas_go_from_the_least_to_the_most() -> None:
     assert [scaled("base", value) for value in (0, 4, 5, 16, 400)] == [1, 1, 2, 4, 4]
     # Two in production whatever happens, and a GPU's share is larger.
@@ -149,16 +136,3 @@ def test_a_window_holds_four_scrapes() -> None:
     ]
     assert windows
     assert all(window * 60 >= 4 * max(seconds) for window in windows)
-
-
-def test_monitors_find_the_ports_they_name() -> None:
-    for name in RENDERINGS:
-        manifests = render(name)
-        service = next(m for m in manifests if m["kind"] == "InferenceService")
-        runtime = next(m for m in manifests if m["kind"] == "ServingRuntime")
-        containers = [*runtime["spec"]["containers"], *service["spec"]["predictor"]["containers"]]
-        ports = {port["name"]: port["containerPort"] for container in containers for port in container["ports"]}
-        for monitor in (m for m in manifests if m["kind"] == "PodMonitor"):
-            scraped = [ports[endpoint["port"]] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
-            assert scraped == [8080, 8002]
-            assert monitor["spec"]["selector"]["matchLabels"].items() <= service["spec"]["predictor"]["labels"].items()

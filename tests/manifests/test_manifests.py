@@ -5,10 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,21 +14,32 @@ import yaml
 from components.contracts.errors import BadInput
 from serving.local.triton_server import triton_environment
 from serving.observe.pseudonym import KEY_VARIABLE
-from tests.manifests.pods import Manifest, pods, runtime_of
-from tests.manifests.rendering import MANIFESTS, render
-from tests.manifests.rules import RULES, flags
+from tests.manifests.broken_variants import BASE, DEV, PRODUCTION, VARIANTS, Manifests, one
+from tests.manifests.checks import problems
+from tests.manifests.kserve import runtime_of
+from tests.manifests.network_rules import allowances_of_the_page
+from tests.manifests.pods import flags, pods
+from tests.manifests.rendering import MANIFESTS, RENDERINGS, render
 from tests.manifests.schemas import Schemas
 
-Manifests = list[dict[str, Any]]
+
+@pytest.mark.parametrize("rendering", RENDERINGS)
+def test_nothing_is_wrong(rendering: str, schemas: Schemas) -> None:
+    assert problems(render(rendering), rendering, schemas) == []
 
 
-def test_every_manifest_is_valid(manifests: Manifests, schemas: Schemas) -> None:
-    assert [problem for manifest in manifests for problem in schemas.problems(manifest)] == []
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_wrong_is_found(variant: str, schemas: Schemas) -> None:
+    spoil, expected, rendering = (*VARIANTS[variant], BASE)[:3]
+    sound = render(rendering)
+    spoiled = copy.deepcopy(sound)
+    spoil(spoiled)
+    found = problems(spoiled, rendering, schemas, valid=sound)
+    assert any(expected in problem for problem in found), found
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_rule_holds(manifests: Manifests, rule: Callable[[Sequence[Manifest]], list[str]]) -> None:
-    assert rule(manifests) == []
+def test_the_page_allows_something_in_every_overlay_it_names() -> None:
+    assert all(allowances_of_the_page(rendering) for rendering in (BASE, DEV, PRODUCTION))
 
 
 def test_rules_have_pods_to_judge(manifests: Manifests) -> None:
@@ -81,8 +90,7 @@ def test_the_pages_patch_turns_the_serving_log_on(tmp_path: Path, schemas: Schem
     shutil.copytree(MANIFESTS / "base", tmp_path / "base")
     (tmp_path / "kustomization.yaml").write_text(f"resources: [base]\n{patches}", encoding="utf-8")
     manifests = render(str(tmp_path))
-    assert [problem for manifest in manifests for problem in schemas.problems(manifest)] == []
-    assert [problem for rule in RULES for problem in rule(manifests)] == []
+    assert problems(manifests, str(tmp_path), schemas) == []
     transformer = one(manifests, "InferenceService")["spec"]["predictor"]["containers"][0]
     assert transformer["name"] == "transformer-container"
     assert flags(transformer)["--log_folder"] in [mount["mountPath"] for mount in transformer["volumeMounts"]]
@@ -113,217 +121,3 @@ def test_triton_knows_its_flags(manifests: Manifests) -> None:
     assert [
         flag for flag in flags(one(manifests, "ServingRuntime")["spec"]["containers"][0]) if flag not in known
     ] == []
-
-
-Spoil = Callable[[Manifests], None]
-
-
-def one(manifests: Manifests, kind: str, name: str | None = None) -> dict[str, Any]:
-    return next(m for m in manifests if m["kind"] == kind and name in (None, m["metadata"]["name"]))
-
-
-def predictor(manifests: Manifests) -> dict[str, Any]:
-    return one(manifests, "InferenceService")["spec"]["predictor"]
-
-
-def triton(manifests: Manifests) -> dict[str, Any]:
-    return one(manifests, "ServingRuntime")["spec"]["containers"][0]
-
-
-INVALID: dict[str, tuple[Spoil, str]] = {
-    "unknown field of a custom resource": (
-        lambda m: predictor(m).update(minReplica=1),
-        "'minReplica' was unexpected",
-    ),
-    "unknown field deep in a custom resource": (
-        lambda m: triton(m)["securityContext"].update(runAsNonRot=True),
-        "'runAsNonRot' was unexpected",
-    ),
-    "wrong type in a custom resource": (
-        lambda m: predictor(m).update(minReplicas="one"),
-        "spec.predictor.minReplicas: 'one' is not of type 'integer'",
-    ),
-    "field of a custom resource missing": (
-        lambda m: triton(m).pop("name"),
-        "'name' is a required property",
-    ),
-    "unknown field of a core kind": (
-        lambda m: one(m, "NetworkPolicy")["spec"].update(podSelectors={}),
-        "'podSelectors' was unexpected",
-    ),
-    "wrong type in a core kind": (
-        lambda m: one(m, "Role")["rules"][0].update(verbs="get"),
-        "rules.0.verbs: 'get' is not of type",
-    ),
-    "unknown field of metadata": (
-        lambda m: one(m, "InferenceService")["metadata"].update(label={}),
-        "'label' was unexpected",
-    ),
-    "number as an annotation": (
-        lambda m: one(m, "InferenceService")["metadata"]["annotations"].update(port=8080),
-        "metadata.annotations.port",
-    ),
-    "unknown kind of a known group": (
-        lambda m: one(m, "InferenceService").update(kind="InferenceServer"),
-        "no schema for serving.kserve.io/v1beta1 InferenceServer",
-    ),
-    "unknown version of a known kind": (
-        lambda m: one(m, "InferenceService").update(apiVersion="serving.kserve.io/v1"),
-        "no schema for serving.kserve.io/v1 InferenceService",
-    ),
-    "unknown core kind": (
-        lambda m: one(m, "ServiceAccount").update(kind="ServiceAcount"),
-        "Couldn't find schema",
-    ),
-    "unknown field of a documented kind": (
-        lambda m: one(m, "ClusterStorageContainer")["spec"].update(supportedUris=[]),
-        "'supportedUris' was unexpected",
-    ),
-    "unknown field of a documented kind's container": (
-        lambda m: one(m, "ClusterStorageContainer")["spec"]["container"]["securityContext"].update(runAsRoot=False),
-        "'runAsRoot' was unexpected",
-    ),
-    "no apiVersion": (
-        lambda m: one(m, "Role").pop("apiVersion"),
-        "no 'apiVersion'",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", INVALID)
-def test_an_invalid_manifest_is_refused(base_manifests: Manifests, schemas: Schemas, case: str) -> None:
-    spoil, expected = INVALID[case]
-    spoiled = copy.deepcopy(base_manifests)
-    spoil(spoiled)
-    problems = [problem for manifest in spoiled for problem in schemas.problems(manifest)]
-    assert any(expected in problem for problem in problems), problems
-
-
-UNSAFE: dict[str, tuple[Spoil, str]] = {
-    "runtime of another name": (lambda m: predictor(m)["model"].update(runtime="triton"), "no ServingRuntime 'triton'"),
-    "format the runtime doesn't take": (
-        lambda m: predictor(m)["model"]["modelFormat"].update(name="onnx"),
-        "doesn't take format",
-    ),
-    "protocol the runtime doesn't speak": (
-        lambda m: predictor(m)["model"].update(protocolVersion="v1"),
-        "doesn't speak v1",
-    ),
-    "transformer asks another port": (lambda m: triton(m)["args"].append("--grpc-port=9000"), "Triton listens on"),
-    "Triton's REST for everybody": (
-        lambda m: triton(m)["args"].append("--http-address=0.0.0.0"),
-        "--http-address is 0.0.0.0",
-    ),
-    "models that cannot be loaded anew": (
-        lambda m: triton(m)["args"].append("--model-control-mode=none"),
-        "cannot load a model anew",
-    ),
-    "Triton that ends first": (lambda m: triton(m).pop("lifecycle"), "ends before the slowest request"),
-    "transformer that ends at once": (
-        lambda m: predictor(m)["containers"][0].pop("lifecycle"),
-        "while it is still sent requests",
-    ),
-    "no time to end": (lambda m: predictor(m).pop("terminationGracePeriodSeconds"), "needs more than 50 s to end"),
-    "another release for Triton": (
-        lambda m: triton(m)["args"].append("--model-repository=/models"),
-        "read different releases",
-    ),
-    "serverless": (
-        lambda m: one(m, "InferenceService")["metadata"]["annotations"].clear(),
-        "deployment mode is not Standard",
-    ),
-    "root": (lambda m: triton(m)["securityContext"].update(runAsUser=0), "runs as user 0"),
-    "escalation": (lambda m: triton(m)["securityContext"].pop("allowPrivilegeEscalation"), "may escalate"),
-    "capabilities": (lambda m: triton(m)["securityContext"].pop("capabilities"), "keeps capabilities"),
-    "host network": (lambda m: predictor(m).update(hostNetwork=True), "hostNetwork is set"),
-    "host path": (
-        lambda m: predictor(m)["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
-        "volume host: hostPath",
-    ),
-    "writable root": (
-        lambda m: predictor(m)["containers"][0]["securityContext"].pop("readOnlyRootFilesystem"),
-        "root file system is writable",
-    ),
-    "no memory limit": (lambda m: triton(m)["resources"]["limits"].pop("memory"), "no limits of memory"),
-    "floating image": (lambda m: triton(m).update(image="triton:latest"), "is not pinned"),
-    "image without a tag, registry with a port": (
-        lambda m: triton(m).update(image="registry:5000/triton"),
-        "is not pinned",
-    ),
-    "mount of no volume": (lambda m: predictor(m)["volumes"].clear(), "no volume state"),
-    "probe of no port": (lambda m: triton(m)["livenessProbe"]["httpGet"].update(port=8005), "asks port 8005"),
-    "port taken twice": (
-        lambda m: triton(m)["ports"].append({"name": "again", "containerPort": 8080}),
-        "port 8080 taken twice",
-    ),
-    "default shared memory": (
-        lambda m: one(m, "ServingRuntime")["spec"]["volumes"][0]["emptyDir"].pop("sizeLimit"),
-        "no sized memory volume",
-    ),
-    "selector without a pod": (
-        lambda m: predictor(m)["labels"].clear(),
-        "NetworkPolicy/allow-inference: its selector",
-    ),
-    "no default deny": (
-        lambda m: m.remove(one(m, "NetworkPolicy", "default-deny")),
-        "NetworkPolicy/default-deny: absent",
-    ),
-    "default deny of ingress alone": (
-        lambda m: one(m, "NetworkPolicy", "default-deny")["spec"].update(policyTypes=["Ingress"]),
-        "doesn't deny all",
-    ),
-    "allowance from everywhere": (
-        lambda m: one(m, "NetworkPolicy", "allow-inference")["spec"]["ingress"][0].pop("from"),
-        "without peers",
-    ),
-    "right on every service": (lambda m: one(m, "Role")["rules"][0].pop("resourceNames"), "without resourceNames"),
-    "right to delete": (lambda m: one(m, "Role")["rules"][0]["verbs"].append("delete"), "verbs ['delete'] on"),
-    "right to change the Deployment": (
-        lambda m: one(m, "Role")["rules"][1]["verbs"].append("patch"),
-        "verbs ['patch'] on deployments",
-    ),
-    "KServe's own init container": (
-        lambda m: predictor(m).pop("storageContainerName"),
-        "container storage-initializer may escalate",
-    ),
-    "storage container that isn't here": (
-        lambda m: m.remove(one(m, "ClusterStorageContainer")),
-        "no storage container 'archipelago'",
-    ),
-    "storage container of another bucket": (
-        lambda m: predictor(m)["model"].update(storageUri="s3://models/000000000000"),
-        "doesn't take s3://models/",
-    ),
-    "init container as root": (
-        lambda m: one(m, "ClusterStorageContainer")["spec"]["container"]["securityContext"].update(runAsUser=0),
-        "container storage-initializer runs as user 0",
-    ),
-    "kind of the cluster in a namespace": (
-        lambda m: one(m, "ClusterStorageContainer")["metadata"].update(namespace="archipelago"),
-        "ClusterStorageContainer/archipelago: its kind has no namespace",
-    ),
-    "right on a service that isn't here": (
-        lambda m: one(m, "Role")["rules"][0].update(resourceNames=["archipelago2"]),
-        "isn't here",
-    ),
-    "binding of another account": (
-        lambda m: one(m, "RoleBinding")["subjects"][0].update(name="default"),
-        "binds ServiceAccount default",
-    ),
-    "token in a serving pod": (lambda m: predictor(m).pop("automountServiceAccountToken"), "mounts an API token"),
-    "namespace not restricted": (
-        lambda m: one(m, "Namespace")["metadata"]["labels"].update({"pod-security.kubernetes.io/enforce": "baseline"}),
-        "enforce is not restricted",
-    ),
-    "outside the namespace": (lambda m: one(m, "Role")["metadata"].update(namespace="default"), "outside namespace"),
-    "same name twice": (lambda m: m.append(one(m, "Role")), "Role/archipelago-deployer: 2 times"),
-}
-
-
-@pytest.mark.parametrize("case", UNSAFE)
-def test_an_unsafe_or_inconsistent_manifest_is_refused(base_manifests: Manifests, case: str) -> None:
-    spoil, expected = UNSAFE[case]
-    spoiled = copy.deepcopy(base_manifests)
-    spoil(spoiled)
-    problems = [problem for rule in RULES for problem in rule(spoiled)]
-    assert any(expected in problem for problem in problems), problems

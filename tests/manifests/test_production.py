@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from components.contracts.releases import ONLINE_STORE
-from tests.manifests.pods import Pod, pods
+from tests.manifests.pods import Pod, flags, pods
 from tests.manifests.rendering import RENDERINGS, render
-from tests.manifests.rules import flags
 
 Object = dict[str, Any]
 PRODUCTION = "overlays/production"
