@@ -4,22 +4,20 @@ import contextlib
 import logging
 import re
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow.compute as pc
 from kfp import local
 
-from components.contracts.casting import to_utc
-from components.contracts.errors import ArchipelagoError, BadInput
+from components.contracts.errors import ArchipelagoError
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
+from components.marketplace.logs.load import data_end
 from pipelines.choices import Runner, Source
 from pipelines.profile import Profile
 from pipelines.step_output import StepOutput
@@ -60,9 +58,6 @@ def check_input(
 ) -> datetime:
     """Read and check a user's files before anything is started; the end of the data, for windows.
 
-    Returns:
-        `as_of`, or the midnight after the last request or event where that is earlier: windows end with the data.
-
     Raises:
         BadInput: a file breaks the contract.
     """
@@ -72,9 +67,7 @@ def check_input(
         read_table(judgments, JUDGMENTS, limits)
         return as_of
     assert data is not None
-    tables = read_log(data, limits, judgments)
-    last = max(pc.max(tables[name]["timestamp"]).as_py() for name in ("requests", "events"))
-    return min(as_of, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
+    return data_end(read_log(data, limits, judgments), as_of)
 
 
 def run_pipeline(
@@ -174,14 +167,3 @@ def peak_memory(interval_s: float = 0.5) -> Iterator[list[float]]:
     finally:
         stop.set()
         thread.join()
-
-
-def parse_as_of(text: str | None) -> datetime:
-    """`--as-of` as an aware UTC instant; now where it isn't given."""
-    if text is None:
-        return datetime.fromtimestamp(time.time(), UTC)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadInput(f"--as-of {text!r}: not an ISO 8601 instant such as 2026-01-31T00:00:00Z") from error
-    return to_utc(moment)

@@ -4,7 +4,6 @@ Three sources lead into the same steps: the simulator, a user's own log, or judg
 However a run ends, people are told; where the gate refuses, they are told why, and no release is built.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ def build_pipeline(
 ) -> Callable[..., dsl.PipelineTask]:
     """The KFP pipeline of a source, with the profile's sections as its default parameters.
 
-    Every section travels as JSON text, so that a run in the Kubeflow UI shows and may change it.
+    Every section travels as a structure, which the Kubeflow UI shows and a person may change there.
 
     Args:
         source: where the log comes from.
@@ -49,28 +48,28 @@ def build_pipeline(
 def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
     @dsl.pipeline(name="archipelago-simulated-search", description=f"From a simulated log to a release: {_STEPS}")
     def search(
-        as_of: str,
-        marketplace_config: str = profile.marketplace.model_dump_json(),
-        relevance_config: str = profile.relevance.model_dump_json(),
-        samples_config: str = profile.samples.model_dump_json(),
-        features_config: str = profile.features.model_dump_json(),
-        ranking_config: str = profile.ranking.model_dump_json(),
-        monitoring_config: str = profile.monitoring.model_dump_json(),
-        gate_config: str = profile.gate.model_dump_json(),
-        release_config: str = profile.release.model_dump_json(),
+        as_of: str = profile.simulated_as_of.isoformat(),
+        marketplace_config: dict[str, Any] = profile.marketplace.structure,
+        relevance_config: dict[str, Any] = profile.relevance.structure,
+        samples_config: dict[str, Any] = profile.samples.structure,
+        features_config: dict[str, Any] = profile.features.structure,
+        ranking_config: dict[str, Any] = profile.ranking.structure,
+        monitoring_config: dict[str, Any] = profile.monitoring.structure,
+        gate_config: dict[str, Any] = profile.gate.structure,
+        release_config: dict[str, Any] = profile.release.structure,
     ) -> None:
         """A simulated marketplace's search.
 
         Args:
             as_of: ISO 8601 instant at which the log ends.
-            marketplace_config: the profile's section marketplace, as JSON; so are the others below.
-            relevance_config: experts, mixture, training.
-            samples_config: how entire-space samples are made.
-            features_config: feature tables.
-            ranking_config: rankers.
-            monitoring_config: drift.
-            gate_config: floors that a release must reach.
-            release_config: export and serving.
+            marketplace_config: the profile's section marketplace: shoppers, catalogue, days.
+            relevance_config: the section relevance: experts, mixture, training.
+            samples_config: the section samples: how entire-space samples are made.
+            features_config: the section features: feature tables.
+            ranking_config: the section ranking: rankers.
+            monitoring_config: the section monitoring: drift.
+            gate_config: the section gate: floors that a release must reach.
+            release_config: the section release: export and serving.
         """
         with _people_are_told():
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
@@ -92,40 +91,42 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
 
 
 def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
+    markets_by_default = list(profile.markets)
+
     @dsl.pipeline(name="archipelago-logged-search", description=f"From a log to a release: {_STEPS}")
     def search(
-        as_of: str,
         data: str,
         judgments: str = "",
-        markets: str = _markets(profile),
-        relevance_config: str = profile.relevance.model_dump_json(),
-        samples_config: str = profile.samples.model_dump_json(),
-        features_config: str = profile.features.model_dump_json(),
-        ranking_config: str = profile.ranking.model_dump_json(),
-        monitoring_config: str = profile.monitoring.model_dump_json(),
-        gate_config: str = profile.gate.model_dump_json(),
-        release_config: str = profile.release.model_dump_json(),
+        as_of: str = "",
+        markets: list[str] = markets_by_default,
+        relevance_config: dict[str, Any] = profile.relevance.structure,
+        samples_config: dict[str, Any] = profile.samples.structure,
+        features_config: dict[str, Any] = profile.features.structure,
+        ranking_config: dict[str, Any] = profile.ranking.structure,
+        monitoring_config: dict[str, Any] = profile.monitoring.structure,
+        gate_config: dict[str, Any] = profile.gate.structure,
+        release_config: dict[str, Any] = profile.release.structure,
     ) -> None:
         """A marketplace's search, from its own log.
 
         Args:
-            as_of: ISO 8601 instant at which the log ends.
             data: folder of the six tables, at s3://, gs://, pvc://claim/path, file:// or a path.
             judgments: the judgments' file, where it lies elsewhere.
-            markets: the log's markets, a JSON list; their order sets the codes that models learn.
-            relevance_config: experts, mixture, training: the profile's section, as JSON; so are the others below.
-            samples_config: how entire-space samples are made.
-            features_config: feature tables.
-            ranking_config: rankers.
-            monitoring_config: drift.
-            gate_config: floors that a release must reach.
-            release_config: export and serving.
+            as_of: ISO 8601 instant that counts as now: later rows are an error. Empty: when the run was scheduled.
+            markets: the log's markets; their order sets the codes that models learn.
+            relevance_config: the profile's section relevance: experts, mixture, training.
+            samples_config: the section samples: how entire-space samples are made.
+            features_config: the section features: feature tables.
+            ranking_config: the section ranking: rankers.
+            monitoring_config: the section monitoring: drift.
+            gate_config: the section gate: floors that a release must reach.
+            release_config: the section release: export and serving.
         """
         with _people_are_told():
-            log = _load(data, judgments, markets, as_of)
+            loaded = _load(data, judgments, markets, as_of, on_cluster=resources is not None)
             _search(
-                log,
-                as_of,
+                loaded.log,
+                loaded.as_of,
                 relevance_config,
                 samples_config,
                 features_config,
@@ -145,12 +146,21 @@ def _people_are_told() -> dsl.ExitHandler:
     return dsl.ExitHandler(release.notify_end(run=_RUN), name="run")
 
 
-def _load(data: Any, judgments: Any, markets: Any, as_of: Any) -> Any:
+class _Loaded(NamedTuple):
+    """KFP's channels of a user's log, and of the instant at which its windows end."""
+
+    log: Any
+    as_of: Any
+
+
+def _load(data: Any, judgments: Any, markets: Any, as_of: Any, on_cluster: bool) -> _Loaded:
     """The log of a user's files; it is cached under their version, which each run looks up anew."""
-    version = marketplace.find_data(data=data, judgments=judgments).output
-    return marketplace.load(data=data, judgments=judgments, markets=markets, as_of=as_of, version=version).outputs[
-        "log"
-    ]
+    # kfp.local knows no schedule, and fails at this variable.
+    scheduled = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER if on_cluster else ""
+    found = marketplace.find_data(data=data, judgments=judgments, as_of=as_of, scheduled=scheduled).outputs
+    where = {"data": data, "judgments": judgments}
+    loaded = marketplace.load(**where, markets=markets, as_of=found["as_of"], version=found["version"]).outputs
+    return _Loaded(loaded["log"], loaded["Output"])
 
 
 def _search(
@@ -203,38 +213,40 @@ def _release(gate: Any, **inputs: Any) -> None:
 
 
 def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Callable[..., dsl.PipelineTask]:
+    markets_by_default = list(profile.markets)
+
     @dsl.pipeline(
         name="archipelago-relevance",
         description="From judgments to a relevance-only release: experts, router, fusion, drift, gate, export.",
     )
     def relevance_half(
-        as_of: str,
         judgments: str,
-        markets: str = _markets(profile),
-        relevance_config: str = profile.relevance.model_dump_json(),
-        monitoring_config: str = profile.monitoring.model_dump_json(),
-        gate_config: str = profile.gate.model_dump_json(),
-        release_config: str = profile.release.model_dump_json(),
+        as_of: str = "",
+        markets: list[str] = markets_by_default,
+        relevance_config: dict[str, Any] = profile.relevance.structure,
+        monitoring_config: dict[str, Any] = profile.monitoring.structure,
+        gate_config: dict[str, Any] = profile.gate.structure,
+        release_config: dict[str, Any] = profile.release.structure,
     ) -> None:
         """Relevance alone.
 
         Args:
-            as_of: ISO 8601 instant that counts as now.
             judgments: the judgments' file, at s3://, gs://, pvc://claim/path, file:// or a path.
-            markets: their markets, a JSON list; their order sets the codes that models learn.
-            relevance_config: experts, mixture, training: the profile's section, as JSON; so are the others below.
-            monitoring_config: drift.
-            gate_config: floors that a release must reach.
-            release_config: export and serving.
+            as_of: ISO 8601 instant that counts as now. Empty: when the run was scheduled.
+            markets: their markets; their order sets the codes that models learn.
+            relevance_config: the profile's section relevance: experts, mixture, training.
+            monitoring_config: the section monitoring: drift.
+            gate_config: the section gate: floors that a release must reach.
+            release_config: the section release: export and serving.
         """
         with _people_are_told():
-            log = _load("", judgments, markets, as_of)
+            log, now = _load("", judgments, markets, as_of, on_cluster=resources is not None)
             half = _relevance_half(log, relevance_config)
             drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
                 "drift"
             ]
             gate = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config)
-            _release(gate, log=log, **half._asdict(), drift=drift, config=release_config, as_of=as_of)
+            _release(gate, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now)
         if resources:
             apply_all(resources)
 
@@ -250,14 +262,10 @@ class _RelevanceHalf(NamedTuple):
     scores: Any
 
 
-def _relevance_half(log: Any, config: str) -> _RelevanceHalf:
+def _relevance_half(log: Any, config: dict[str, Any]) -> _RelevanceHalf:
     """The steps that every source shares: encode, train, score."""
     encode = relevance.encode(log=log, config=config)
     encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
     model = relevance.train_relevance(log=log, encodings=encodings, experts=experts, config=config).outputs["model"]
     scores = relevance.score_relevance(encodings=encodings, model=model).outputs["scores"]
     return _RelevanceHalf(encodings, experts, model, scores)
-
-
-def _markets(profile: Profile) -> str:
-    return json.dumps(profile.markets)

@@ -1,5 +1,7 @@
 """KFP components of the features stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Output
 
@@ -8,7 +10,7 @@ from kfp.dsl import HTML, Dataset, Input, Output
 def build_features(
     log: Input[Dataset],
     scores: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     as_of: str,
     features: Output[Dataset],
     report: Output[HTML],
@@ -21,7 +23,7 @@ def build_features(
     from components.features.config import FeaturesConfig
     from components.features.tables import REPORT, build_feature_tables
 
-    settings = FeaturesConfig.model_validate_json(config)
+    settings = FeaturesConfig.model_validate(config)
     build_feature_tables(
         Path(log.path), Path(scores.path), settings, datetime.fromisoformat(as_of), Path(features.path)
     )

@@ -1,12 +1,21 @@
 """KFP components of the marketplace stage."""
 
+from typing import Any, NamedTuple
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Output
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def simulate(config: str, as_of: str, log: Output[Dataset], report: Output[HTML]) -> None:
-    """Simulate a log that ends at `as_of` (ISO 8601) with the configuration in `config` (JSON)."""
+def simulate(config: dict[str, Any], as_of: str, log: Output[Dataset], report: Output[HTML]) -> None:
+    """Simulate a log: markets, shoppers, what they search, click and buy, and judged pairs.
+
+    Args:
+        config: the profile's section marketplace.
+        as_of: ISO 8601 instant at which the log ends.
+        log: the simulated log.
+        report: what is in it.
+    """
     import shutil
     from datetime import datetime
     from pathlib import Path
@@ -15,24 +24,52 @@ def simulate(config: str, as_of: str, log: Output[Dataset], report: Output[HTML]
     from components.marketplace.report import REPORT
     from components.marketplace.simulator.simulate import simulate as simulate_log
 
-    simulate_log(MarketplaceConfig.model_validate_json(config), datetime.fromisoformat(as_of), Path(log.path))
+    simulate_log(MarketplaceConfig.model_validate(config), datetime.fromisoformat(as_of), Path(log.path))
     shutil.copyfile(Path(log.path) / REPORT, report.path)
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
-def find_data(data: str, judgments: str) -> str:
-    """Tell which version of the data lies there; what is loaded is cached under it, this step never is."""
-    from components.contracts.locations import data_version
+def find_data(
+    data: str,
+    judgments: str,
+    as_of: str,
+    scheduled: str,
+) -> NamedTuple("Found", [("version", str), ("as_of", str)]):  # type: ignore[valid-type]  # KFP reads it
+    """Tell which version of the data lies there, and what counts as now; later steps are cached under both.
 
-    return data_version(data, judgments)
+    Args:
+        data: folder of the six tables; empty where there are judgments alone.
+        judgments: the judgments' file, where it lies elsewhere.
+        as_of: ISO 8601 instant that counts as now; empty: when the run was scheduled.
+        scheduled: that time, as the server tells it.
+    """
+    from components.contracts.locations import data_version
+    from components.contracts.moments import moment_of_run
+
+    return data_version(data, judgments), moment_of_run(as_of, scheduled).isoformat()
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def load(
-    data: str, judgments: str, markets: str, as_of: str, version: str, log: Output[Dataset], report: Output[HTML]
-) -> None:
-    """Check and load a user's log; `markets` is a JSON list, an empty `data` means judgments alone."""
-    import json
+    data: str,
+    judgments: str,
+    markets: list[str],
+    as_of: str,
+    version: str,
+    log: Output[Dataset],
+    report: Output[HTML],
+) -> str:
+    """Check and load a user's log; what comes out is the instant at which the windows of later steps end.
+
+    Args:
+        data: folder of the six tables; empty where there are judgments alone.
+        judgments: the judgments' file, where it lies elsewhere.
+        markets: markets that the log may name; their order sets the codes that models learn.
+        as_of: ISO 8601 instant that counts as now: later rows are refused.
+        version: the data's, as find-data told it; other data are refused.
+        log: the log, checked.
+        report: what is in it.
+    """
     import shutil
     from datetime import datetime
     from pathlib import Path
@@ -42,8 +79,9 @@ def load(
 
     with located(data, judgments, version) as (folder, apart):
         if folder:
-            load_log(folder, apart, json.loads(markets), datetime.fromisoformat(as_of), Path(log.path))
+            as_of = load_log(folder, apart, markets, datetime.fromisoformat(as_of), Path(log.path)).isoformat()
         elif apart:
-            load_judgments(apart, json.loads(markets), Path(log.path))
+            load_judgments(apart, markets, Path(log.path))
     log.metadata["data_version"] = version
     shutil.copyfile(Path(log.path) / REPORT, report.path)
+    return as_of

@@ -1,5 +1,7 @@
 """KFP components of the monitoring stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
@@ -8,7 +10,7 @@ from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 def measure_drift(
     log: Input[Dataset],
     encodings: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     drift: Output[Dataset],
     report: Output[HTML],
     evidently: Output[HTML],
@@ -24,7 +26,7 @@ def measure_drift(
     from components.monitoring.config import MonitoringConfig
     from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, judgment_drift, search_drift
 
-    vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.model_validate_json(config)
+    vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.model_validate(config)
     if ranker:
         search_drift(Path(training_set.path), vectors, Path(ranker.path), parsed, out)
     else:

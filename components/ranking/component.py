@@ -1,5 +1,7 @@
 """KFP components of the ranking stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
@@ -8,7 +10,7 @@ from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model,
 def train_ranker(
     training_set: Input[Dataset],
     log: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     model: Output[Model],
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
@@ -23,7 +25,7 @@ def train_ranker(
     from components.ranking.train import train as train_ranker
 
     out = Path(model.path)
-    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.model_validate_json(config), out)
+    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.model_validate(config), out)
     measured = read_manifest(out)["metrics"]
     for name, value in measured["ranking"][measured["released"]].items():
         if isinstance(value, float):

@@ -1,5 +1,7 @@
 """KFP components of the release stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
 
@@ -8,7 +10,7 @@ from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output, PipelineTaskFi
 def gate(
     relevance_model: Input[Model],
     drift: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     verdict: Output[Dataset],
     report: Output[HTML],
     ranker: Input[Model] = None,
@@ -21,7 +23,7 @@ def gate(
     from components.release.gate_config import GateConfig
 
     models = (Path(relevance_model.path), Path(ranker.path) if ranker else None)
-    content = judge(*models, Path(drift.path), GateConfig.model_validate_json(config), Path(verdict.path))
+    content = judge(*models, Path(drift.path), GateConfig.model_validate(config), Path(verdict.path))
     shutil.copy(Path(verdict.path) / PAGE, report.path)
     return content["passed"]
 
@@ -35,7 +37,7 @@ def build_release(
     scores: Input[Dataset],
     drift: Input[Dataset],
     verdict: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     as_of: str,
     release: Output[Model],
     metrics: Output[Metrics],
@@ -54,7 +56,7 @@ def build_release(
     judged = (log, experts, encodings, relevance_model, scores, drift, verdict)
     relevance = RelevanceInputs(*(Path(artifact.path) for artifact in judged))
     ranking = RankingInputs(*(Path(x.path) for x in (samples, features, ranker))) if ranker else None
-    settings = ReleaseConfig.model_validate_json(config)
+    settings = ReleaseConfig.model_validate(config)
     facts = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
     for parity in facts["metrics"]["parity"]:
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])

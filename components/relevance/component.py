@@ -1,18 +1,20 @@
 """KFP components of the relevance stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def encode(log: Input[Dataset], config: str, encodings: Output[Dataset], experts: Output[Model]) -> None:
+def encode(log: Input[Dataset], config: dict[str, Any], encodings: Output[Dataset], experts: Output[Model]) -> None:
     """Encode every pair of the log with every expert, and titles and queries with one."""
     from pathlib import Path
 
     from components.relevance.config import RelevanceConfig
     from components.relevance.encode import encode as run
 
-    run(Path(log.path), RelevanceConfig.model_validate_json(config), Path(encodings.path), Path(experts.path))
+    run(Path(log.path), RelevanceConfig.model_validate(config), Path(encodings.path), Path(experts.path))
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -20,7 +22,7 @@ def train_relevance(
     log: Input[Dataset],
     encodings: Input[Dataset],
     experts: Input[Model],
-    config: str,
+    config: dict[str, Any],
     model: Output[Model],
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
@@ -33,7 +35,7 @@ def train_relevance(
     from components.relevance.evaluation.report import log_artifacts
     from components.relevance.train import train as run
 
-    settings = RelevanceConfig.model_validate_json(config)
+    settings = RelevanceConfig.model_validate(config)
     run(Path(log.path), Path(encodings.path), Path(experts.path), settings, Path(model.path))
     log_artifacts(Path(model.path), metrics, roc, Path(report.path))
 

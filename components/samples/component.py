@@ -1,5 +1,7 @@
 """KFP components of the samples stage."""
 
+from typing import Any
+
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Metrics, Output
 
@@ -9,7 +11,7 @@ def build_samples(
     log: Input[Dataset],
     scores: Input[Dataset],
     encodings: Input[Dataset],
-    config: str,
+    config: dict[str, Any],
     as_of: str,
     samples: Output[Dataset],
     metrics: Output[Metrics],
@@ -25,7 +27,7 @@ def build_samples(
     from components.samples.config import SamplesConfig
 
     out = Path(samples.path)
-    parsed = SamplesConfig.model_validate_json(config)
+    parsed = SamplesConfig.model_validate(config)
     build_samples(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
     for step, volume in read_json(out / "volumes.json")["steps"].items():
         metrics.log_metric(f"rows {step}", volume["rows_ratio"])

@@ -37,10 +37,11 @@ def run(
 
     Where the quality gate refuses a release, the run leaves all else, reports and summary included, and ends with 4.
     """
+    from components.contracts.moments import moment_of_run, parse_moment
     from components.release.gate import require_passed
     from pipelines.index_page import write_index
     from pipelines.profile import load_profile
-    from pipelines.runner import check_input, parse_as_of, peak_memory, run_pipeline
+    from pipelines.runner import check_input, peak_memory, run_pipeline
     from pipelines.summary import show, summarise
 
     source = _source(data, judgments)
@@ -48,7 +49,7 @@ def run(
     out = out or Path("runs") / f"{chosen.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
-    moment = parse_as_of(as_of)
+    moment = parse_moment(as_of, "--as-of") if as_of else moment_of_run()
     if source != "simulator":
         moment = check_input(source, data, judgments, chosen.markets, moment)
     elif as_of is None:

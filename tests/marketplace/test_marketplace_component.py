@@ -1,6 +1,5 @@
 """The stage as pipeline steps, and the page each leaves."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ def outputs(tmp_path: Path) -> dict[str, SimpleNamespace]:
 
 
 def test_simulate_step(tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"markets": ("TH",)}).model_dump_json()
+    config = SMALL.model_copy(update={"markets": ("TH",)}).structure
     component.simulate.python_func(config=config, as_of="2026-03-01T00:00:00Z", **outputs(tmp_path))
     assert read_manifest(tmp_path / "log")["as_of"] == AS_OF.isoformat()
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -36,9 +35,12 @@ def test_simulate_step(tmp_path: Path) -> None:
 
 def test_load_step(tmp_path: Path) -> None:
     data = write_tables(user_tables(), tmp_path / "data")
-    arguments = {"judgments": "", "markets": json.dumps(MARKETS), "as_of": "2026-03-01T00:00:00+00:00"}
-    arguments["version"] = component.find_data.python_func(data=str(data), judgments="")
-    component.load.python_func(data=str(data), **arguments, **outputs(tmp_path))
+    version, as_of = component.find_data.python_func(data=str(data), judgments="", as_of="2026-03-01", scheduled="")
+    assert as_of == "2026-03-01T00:00:00+00:00"
+    end = component.load.python_func(
+        data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, **outputs(tmp_path)
+    )
+    assert end == read_manifest(tmp_path / "log")["as_of"] == "2026-02-04T00:00:00+00:00", "windows end with the data"
     assert read_manifest(tmp_path / "log")["metrics"]["rows"]["candidates"] == 5
     assert "handed in" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
@@ -46,10 +48,11 @@ def test_load_step(tmp_path: Path) -> None:
 def test_load_step_with_judgments_alone(tmp_path: Path) -> None:
     data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
     judgments = str(data / "judgments.parquet")
-    version = component.find_data.python_func(data="", judgments=judgments)
-    component.load.python_func(
-        data="", judgments=judgments, markets='["ID", "TH"]', as_of="", version=version, **outputs(tmp_path)
+    version, as_of = component.find_data.python_func(data="", judgments=judgments, as_of="", scheduled="2026-03-01")
+    end = component.load.python_func(
+        data="", judgments=judgments, markets=["ID", "TH"], as_of=as_of, version=version, **outputs(tmp_path)
     )
+    assert end == as_of == "2026-03-01T00:00:00+00:00"
     assert not (tmp_path / "log" / "items.parquet").exists()
     assert "Judgments" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
@@ -58,7 +61,7 @@ def test_data_that_changed_since_its_version_was_told_is_refused(tmp_path: Path)
     data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
     with pytest.raises(BadInput, match=r"changed since the run started .* run again"):
         component.load.python_func(
-            data="", judgments=str(data), markets='["ID", "TH"]', as_of="", version="0" * 64, **outputs(tmp_path)
+            data="", judgments=str(data), markets=["ID", "TH"], as_of="", version="0" * 64, **outputs(tmp_path)
         )
     assert not (tmp_path / "log").exists()
 

@@ -30,7 +30,10 @@ def key(spec: dict[str, Any], step: str, values: dict[str, str]) -> str:
     executor = spec["deploymentSpec"]["executors"][spec["components"][f"comp-{step}"]["executorLabel"]]["container"]
     inputs = {}
     for name, binding in steps(spec)[step].get("inputs", {}).get("parameters", {}).items():
-        channel = binding.get("taskOutputParameter", {}).get("producerTask") or binding.get("componentInputParameter")
+        output = binding.get("taskOutputParameter")
+        channel = binding.get("componentInputParameter")
+        if output:
+            channel = f"{output['producerTask']} {output['outputParameterKey']}"
         if channel:
             channel = channel.removeprefix("pipelinechannel--")  # as a condition or an exit handler names it
             inputs[name] = values.get(channel, channel)
@@ -46,20 +49,33 @@ def test_other_content_behind_one_path_is_another_key(tmp_path: Path) -> None:
         tables = user_tables()
         tables["items"]["price"] = price
         data = write_tables(tables, tmp_path / "data")
-        version = component.find_data.python_func(data=str(data), judgments="")
-        keys.append(key(spec, "load", {"find-data": version, "data": str(data)}))
+        version, _ = component.find_data.python_func(data=str(data), judgments="", as_of="", scheduled="")
+        keys.append(key(spec, "load", {"find-data version": version, "data": str(data)}))
     assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize("source", ["simulator", "log"])
 def test_another_end_of_the_log_and_another_image_are_other_keys(source: Source, tmp_path: Path) -> None:
     spec, other = compiled(tmp_path, source, "0"), compiled(tmp_path, source, "1")
+    channels = {"simulator": ["as_of"], "log": ["find-data as_of", "load Output", "load-Output"]}[source]
     first = "simulate" if source == "simulator" else "load"
     for step in (first, "build-samples", "build-features", "build-release"):
-        one = key(spec, step, {"as_of": "2026-01-01"})
-        assert one != key(spec, step, {"as_of": "2026-01-02"})
+        one, same, two = (
+            key(spec, step, dict.fromkeys(channels, day)) for day in ("2026-01-01", "2026-01-01", "2026-01-02")
+        )
+        assert one == same != two
+        assert "as_of" not in json.loads(one)[1].values(), "every step's time is put in here"
     for step in steps(spec):
         assert key(spec, step, {}) != key(other, step, {})
+
+
+@pytest.mark.parametrize("source", ["log", "judgments"])
+def test_a_runs_own_time_reaches_later_steps_through_one_that_is_never_cached(source: Source, tmp_path: Path) -> None:
+    tasks = steps(compiled(tmp_path, source, "0"))
+    scheduled = "{{$.pipeline_job_schedule_time_utc}}"
+    told = [name for name, task in tasks.items() if scheduled in json.dumps(task)]
+    assert told == ["find-data"]
+    assert [name for name, task in tasks.items() if "pipelinechannel--as_of" in json.dumps(task)] == ["find-data"]
 
 
 @pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
@@ -78,9 +94,9 @@ def test_images_without_a_digest_are_not_cached(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "absent", "required"),
     [
-        ("simulator", {"data", "judgments", "markets"}, {"as_of"}),
-        ("log", {"marketplace_config"}, {"as_of", "data"}),
-        ("judgments", {"data", "marketplace_config", "ranking_config"}, {"as_of", "judgments"}),
+        ("simulator", {"data", "judgments", "markets"}, set()),
+        ("log", {"marketplace_config"}, {"data"}),
+        ("judgments", {"data", "marketplace_config", "ranking_config"}, {"judgments"}),
     ],
 )
 def test_a_pipeline_shows_what_its_source_uses(

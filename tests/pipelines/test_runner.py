@@ -1,13 +1,11 @@
 """Gathering what a run leaves, and turning failures into messages."""
 
 import logging
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from components.contracts.errors import BadInput
 from components.release.notify import WEBHOOK
 from pipelines.choices import Source
 from pipelines.profile import load_profile
@@ -16,7 +14,6 @@ from pipelines.runner import (
     StepFailed,
     _artifacts,
     _quiet_root_logger,
-    parse_as_of,
     peak_memory,
     run_pipeline,
 )
@@ -58,16 +55,6 @@ def test_a_failed_step_is_named_and_people_are_told(
             run_pipeline("judgments", profile, tmp_path, profile.simulated_as_of, judgments=nothing)
     assert [(message["state"], message["run"][:21]) for message in told] == [("FAILED", "archipelago-relevance")]
     assert "notify-end: say how the run ended" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("text", ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T07:00:00+07:00"])
-def test_as_of_is_utc(text: str) -> None:
-    assert parse_as_of(text) == datetime(2026, 1, 31, tzinfo=UTC)
-
-
-def test_a_bad_as_of_is_refused() -> None:
-    with pytest.raises(BadInput, match="ISO 8601"):
-        parse_as_of("tomorrow")
 
 
 def test_kfps_last_word_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:

@@ -145,7 +145,7 @@ def test_the_component_passes_on_metrics_curve_and_report(world: tuple[Path, Pat
     train_ranker.python_func(
         training_set=dsl.Dataset(uri=str(world[0])),
         log=dsl.Dataset(uri=str(world[1])),
-        config=quick.model_dump_json(),
+        config=quick.structure,
         **artifacts,
     )
     released = read_manifest(tmp_path / "model")["metrics"]["ranking"]["dlrm_exposed"]

@@ -77,7 +77,7 @@ def test_component_gives_the_same_directory(built: Path, paths: tuple[Path, Path
         log=log,
         scores=scores,
         encodings=encodings,
-        config=SamplesConfig(**DAYS, unexposed_per_exposed=0.5).model_dump_json(),
+        config=SamplesConfig(**DAYS, unexposed_per_exposed=0.5).structure,
         as_of=AS_OF.isoformat(),
         samples=SimpleNamespace(path=str(tmp_path / "samples")),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),

@@ -10,7 +10,7 @@ Choices (ours):
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,28 +45,37 @@ def located(data: str, judgments: str, version: str) -> Iterator[tuple[Path | No
         yield paths[0], paths[1]
 
 
-def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> None:
-    """Check a log of six files and write it to the directory `out`, extra columns kept.
+def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> datetime:
+    """Check a log of six files and write it to the directory `out`, extra columns kept; returns where its windows end.
 
     Args:
         data: directory with one file (.parquet, .csv or .csv.gz) for each of items, users, requests, candidates, events
             and, unless given apart, judgments.
         judgments: a file, or a directory that holds `judgments`; takes the place of one in `data`.
         markets: the markets the log may name; their order sets market codes.
-        as_of: the end of the log; later timestamps are an error (naive: taken as UTC).
+        as_of: what counts as now; later timestamps are an error (naive: taken as UTC).
         out: directory to make; nothing is written there unless all is well.
 
     Raises:
         BadInput: what breaks the contract: file, column, how many of how many rows, a first example.
     """
-    end = to_utc(as_of)
+    now = to_utc(as_of)
     apart = _judgments_path(judgments) if judgments else None
-    tables = read_log(data, Limits(_checked(markets), end), apart)
+    tables = read_log(data, Limits(_checked(markets), now), apart)
     paths = {schema.name: _locate(data, schema) for schema in LOG_TABLES if apart is None or schema is not JUDGMENTS}
     paths[JUDGMENTS.name] = apart or paths[JUDGMENTS.name]
     _check_requests(tables["requests"], str(paths["requests"]))
     _check_query_ids(tables["judgments"], str(paths["judgments"]))
+    end = data_end(tables, now)
     _write(tables, paths, markets, end.isoformat(), out)
+    return end
+
+
+def data_end(tables: Mapping[str, pa.Table], as_of: datetime) -> datetime:
+    """Where a log's windows end: `as_of`, or the midnight after the last request or event where that is earlier."""
+    latest = [pc.max(tables[name]["timestamp"]).as_py() for name in ("requests", "events") if tables[name].num_rows]
+    last = max(latest, default=as_of)
+    return min(as_of, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
 
 
 def load_judgments(judgments: Path, markets: Sequence[str], out: Path) -> None:

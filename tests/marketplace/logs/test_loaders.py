@@ -1,6 +1,7 @@
 """Users' own logs: every accepted format means the same, extra columns stay, judgments may lie apart."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from components.contracts.errors import BadInput
 from components.contracts.schemas import JUDGMENTS
 from components.contracts.tables import Limits, read_log, read_table
 from components.contracts.tools.manifest import read_manifest
-from components.marketplace.logs.load import load_judgments, load_log
+from components.marketplace.logs.load import data_end, load_judgments, load_log
 from tests.marketplace.logs.user_log import AS_OF, MARKETS, user_tables, write_tables
 from tests.marketplace.small_world import AS_OF as SIMULATED_AS_OF
 
@@ -28,14 +29,21 @@ def test_every_format_means_the_same(suffix: str, tmp_path: Path) -> None:
     assert loaded["items"]["item_id"].to_pylist()[0] == "001", "leading zeros are kept"
 
 
+def test_windows_end_with_the_data_and_never_after_what_counts_as_now(tmp_path: Path) -> None:
+    tables = read_log(write_tables(user_tables(), tmp_path / "data"), Limits(MARKETS, AS_OF))
+    early = datetime(2026, 2, 3, 12, tzinfo=UTC)
+    assert data_end(tables, early) == early
+    assert data_end({name: table.slice(0, 0) for name, table in tables.items()}, AS_OF) == AS_OF
+
+
 def test_manifest_names_sources_and_markets(tmp_path: Path) -> None:
     data = write_tables(user_tables(), tmp_path / "data")
-    load_log(data, None, ("TH", "ID"), AS_OF, tmp_path / "log")
+    end = load_log(data, None, ("TH", "ID"), AS_OF, tmp_path / "log")
     manifest = read_manifest(tmp_path / "log")
     assert manifest["kind"] == "log"
     assert manifest["simulated"] is False
     assert manifest["markets"] == ["TH", "ID"]
-    assert manifest["as_of"] == AS_OF.isoformat()
+    assert manifest["as_of"] == end.isoformat() == "2026-02-04T00:00:00+00:00", "the midnight after the last row"
     assert set(manifest["inputs"]) == set(user_tables())
     assert manifest["metrics"]["rows"]["events"] == 5
     assert manifest["run"]["seconds"] > 0
