@@ -34,7 +34,7 @@ def triton_environment() -> Path:
         BadInput: there is none.
     """
     venv = Path(os.environ.get("ARCHIPELAGO_TRITON_VENV") or _PROJECT / ".venv-triton")
-    if not _server_folder(venv):
+    if not server_folder(venv):
         raise BadInput(
             f"{venv}: no Triton server there; run `make setup`, or let ARCHIPELAGO_TRITON_VENV name a virtual "
             "environment with the packages of serving/triton-requirements.txt"
@@ -45,7 +45,7 @@ def triton_environment() -> Path:
 def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
     """Start Triton on a model repository, CPU configurations; logs and backends go into `state`. Does not wait."""
     venv = triton_environment()
-    server = _server_folder(venv)
+    server = server_folder(venv)
     assert server is not None
     packages = server.parents[1]
     library_folder = subprocess.run(
@@ -58,7 +58,7 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
     command = [
         str(server / "bin" / "tritonserver"),
         f"--model-repository={_mirror(repository.resolve(), state / 'repository')}",
-        f"--backend-directory={_prepare_backends(server, packages.parent.name, state / 'backends')}",
+        f"--backend-directory={prepare_backends(server, packages.parent.name, state / 'backends')}",
         f"--http-address={LOOPBACK}",
         f"--http-port={ports.http}",
         f"--grpc-address={LOOPBACK}",
@@ -80,7 +80,8 @@ def start_triton(repository: Path, state: Path, ports: TritonPorts) -> Child:
     return Child("tritonserver", command, state / "logs" / "triton.log", env, state, shared_memory=shared_memory)
 
 
-def _server_folder(venv: Path) -> Path | None:
+def server_folder(venv: Path) -> Path | None:
+    """Where the wheel keeps Triton in a virtual environment; None where there is none."""
     return next(iter(venv.glob("lib/python3.*/site-packages/pytriton/tritonserver")), None)
 
 
@@ -102,7 +103,7 @@ def _mirror(repository: Path, target: Path) -> Path:
     return target.resolve()
 
 
-def _prepare_backends(server: Path, python: str, target: Path) -> Path:
+def prepare_backends(server: Path, python: str, target: Path) -> Path:
     """The backend directory: the wheel's Python backend with the stub of `python` ("python3.11"), and our stand-in.
 
     Copies, because Triton refuses backends whose files are links out of the directory.

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_PACKAGES = "python3,python3-pip,python3-venv,ca-certificates"
+_PACKAGES = "python3,python3-pip,python3-venv,libpython3.11,ca-certificates"
 _SUITE = "bookworm"
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _WHEELS = "/usr/local/share/wheels"
