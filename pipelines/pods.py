@@ -5,6 +5,7 @@
 
 import importlib.util
 import pkgutil
+from pathlib import PurePosixPath
 from typing import cast
 
 from kfp import dsl, kubernetes
@@ -19,6 +20,8 @@ from pipelines.resources import Resources, ResourcesConfig
 
 # The user that the images run as (components/Dockerfile).
 _USER = 10001
+# A step's Secrets that are files lie below this folder, each in one of its name.
+_SECRETS = PurePosixPath("/mnt/secrets")
 
 
 def apply(task: dsl.PipelineTask, asked: Resources) -> None:
@@ -39,7 +42,13 @@ def apply(task: dsl.PipelineTask, asked: Resources) -> None:
     if asked.timeout_s:
         kubernetes.set_timeout(task, asked.timeout_s)
     for secret in asked.secrets:
-        kubernetes.use_secret_as_env(task, secret.secret, {secret.key: secret.variable}, optional=not secret.required)
+        if secret.file:
+            task.set_env_variable(secret.variable, str(_SECRETS / secret.secret / secret.key))
+        else:
+            keys = {secret.key: secret.variable}
+            kubernetes.use_secret_as_env(task, secret.secret, keys, optional=not secret.required)
+    for name in sorted({secret.secret for secret in asked.secrets if secret.file}):
+        kubernetes.use_secret_as_volume(task, name, str(_SECRETS / name))
     for claim in asked.claims:
         kubernetes.mount_pvc(task, claim, str(CLAIMS / claim))
     kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)

@@ -14,19 +14,27 @@ ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-
 
 
 class SecretVariable(StageConfig):
-    """One key of a Kubernetes Secret as an environment variable.
+    """One key of a Kubernetes Secret as an environment variable, or as a file that the variable names.
 
     Attributes:
         secret: the Secret's name, in the namespace of the run.
         key: key in it.
         variable: environment variable that the step reads, such as HF_TOKEN or AWS_SECRET_ACCESS_KEY.
         required: whether a step waits for the Secret; if not, it runs without the variable.
+        file: mount the key as a file, and let the variable hold its path, such as ARCHIPELAGO_SIGNING_KEY's.
     """
 
     secret: ObjectName
     key: str = Field(min_length=1)
     variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     required: bool = True
+    file: bool = False
+
+    @model_validator(mode="after")
+    def _a_variable_names_a_file_that_is_there(self) -> "SecretVariable":
+        if self.file and not self.required:
+            raise ValueError(f"{self.variable}: a Secret that is mounted as a file is required")
+        return self
 
 
 class Resources(StageConfig):

@@ -96,8 +96,8 @@ def run_pipeline(
         arguments |= {"data": str(data.resolve())}
     local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
     pipeline: Any = build_pipeline(source, profile)
-    # Here a run that ends well has them all but the one that tells of a refusal.
-    steps = len(pipeline.pipeline_spec.deployment_spec["executors"]) - 1
+    # Here a run that ends well has them all but the two that tell of a refusal and deploy.
+    steps = len(pipeline.pipeline_spec.deployment_spec["executors"]) - 2
     with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, steps) as output:
         try:
             with contextlib.redirect_stdout(output), _quiet_root_logger(), warnings.catch_warnings():

@@ -27,6 +27,7 @@ STEPS = {
     "measure-drift": "compare the latest data with earlier data",
     "gate": "decide whether models and data are good enough for a release",
     "build-release": "export the models, compare them with the originals, and put together what serving needs",
+    "deploy-release": "bring the release to its service",
     "notify-refusal": "say why there is no release",
     "notify-end": "say how the run ended",
 }

@@ -57,6 +57,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        deploy_to: str = "",
     ) -> None:
         """A simulated marketplace's search.
 
@@ -70,6 +71,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
         """
         with _people_are_told():
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
@@ -83,6 +85,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 monitoring_config,
                 gate_config,
                 release_config,
+                deploy_to,
             )
         if resources:
             apply_all(resources)
@@ -106,6 +109,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        deploy_to: str = "",
     ) -> None:
         """A marketplace's search, from its own log.
 
@@ -121,6 +125,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
         """
         with _people_are_told():
             loaded = _load(data, judgments, markets, as_of, on_cluster=resources is not None)
@@ -134,6 +139,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
                 monitoring_config,
                 gate_config,
                 release_config,
+                deploy_to,
             )
         if resources:
             apply_all(resources)
@@ -173,6 +179,7 @@ def _search(
     monitoring_config: Any,
     gate_config: Any,
     release_config: Any,
+    deploy_to: Any,
 ) -> None:
     """The steps from a log to a search's release."""
     half = _relevance_half(log, relevance_config)
@@ -192,6 +199,7 @@ def _search(
     gate = release.gate(relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config)
     _release(
         gate,
+        deploy_to,
         log=log,
         **half._asdict(),
         samples=es3,
@@ -203,11 +211,13 @@ def _search(
     )
 
 
-def _release(gate: Any, **inputs: Any) -> None:
+def _release(gate: Any, deploy_to: Any, **inputs: Any) -> None:
     """The steps after the gate: a release where it passes, its reasons to people where it refuses."""
     verdict = gate.outputs["verdict"]
-    with dsl.If(gate.outputs["Output"] == True, name="passed"):  # noqa: E712  # KFP's channel, compared when the pipeline runs
-        release.build_release(verdict=verdict, **inputs)
+    with dsl.If(gate.outputs["Output"] == True, name="passed"):  # noqa: E712  # KFP's channel, read in a run
+        built = release.build_release(verdict=verdict, **inputs).outputs["release"]
+        with dsl.If(deploy_to != "", name="deploy"):
+            release.deploy_release(release=built, service=deploy_to, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     with dsl.Else(name="refused"):
         release.notify_refusal(run=_RUN, verdict=verdict)
 
@@ -227,6 +237,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        deploy_to: str = "",
     ) -> None:
         """Relevance alone.
 
@@ -238,6 +249,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
         """
         with _people_are_told():
             log, now = _load("", judgments, markets, as_of, on_cluster=resources is not None)
@@ -246,7 +258,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 "drift"
             ]
             gate = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config)
-            _release(gate, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now)
+            _release(gate, deploy_to, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now)
         if resources:
             apply_all(resources)
 

@@ -5,6 +5,7 @@ Secret sets (AWS_ACCESS_KEY_ID and its kin, AWS_ENDPOINT_URL; GOOGLE_APPLICATION
 """
 
 import hashlib
+import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from components.contracts.tools.manifest import file_digest
 # A step's volume claims are mounted below this folder, each under its name.
 CLAIMS = Path("/mnt/claims")
 _STORES = ("s3", "gs")
+_CHUNK = 1 << 22
 _SCHEMES = (*_STORES, "pvc", "file")
 
 
@@ -59,6 +61,32 @@ def local_copy(location: str, folder: Path) -> Path:
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(location, error) from error
     return target
+
+
+def upload(folder: Path, location: str, last: str) -> bool:
+    """Copy a folder to a location, its file `last` after all others: what finds that one there finds the whole.
+
+    Returns:
+        Whether anything was copied: where `last` is there already, so is the rest.
+
+    Raises:
+        BadInput: an unknown scheme, a claim that isn't mounted, an object store that can't be written.
+    """
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path == folder / last)
+    inside = urlsplit(location).scheme in _STORES
+    store, target = _open(location) if inside else (fs.LocalFileSystem(), str(_local(location)))
+    try:
+        if store.get_file_info(f"{target}/{last}").is_file:
+            return False
+        for path in files:
+            place = f"{target}/{path.relative_to(folder).as_posix()}"
+            if not inside:
+                store.create_dir(place.rpartition("/")[0])
+            with path.open("rb") as source, store.open_output_stream(place) as copy:
+                shutil.copyfileobj(source, copy, _CHUNK)
+    except (OSError, pa.ArrowException) as error:
+        raise _refused("written", location, error) from error
+    return True
 
 
 def _contents(location: str) -> list[str]:
@@ -114,9 +142,13 @@ def _open(location: str) -> tuple[fs.FileSystem, str]:
 
 
 def _unreadable(location: str, error: Exception) -> BadInput:
+    return _refused("read", location, error)
+
+
+def _refused(verb: str, location: str, error: Exception) -> BadInput:
     reason = str(error).splitlines()[0]
     # A query may hold a key.
     return BadInput(
-        f"{location.partition('?')[0]}: cannot be read ({reason}); on a cluster, check the identity of the pod's "
+        f"{location.partition('?')[0]}: cannot be {verb} ({reason}); on a cluster, check the identity of the pod's "
         "service account, or the Secret that the profile's resources name"
     )

@@ -62,6 +62,22 @@ def build_release(
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])
 
 
+@dsl.component(base_image="archipelago-serve", install_kfp_package=False)
+def deploy_release(release: Input[Model], service: str, run: str) -> str:
+    """Copy the release to the store that a service reads, serve it, and wait until the service answers with it.
+
+    Args:
+        release: the release, as build-release left it.
+        service: the InferenceService, as namespace/name.
+        run: id of the run, noted at the service.
+    """
+    from pathlib import Path
+
+    from components.release.publish import publish_and_deploy
+
+    return publish_and_deploy(Path(release.path), service, run)
+
+
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def notify_refusal(run: str, verdict: Input[Dataset]) -> None:
     """Tell people that the gate refused the release, and why."""

@@ -36,7 +36,7 @@ def test_every_step_runs_in_the_image_of_its_role(source: Source, tmp_path: Path
     compile_pipeline(source, load_profile("laptop"), tmp_path / "p.yaml", images)
     spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
     used = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
-    assert used == {images[role] for role in ("data", "train", "monitor")}
+    assert used == set(images.values())
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path) -> None:
@@ -95,4 +95,11 @@ def test_a_release_is_built_only_where_the_gate_passes_and_people_are_told_at_an
         for step in components[task["componentRef"]["name"]]["dag"]["tasks"]
     }
     passed = "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
-    assert conditions == {"build-release": passed, "notify-refusal": f"!({passed})"}
+    asked = "inputs.parameter_values['pipelinechannel--deploy_to'] != ''"
+    assert {step: condition for step, condition in conditions.items() if not step.startswith("condition")} == {
+        "build-release": passed,
+        "notify-refusal": f"!({passed})",
+        "deploy-release": asked,
+    }
+    (within,) = (c for c in components.values() if "build-release" in c.get("dag", {}).get("tasks", {}))
+    assert len(within["dag"]["tasks"]) == 2, "what deploys lies within the gate's condition"

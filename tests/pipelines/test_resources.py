@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import SIGNING_KEY
 from components.contracts.tools.device import GPUS_WANTED, compute_device
 from pipelines.choices import Source
 from pipelines.compile import compile_pipeline, tasks_of
@@ -70,6 +71,16 @@ def test_a_step_says_what_differs_from_its_role(tmp_path: Path) -> None:
     assert pods["load"]["pvcMount"][0]["mountPath"] == "/mnt/claims/logs"
 
 
+def test_a_signing_key_is_a_file_whose_path_the_step_knows(tmp_path: Path) -> None:
+    key = f"{{secret: release-keys, key: release.key, variable: {SIGNING_KEY}, file: true}}"
+    profile = own(tmp_path, f"{{steps: {{build-release: {{secrets: [{key}]}}}}}}")
+    _, containers, pods = compiled(profile, "judgments", tmp_path)
+    (volume,) = pods["build-release"]["secretAsVolume"]
+    assert (volume["secretName"], volume["mountPath"]) == ("release-keys", "/mnt/secrets/release-keys")
+    assert {"name": SIGNING_KEY, "value": f"{volume['mountPath']}/release.key"} in containers["build-release"]["env"]
+    assert [step for step, pod in pods.items() if "secretAsVolume" in pod] == ["build-release"]
+
+
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
@@ -81,6 +92,7 @@ def test_a_step_says_what_differs_from_its_role(tmp_path: Path) -> None:
         ("{roles: {gpu: {}}}", "resources.roles.gpu"),
         ("{steps: {load: {retries: -1}}}", "resources.steps.load.retries"),
         ("{steps: {load: {secrets: [{secret: s, key: k, variable: 'A B'}]}}}", "variable"),
+        ("{steps: {load: {secrets: [{secret: s, key: k, variable: A, file: true, required: false}]}}}", "A: a Secret"),
     ],
 )
 def test_what_no_cluster_would_take_is_named(tmp_path: Path, resources: str, message: str) -> None:

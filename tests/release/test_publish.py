@@ -1,0 +1,92 @@
+"""The pipeline's last step: a release reaches the store of the service, and the service answers with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pyarrow import fs
+
+from components.contracts import locations
+from components.contracts.errors import BadInput
+from components.contracts.locations import upload
+from components.contracts.tools.manifest import write_json
+from components.release import rollout
+from components.release.component import deploy_release
+from components.release.inference_service import RELEASE, RUN
+from components.release.publish import publish_and_deploy
+from tests.release.kube_server import NAME, NAMESPACE, Kube, inference_service, kubeconfig, serving
+
+OLD, NEW = "0" * 11 + "a", "b" * 12
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A release as build-release leaves it."""
+    root = tmp_path / "stage"
+    write_json(root / NEW / "manifest.json", {"digest": NEW})
+    write_json(root / NEW / "triton" / "relevance" / "1" / "model.json", {"a": 1})
+    write_json(root / "manifest.json", {"release": NEW})
+    return root
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that answers for the bucket."""
+    root = tmp_path / "buckets"
+    (root / "shop").mkdir(parents=True)
+
+    def opened(location: str) -> tuple[fs.FileSystem, str]:
+        # As an object store does, it makes the folders of a name by itself.
+        target = location.partition("://")[2].rstrip("/")
+        for part in ("triton/relevance/1", ""):
+            (root / target / part).mkdir(parents=True, exist_ok=True)
+        return fs.SubTreeFileSystem(str(root), fs.LocalFileSystem()), target
+
+    monkeypatch.setattr(locations, "_open", opened)
+    return root / "shop"
+
+
+@pytest.fixture
+def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
+    monkeypatch.setattr(rollout, "POLL_S", 0.005)
+    with serving(Kube(inference_service(f"s3://shop/releases/{OLD}"))) as kube:
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(kubeconfig(kube.url)))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        yield kube
+
+
+def test_a_release_is_copied_beside_the_served_one_and_served(stage: Path, store: Path, kube: Kube) -> None:
+    assert publish_and_deploy(stage, f"{NAMESPACE}/{NAME}", "run-1") == NEW
+    assert kube.served == NEW
+    notes = kube.service["metadata"]["annotations"]
+    assert (notes[RELEASE], notes[RUN]) == (NEW, "run-1")
+    assert kube.service["spec"]["predictor"]["model"]["storageUri"] == f"s3://shop/releases/{NEW}"
+    copied = {path.relative_to(store / "releases" / NEW) for path in (store / "releases" / NEW).rglob("*.json")}
+    assert copied == {path.relative_to(stage / NEW) for path in (stage / NEW).rglob("*.json")}
+
+
+def test_the_manifest_comes_last_and_what_lies_there_is_not_copied_again(stage: Path, tmp_path: Path) -> None:
+    (stage / NEW / "zeta").write_bytes(b"after manifest.json by name")
+    target = tmp_path / "claim" / NEW
+    target.mkdir(parents=True)
+    (target / "zeta").mkdir()  # the copy of this file fails, as on a full disk
+    with pytest.raises(BadInput, match="cannot be written"):
+        upload(stage / NEW, str(target), last="manifest.json")
+    assert not (target / "manifest.json").exists()
+    (target / "zeta").rmdir()
+    assert upload(stage / NEW, str(target), last="manifest.json") is True
+    assert (target / "zeta").read_bytes() == (stage / NEW / "zeta").read_bytes()
+    assert upload(stage / NEW, str(target), last="manifest.json") is False
+
+
+@pytest.mark.parametrize("service", ["", "/name", "a/b/c"])
+def test_what_names_no_service_is_refused(stage: Path, service: str) -> None:
+    with pytest.raises(BadInput, match="namespace/name"):
+        publish_and_deploy(stage, service, "run-1")
+
+
+def test_the_step_runs_in_the_serving_image() -> None:
+    (executor,) = deploy_release.pipeline_spec.deployment_spec["executors"].values()
+    assert executor["container"]["image"] == "archipelago-serve"
