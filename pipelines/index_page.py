@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.report import Table, html_table, write_page
-from pipelines.conclusions import COMPARED_BY, RELEASED, conclusions, ranking_gains, relevance_gains
+from components.release.conclusions import COMPARED_BY, RELEASED, conclusions, ranking_gains, relevance_gains
 from pipelines.next_steps import try_next
 
 INDEX = "index.html"

@@ -11,7 +11,7 @@ from rich.table import Table
 from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.ranking.config import RANKING_METRICS
-from pipelines.conclusions import RELEASED, conclusions, ranking_gains, relevance_gains
+from components.release.conclusions import RELEASED, conclusions, ranking_gains, relevance_gains
 from pipelines.index_page import REPORTS
 from pipelines.next_steps import look_first, try_next
 from pipelines.runner import Run

@@ -13,6 +13,8 @@ def simulate(config: dict[str, Any], as_of: str, log: Output[Dataset], report: O
     Args:
         config: the profile's section marketplace.
         as_of: ISO 8601 instant at which the log ends.
+
+    Returns:
         log: the simulated log.
         report: what is in it.
     """
@@ -20,12 +22,14 @@ def simulate(config: dict[str, Any], as_of: str, log: Output[Dataset], report: O
     from datetime import datetime
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.marketplace.config import MarketplaceConfig
     from components.marketplace.report import REPORT
     from components.marketplace.simulator.simulate import simulate as simulate_log
 
     simulate_log(MarketplaceConfig.model_validate(config), datetime.fromisoformat(as_of), Path(log.path))
     shutil.copyfile(Path(log.path) / REPORT, report.path)
+    log.metadata.update(facts(Path(log.path)))
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
@@ -42,6 +46,10 @@ def find_data(
         judgments: the judgments' file, where it lies elsewhere.
         as_of: ISO 8601 instant that counts as now; empty: when the run was scheduled.
         scheduled: that time, as the server tells it.
+
+    Returns:
+        version: the version of the data.
+        as_of: ISO 8601 instant that counts as now.
     """
     from components.contracts.locations import data_version
     from components.contracts.moments import moment_of_run
@@ -67,13 +75,17 @@ def load(
         markets: markets that the log may name; their order sets the codes that models learn.
         as_of: ISO 8601 instant that counts as now: later rows are refused.
         version: the data's, as find-data told it; other data are refused.
+
+    Returns:
         log: the log, checked.
         report: what is in it.
+        Output: ISO 8601 instant at which the windows of later steps end.
     """
     import shutil
     from datetime import datetime
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.marketplace.logs.load import load_judgments, load_log, located
     from components.marketplace.report import REPORT
 
@@ -82,6 +94,6 @@ def load(
             as_of = load_log(folder, apart, markets, datetime.fromisoformat(as_of), Path(log.path)).isoformat()
         elif apart:
             load_judgments(apart, markets, Path(log.path))
-    log.metadata["data_version"] = version
+    log.metadata.update(facts(Path(log.path)), data_version=version)
     shutil.copyfile(Path(log.path) / REPORT, report.path)
     return as_of

@@ -18,11 +18,25 @@ def measure_drift(
     training_set: Input[Dataset] = None,
     ranker: Input[Model] = None,
 ) -> None:
-    """Compare the evaluation days with earlier training days; without a ranker, the folds of the judgments."""
+    """Compare the evaluation days with earlier training days; without a ranker, the folds of the judgments.
+
+    Args:
+        log: the log.
+        encodings: its pairs as the experts see them.
+        config: the profile's section monitoring.
+        training_set: samples with features; none in a run of the relevance half.
+        ranker: the ranker, for its predictions.
+
+    Returns:
+        drift: the verdict by market and column.
+        report: the verdict as a page.
+        evidently: Evidently's own page.
+        metrics: how many columns drifted, of how many.
+    """
     import shutil
     from pathlib import Path
 
-    from components.contracts.tools.manifest import read_manifest
+    from components.contracts.tools.manifest import facts, read_manifest
     from components.monitoring.config import MonitoringConfig
     from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, judgment_drift, search_drift
 
@@ -35,3 +49,4 @@ def measure_drift(
         metrics.log_metric(name, value)
     shutil.copyfile(out / PAGE, report.path)
     shutil.copyfile(out / EVIDENTLY_PAGE, evidently.path)
+    drift.metadata.update(facts(out))

@@ -16,19 +16,34 @@ def train_ranker(
     roc: Output[ClassificationMetrics],
     report: Output[HTML],
 ) -> None:
-    """Train the ranker's variants and keep the released one, with its metrics, ROC curve and report."""
+    """Train the ranker's variants and keep the released one, with its metrics, ROC curve and report.
+
+    Args:
+        training_set: samples with features.
+        log: the log, for what was clicked and bought.
+        config: the profile's section ranking.
+
+    Returns:
+        model: the released variant.
+        metrics: its figures on the test days.
+        roc: its ROC curve there.
+        report: every variant's figures.
+    """
     import shutil
     from pathlib import Path
 
-    from components.contracts.tools.manifest import read_manifest
+    from components.contracts.tools.manifest import facts, read_manifest
     from components.ranking.config import RankingConfig
     from components.ranking.train import train as train_ranker
 
     out = Path(model.path)
     train_ranker(Path(training_set.path), Path(log.path), RankingConfig.model_validate(config), out)
     measured = read_manifest(out)["metrics"]
-    for name, value in measured["ranking"][measured["released"]].items():
-        if isinstance(value, float):
-            metrics.log_metric(name, value)
+    released = measured["ranking"][measured["released"]]
+    figures = {name: value for name, value in released.items() if isinstance(value, float)}
+    for name, value in figures.items():
+        metrics.log_metric(name, value)
     roc.log_roc_curve(**measured["roc"])
+    intervals = {name: interval for name, interval in released["interval"].items() if name in figures}
+    model.metadata.update(facts(out), figures=figures, intervals=intervals)
     shutil.copyfile(out / "reports" / "ranking.html", report.path)

@@ -132,21 +132,21 @@ def build_release_stage(
     config: ReleaseConfig,
     as_of: datetime,
     stage: Path,
-) -> dict[str, Any]:
+) -> Path:
     """`build_release` as a pipeline step: `stage` holds the release's folder and a manifest that names it.
 
     Where the variable ARCHIPELAGO_SIGNING_KEY names a private key's file, the release is signed with it.
 
     Returns:
-        The release's manifest.
+        The release's folder.
     """
     with stage_directory(stage) as root:
         built = build_release(relevance, ranking, config, as_of, root)
         if key := os.environ.get(SIGNING_KEY):
             sign_release(built, Path(key))
-        facts = read_manifest(built)
-        write_json(root / MANIFEST, {"kind": "releases", "release": built.name, "digest": facts["digest"]})
-    return facts
+        digest = read_manifest(built)["digest"]
+        write_json(root / MANIFEST, {"kind": "releases", "release": built.name, "digest": digest})
+    return stage / built.name
 
 
 def _check_agreement(mixture: MixtureSpec, experts: tuple[ExpertSpec, ...], log: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output, PipelineTaskFinalStatus
+from kfp.dsl import HTML, Dataset, Input, Markdown, Metrics, Model, Output, PipelineTaskFinalStatus
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -13,18 +13,36 @@ def gate(
     config: dict[str, Any],
     verdict: Output[Dataset],
     report: Output[HTML],
+    summary: Output[Markdown],
     ranker: Input[Model] = None,
 ) -> bool:
-    """Judge the models and the data; what comes out says whether a release may be built."""
+    """Judge the models and the data; what comes out says whether a release may be built.
+
+    Args:
+        relevance_model: router and fusion, with their figures.
+        drift: the verdict on the data.
+        config: the profile's section gate.
+        ranker: the ranker, with its figures; none in a run of the relevance half.
+
+    Returns:
+        verdict: every check, with its figure, its floor and why.
+        report: the same as a page.
+        summary: the verdict, and what the run's figures show.
+        Output: whether a release may be built.
+    """
     import shutil
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.release.gate import PAGE, judge
     from components.release.gate_config import GateConfig
+    from components.release.summary import describe
 
     models = (Path(relevance_model.path), Path(ranker.path) if ranker else None)
     content = judge(*models, Path(drift.path), GateConfig.model_validate(config), Path(verdict.path))
     shutil.copy(Path(verdict.path) / PAGE, report.path)
+    Path(summary.path).write_text(describe(Path(verdict.path), *models), encoding="utf-8")
+    verdict.metadata.update(facts(Path(verdict.path)))
     return content["passed"]
 
 
@@ -41,14 +59,37 @@ def build_release(
     as_of: str,
     release: Output[Model],
     metrics: Output[Metrics],
+    card: Output[Markdown],
     samples: Input[Dataset] = None,
     features: Input[Dataset] = None,
     ranker: Input[Model] = None,
 ) -> None:
-    """Build a release, unless the gate refused it: for search, or for relevance alone without a ranker."""
+    """Build a release, unless the gate refused it: for search, or for relevance alone without a ranker.
+
+    Args:
+        log: the log, for its catalogue.
+        experts: the language models.
+        encodings: every pair as they see it.
+        relevance_model: router and fusion.
+        scores: relevance of every encoded pair.
+        drift: the verdict on the data, for the release's reports.
+        verdict: the gate's.
+        config: the profile's section release.
+        as_of: ISO 8601 instant at which the log's windows end.
+        samples: what the ranker learned from.
+        features: feature tables.
+        ranker: the ranker.
+
+    Returns:
+        release: a folder that serves, named by its digest.
+        metrics: largest difference of each exported model from its original.
+        card: the model card.
+    """
+    import shutil
     from datetime import datetime
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts, read_manifest
     from components.release.build import build_release_stage
     from components.release.config import ReleaseConfig
     from components.release.inputs import RankingInputs, RelevanceInputs
@@ -57,9 +98,11 @@ def build_release(
     relevance = RelevanceInputs(*(Path(artifact.path) for artifact in judged))
     ranking = RankingInputs(*(Path(x.path) for x in (samples, features, ranker))) if ranker else None
     settings = ReleaseConfig.model_validate(config)
-    facts = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
-    for parity in facts["metrics"]["parity"]:
+    built = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
+    for parity in read_manifest(built)["metrics"]["parity"]:
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])
+    shutil.copy(built / "MODEL_CARD.md", card.path)
+    release.metadata.update(facts(built))
 
 
 @dsl.component(base_image="archipelago-serve", install_kfp_package=False)
@@ -70,6 +113,9 @@ def deploy_release(release: Input[Model], service: str, run: str) -> str:
         release: the release, as build-release left it.
         service: the InferenceService, as namespace/name.
         run: id of the run, noted at the service.
+
+    Returns:
+        Output: name of the release that answers.
     """
     from pathlib import Path
 
@@ -80,7 +126,12 @@ def deploy_release(release: Input[Model], service: str, run: str) -> str:
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def notify_refusal(run: str, verdict: Input[Dataset]) -> None:
-    """Tell people that the gate refused the release, and why."""
+    """Tell people that the gate refused the release, and why.
+
+    Args:
+        run: name of the run.
+        verdict: the gate's.
+    """
     from pathlib import Path
 
     from components.release.notify import tell_refusal
@@ -90,7 +141,12 @@ def notify_refusal(run: str, verdict: Input[Dataset]) -> None:
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def notify_end(run: str, status: PipelineTaskFinalStatus) -> None:
-    """Tell people how the run ended."""
+    """Tell people how the run ended.
+
+    Args:
+        run: its name.
+        status: what Kubeflow Pipelines says of it.
+    """
     from components.release.notify import tell_end
 
     tell_end(run, status.state, status.error_message)

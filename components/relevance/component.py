@@ -8,13 +8,25 @@ from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model,
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
 def encode(log: Input[Dataset], config: dict[str, Any], encodings: Output[Dataset], experts: Output[Model]) -> None:
-    """Encode every pair of the log with every expert, and titles and queries with one."""
+    """Encode every pair of the log with every expert, and titles and queries with one.
+
+    Args:
+        log: the log.
+        config: the profile's section relevance.
+
+    Returns:
+        encodings: vectors.
+        experts: the language models, tuned where the profile says so.
+    """
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.relevance.config import RelevanceConfig
     from components.relevance.encode import encode as run
 
     run(Path(log.path), RelevanceConfig.model_validate(config), Path(encodings.path), Path(experts.path))
+    encodings.metadata.update(facts(Path(encodings.path)))
+    experts.metadata.update(facts(Path(experts.path)))
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
@@ -28,23 +40,48 @@ def train_relevance(
     roc: Output[ClassificationMetrics],
     report: Output[HTML],
 ) -> None:
-    """Train and evaluate router and fusion on the log's judgments."""
+    """Train and evaluate router and fusion on the log's judgments.
+
+    Args:
+        log: the log, for its judgments.
+        encodings: their pairs as the experts see them.
+        experts: the language models.
+        config: the profile's section relevance.
+
+    Returns:
+        model: router and fusion.
+        metrics: AUC of every variant.
+        roc: the mixture's ROC curve.
+        report: every variant's figures by market.
+    """
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.relevance.config import RelevanceConfig
-    from components.relevance.evaluation.report import log_artifacts
+    from components.relevance.evaluation.report import headline, log_artifacts
     from components.relevance.train import train as run
 
     settings = RelevanceConfig.model_validate(config)
     run(Path(log.path), Path(encodings.path), Path(experts.path), settings, Path(model.path))
     log_artifacts(Path(model.path), metrics, roc, Path(report.path))
+    model.metadata.update(facts(Path(model.path)) | headline(Path(model.path)))
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
 def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Output[Dataset]) -> None:
-    """Score every encoded pair."""
+    """Score every encoded pair.
+
+    Args:
+        encodings: pairs as the experts see them.
+        model: router and fusion.
+
+    Returns:
+        scores: relevance of each pair.
+    """
     from pathlib import Path
 
+    from components.contracts.tools.manifest import facts
     from components.relevance.score import score_pairs
 
     score_pairs(Path(encodings.path), Path(model.path), Path(scores.path))
+    scores.metadata.update(facts(Path(scores.path)))

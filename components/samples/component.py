@@ -17,12 +17,25 @@ def build_samples(
     metrics: Output[Metrics],
     report: Output[HTML],
 ) -> None:
-    """Make entire-space samples (ES3) of a log, with their volume report."""
+    """Make entire-space samples (ES3) of a log, with their volume report.
+
+    Args:
+        log: the log.
+        scores: relevance of its pairs.
+        encodings: titles and queries as vectors.
+        config: the profile's section samples.
+        as_of: ISO 8601 instant at which the log's windows end.
+
+    Returns:
+        samples: a row per user, query and item that may have been wanted.
+        metrics: rows and clicks after each step, over those of plain exposures.
+        report: the same as a page.
+    """
     import shutil
     from datetime import datetime
     from pathlib import Path
 
-    from components.contracts.tools.manifest import read_json
+    from components.contracts.tools.manifest import facts, read_json
     from components.samples.build import build_samples
     from components.samples.config import SamplesConfig
 
@@ -33,3 +46,4 @@ def build_samples(
         metrics.log_metric(f"rows {step}", volume["rows_ratio"])
         metrics.log_metric(f"clicks {step}", volume["clicks_ratio"])
     shutil.copyfile(out / "reports" / "samples.html", report.path)
+    samples.metadata.update(facts(out))

@@ -271,7 +271,8 @@ def test_the_component_reads_its_arguments_as_kfp_gives_them(toy: Path, tmp_path
     from components.features.component import build_features
 
     places = {name: SimpleNamespace(path=str(toy / name)) for name in ("log", "scores")}
-    outputs = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("features", "report")}
+    outputs = {name: SimpleNamespace(path=str(tmp_path / name), metadata={}) for name in ("features", "report")}
     build_features.python_func(**places, **outputs, config=CONFIG.structure, as_of=AS_OF.isoformat())
     assert (tmp_path / "report").read_bytes() == (tmp_path / "features" / REPORT).read_bytes()
+    assert outputs["features"].metadata["rows"] == read_manifest(toy / "features")["metrics"]["rows"]
     assert read_manifest(tmp_path / "features")["digest"] == read_manifest(toy / "features")["digest"]

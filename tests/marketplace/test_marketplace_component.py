@@ -37,11 +37,15 @@ def test_load_step(tmp_path: Path) -> None:
     data = write_tables(user_tables(), tmp_path / "data")
     version, as_of = component.find_data.python_func(data=str(data), judgments="", as_of="2026-03-01", scheduled="")
     assert as_of == "2026-03-01T00:00:00+00:00"
+    made = outputs(tmp_path)
     end = component.load.python_func(
-        data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, **outputs(tmp_path)
+        data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, **made
     )
     assert end == read_manifest(tmp_path / "log")["as_of"] == "2026-02-04T00:00:00+00:00", "windows end with the data"
     assert read_manifest(tmp_path / "log")["metrics"]["rows"]["candidates"] == 5
+    assert made["log"].metadata["data_version"] == version
+    assert made["log"].metadata["rows"]["candidates"] == 5
+    assert made["log"].metadata["markets"] == list(MARKETS)
     assert "handed in" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 

@@ -61,6 +61,22 @@ def test_configuration_travels_as_structures_and_comes_back_as_it_was(name: str,
         assert texts[0] == texts[1]  # 1 is no 1.0 here
 
 
+@pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
+def test_every_input_and_output_of_every_step_is_described(source: Source, tmp_path: Path) -> None:
+    compile_pipeline(source, load_profile("tiny"), tmp_path / "p.yaml")
+    spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+    definitions = {
+        f"{name} {key}": definition
+        for name, component in spec["components"].items()
+        if "executorLabel" in component
+        for side in ("inputDefinitions", "outputDefinitions")
+        for kind in component.get(side, {}).values()
+        for key, definition in kind.items()
+    }
+    assert len(definitions) > 40
+    assert [name for name, definition in definitions.items() if not definition.get("description")] == []
+
+
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation

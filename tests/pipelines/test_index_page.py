@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.tools.manifest import write_manifest
-from pipelines.conclusions import conclusions
+from components.release.conclusions import conclusions
 from pipelines.index_page import REPORTS, write_index
 from pipelines.next_steps import look_first, try_next
 from serving.retrieval import retrieve

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipelines.conclusions import conclusions
+from components.release.conclusions import conclusions
 from pipelines.summary import show
 from tests.pipelines.run_summary import MARKETS, VARIANTS, summary
 

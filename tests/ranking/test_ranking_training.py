@@ -150,6 +150,10 @@ def test_the_component_passes_on_metrics_curve_and_report(world: tuple[Path, Pat
     )
     released = read_manifest(tmp_path / "model")["metrics"]["ranking"]["dlrm_exposed"]
     assert artifacts["metrics"].metadata["auc"] == released["auc"]
+    said = artifacts["model"].metadata
+    assert said["figures"]["auc"] == released["auc"]
+    assert said["intervals"]["auc"] == released["interval"]["auc"]
+    assert said["inputs"]["training_set"] == read_manifest(world[0])["digest"]
     assert artifacts["roc"].metadata["confidenceMetrics"][0]["recall"] == 0
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
 

@@ -79,7 +79,7 @@ def test_component_gives_the_same_directory(built: Path, paths: tuple[Path, Path
         encodings=encodings,
         config=SamplesConfig(**DAYS, unexposed_per_exposed=0.5).structure,
         as_of=AS_OF.isoformat(),
-        samples=SimpleNamespace(path=str(tmp_path / "samples")),
+        samples=SimpleNamespace(path=str(tmp_path / "samples"), metadata={}),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         report=SimpleNamespace(path=str(tmp_path / "report.html")),
     )

@@ -18,6 +18,7 @@ from components.contracts.errors import BadInput
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
+_FACTS = ("kind", "digest", "inputs", "markets", "as_of", "simulated")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -129,6 +130,17 @@ def write_manifest(
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a dataset or model directory; BadInput if it has none."""
     return read_json(root / MANIFEST)
+
+
+def facts(root: Path) -> dict[str, Any]:
+    """What a manifest says in few words, as the metadata of an artifact: what made it, of what, and how much it is.
+
+    `inputs` names the digests of what it was made from, which are the `digest` of other artifacts.
+    """
+    manifest = read_manifest(root)
+    known = {name: manifest[name] for name in _FACTS if manifest.get(name) is not None}
+    figures = manifest.get("metrics", {}).items()
+    return known | {name: value for name, value in figures if name == "rows" or isinstance(value, str | float | int)}
 
 
 def input_digest(root: Path) -> str:

@@ -16,6 +16,7 @@ from sklearn.metrics import roc_curve
 from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest, write_json
 from components.contracts.tools.report import Section, Table, write_report
+from components.relevance.config import MIXTURE
 from components.relevance.fitting.crossfit import CrossFit
 from components.relevance.fitting.fit import History
 from components.relevance.judgments.judged import Judged
@@ -279,3 +280,14 @@ def log_artifacts(model: Path, metrics: Any, roc: Any, report: Path) -> None:
     curve = read_json(model / ROC_FILE)
     roc.log_roc_curve(curve["false_positive_rate"], curve["true_positive_rate"], curve["threshold"])
     shutil.copyfile(model / "reports" / "relevance.html", report)
+
+
+def headline(model: Path) -> dict[str, Any]:
+    """The released mixture's AUC, pooled and by market, each with its 95 % interval, as an artifact's metadata."""
+    row = read_manifest(model)["metrics"]["relevance"][MIXTURE.name]
+    intervals = row["interval"]
+    measured = {name: value for name, value in row.items() if name != "interval" and value is not None}
+    return {
+        "auc": {name: round(value, 6) for name, value in measured.items()},
+        "intervals": {name: intervals[name] for name in measured if intervals.get(name)},
+    }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.conclusions import conclusions, listed
+from components.release.conclusions import conclusions, listed
 from tests.pipelines.run_summary import METRICS, delta, summary
 
 OPEN = "does not show which is better"

@@ -1,0 +1,29 @@
+"""What the gate's step says in Markdown: its verdict, and what the run's figures show."""
+
+from pathlib import Path
+
+from components.contracts.tools.manifest import read_json, read_manifest
+from components.release.conclusions import conclusions
+from components.release.gate import VERDICT
+
+
+def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
+    """Markdown of a verdict, the checks that failed, and a sentence for every comparison of the models."""
+    relevance = read_manifest(relevance_model)
+    ranking = read_manifest(ranker)["metrics"] if ranker else {"ranking": None, "baseline": None}
+    figures = {
+        "simulated": relevance["simulated"],
+        "deltas": relevance["metrics"]["deltas"],
+        "ranking": ranking["ranking"],
+        "baseline": ranking["baseline"],
+    }
+    content = read_json(verdict / VERDICT)
+    failed = [str(check["why"]) for check in content["checks"] if not check["passed"]]
+    held = len(content["checks"]) - len(failed)
+    title = "Gate passed" if content["passed"] else "Gate refused the release"
+    parts = [f"# {title}", f"{held} of {len(content['checks'])} checks hold.", *_listed("Failed", failed)]
+    return "\n\n".join([*parts, *_listed("What this run shows, and what it does not", conclusions(figures))]) + "\n"
+
+
+def _listed(title: str, sentences: list[str]) -> list[str]:
+    return [f"## {title}", "\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []
