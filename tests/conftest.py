@@ -24,6 +24,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def crds() -> Path:
+    """CRDs beside the checkout (ARCHIPELAGO_CRDS or ../shared/crds); skips where there are none."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "crds"
+    folder = Path(os.environ.get("ARCHIPELAGO_CRDS", default))
+    if not folder.is_dir():
+        pytest.skip(f"no CRDs at {folder}")
+    return folder
+
+
 # Reasons that stand even where every system part is installed.
 _STANDING_SKIPS = ("no real data", "no GPU")
 

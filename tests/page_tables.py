@@ -8,7 +8,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from itertools import groupby
 from pathlib import Path
@@ -59,11 +59,20 @@ def components_table() -> str:
 
 def commands_table() -> str:
     """A row per command of `archipelago`: its line of help, and its options."""
-    commands = get_command(app).commands  # type: ignore[attr-defined]
     rows = [
-        [f"`archipelago {name}`", _first_line(command.help), _options(command)] for name, command in commands.items()
+        [f"`archipelago {name}`", _first_line(command.help), _options(command)]
+        for name, command in commands_of(get_command(app))
     ]
     return _table(["command", "does", "arguments and options"], rows)
+
+
+def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """A group's commands by their whole names, those of groups within it too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def contract_table() -> str:

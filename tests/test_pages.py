@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 from pipelines.cli.main import app
-from tests.page_tables import ROOT, TABLES, pages, render
+from tests.page_tables import ROOT, TABLES, commands_of, pages, render
 
 PAGES = pages()
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -124,9 +124,11 @@ def is_known_command(words: list[str]) -> bool:
         words = words[1:] if words[0] == "--help" else words[2:]
     if not words:
         return True
-    command = group.commands.get(words[0])  # type: ignore[attr-defined]
-    if command is None:
+    by_name = dict(commands_of(group))
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in by_name), None)
+    if name is None:
         return False
+    command = by_name[name]
     options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
     return all(word.partition("=")[0] in options for word in words[1:] if word.startswith("--"))
 
@@ -161,7 +163,10 @@ def test_shown_paths_exist(page: Path) -> None:
         ("archipelago run --profile P --no-serve", True),
         ("archipelago --log-level DEBUG serve R > out", True),
         ("archipelago run --fast", False),
-        ("archipelago submit", False),
+        ("archipelago submit --wait", True),
+        ("archipelago schedules sync FILE --dry-run", True),
+        ("archipelago schedules delete", False),
+        ("archipelago publish", False),
         ("archipelago", True),
         ("make run", True),
         ("make tables RUN=runs/x", True),

@@ -6,7 +6,7 @@ import typer
 
 from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
-from pipelines.cli import data, serve, traffic, train
+from pipelines.cli import cluster, data, serve, traffic, train
 
 app = typer.Typer(
     name="archipelago",
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command()(data.ingest)
 app.command()(train.run)
 app.command("compile")(train.compile_)
+app.command()(cluster.submit)
+app.add_typer(cluster.schedules, name="schedules")
 app.command()(serve.sign)
 app.command()(serve.serve)
 app.command()(traffic.deploy)

@@ -11,7 +11,7 @@ import typer
 from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, write_json
-from pipelines.choices import Runner, Source
+from pipelines.choices import Runner, Source, images_by_role, source_of
 
 _logger = get_logger(__name__)
 _SOURCES: dict[Source, str] = {"simulator": "a simulated marketplace", "log": "your log", "judgments": "your judgments"}
@@ -44,7 +44,7 @@ def run(
     from pipelines.runner import check_input, peak_memory, run_pipeline
     from pipelines.summary import show, summarise
 
-    source = _source(data, judgments)
+    source = source_of(data, judgments)
     chosen = load_profile(profile or _profile_beside(judgments) or "laptop")
     out = out or Path("runs") / f"{chosen.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out.exists() and any(out.iterdir()):
@@ -79,22 +79,24 @@ def compile_(
     image: Annotated[
         list[str] | None, typer.Option(help="ROLE=IMAGE, once per role: data, train, monitor, serve")
     ] = None,
+    manifests: Annotated[
+        bool,
+        typer.Option("--manifests", help="as Pipeline and PipelineVersion, for a server that keeps them in Kubernetes"),
+    ] = False,
 ) -> None:
     """Compile the pipeline to YAML for Kubeflow Pipelines."""
     from pipelines.compile import compile_pipeline
     from pipelines.profile import load_profile
 
-    pairs = [entry.partition("=") for entry in image or []]
-    if any(not reference for _, _, reference in pairs):
-        raise BadInput(f"--image {', '.join(image or [])}: expected ROLE=IMAGE")
-    compile_pipeline(source, load_profile(profile), out, {role: reference for role, _, reference in pairs})
+    chosen, images = load_profile(profile), images_by_role(image or [])
+    if manifests:
+        from pipelines.kubeflow.manifests import write_manifests
+        from pipelines.kubeflow.submission import compiled
+
+        write_manifests(compiled(source, chosen, images), out)
+    else:
+        compile_pipeline(source, chosen, out, images)
     typer.echo(f"wrote {out}")
-
-
-def _source(data: Path | None, judgments: Path | None) -> Source:
-    if data is not None:
-        return "log"
-    return "simulator" if judgments is None else "judgments"
 
 
 def _profile_beside(judgments: Path | None) -> str | None:

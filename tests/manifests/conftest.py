@@ -1,6 +1,5 @@
 """Rendered manifests and the schemas to hold them against."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,6 @@ import pytest
 
 from tests.manifests.rendering import RENDERINGS, render
 from tests.manifests.schemas import Schemas
-
-
-@pytest.fixture(scope="session")
-def crds() -> Path:
-    """CRDs beside the checkout (ARCHIPELAGO_CRDS or ../shared/crds); skips where there are none."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "crds"
-    folder = Path(os.environ.get("ARCHIPELAGO_CRDS", default))
-    if not folder.is_dir():
-        pytest.skip(f"no CRDs at {folder}")
-    return folder
 
 
 @pytest.fixture(scope="session")
