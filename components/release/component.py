@@ -85,7 +85,6 @@ def build_release(
         metrics: largest difference of each exported model from its original.
         card: the model card.
     """
-    import shutil
     from datetime import datetime
     from pathlib import Path
 
@@ -93,6 +92,7 @@ def build_release(
     from components.release.build import build_release_stage
     from components.release.config import ReleaseConfig
     from components.release.inputs import RankingInputs, RelevanceInputs
+    from components.release.summary import card_text
 
     judged = (log, experts, encodings, relevance_model, scores, drift, verdict)
     relevance = RelevanceInputs(*(Path(artifact.path) for artifact in judged))
@@ -101,7 +101,7 @@ def build_release(
     built = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
     for parity in read_manifest(built)["metrics"]["parity"]:
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])
-    shutil.copy(built / "MODEL_CARD.md", card.path)
+    Path(card.path).write_text(card_text(built), encoding="utf-8")
     release.metadata.update(facts(built))
 
 

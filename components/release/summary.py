@@ -25,5 +25,10 @@ def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
     return "\n\n".join([*parts, *_listed("What this run shows, and what it does not", conclusions(figures))]) + "\n"
 
 
+def card_text(release: Path) -> str:
+    """A release's model card without the facts before it that model hubs read, and a page would show as they are."""
+    return (release / "MODEL_CARD.md").read_text(encoding="utf-8").partition("\n---\n")[2].lstrip()
+
+
 def _listed(title: str, sentences: list[str]) -> list[str]:
     return [f"## {title}", "\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []

@@ -22,6 +22,7 @@ from components.contracts.tools.manifest import read_manifest
 from components.release.build import build_release
 from components.release.export import ParityError, Signature, check_parity, export_onnx
 from components.release.golden import UNKNOWN_USER
+from components.release.summary import card_text
 from tests.release.tiny_release import AS_OF, CONFIG, MARKETS, PRIOR, Tiny, write_verdict
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,7 @@ def test_the_cards_call_simulated_data_simulated(tiny: Tiny) -> None:
     for card in ("MODEL_CARD.md", "DATA_CARD.md"):
         assert "simulated data" in (tiny.search / card).read_text()
         assert "simulated" in metadata_load(tiny.search / card)["tags"]
+    assert card_text(tiny.search).startswith("# Model card\n"), "what hubs read is no part of the page"
     assert metadata_load(tiny.search / "MODEL_CARD.md")["license_link"] == "licenses"
     assert "| mixture | 0.7500 | 0.5000 | 0.6250 | 0.6000 |" in (tiny.search / "MODEL_CARD.md").read_text()
 
