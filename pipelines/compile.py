@@ -36,7 +36,7 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
     staging = out.with_name(f".staging-{out.name}")
     compiler.Compiler().compile(build_pipeline(source, profile, profile.resources), str(staging))
     documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
-    _name_images(documents[0], images or {})
+    name_images(documents[0], images or {})
     staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
     staging.rename(out)
 
@@ -50,7 +50,7 @@ def tasks_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield task
 
 
-def _name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
+def name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
     """Put the roles' images in, and say which steps are never taken from the cache.
 
     These are those that look at or change what is outside of the run, and those whose image has no digest: Kubeflow

@@ -7,11 +7,13 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from kfp import compiler, dsl
 from pydantic import BaseModel
 
 from components.contracts.errors import BadInput
+from components.marketplace import component as marketplace
 from pipelines.choices import ROLES, Source
-from pipelines.compile import compile_pipeline
+from pipelines.compile import compile_pipeline, name_images, tasks_of
 from pipelines.profile import Profile, load_profile, profile_names
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +39,28 @@ def test_every_step_runs_in_the_image_of_its_role(source: Source, tmp_path: Path
     spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
     used = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
     assert used == set(images.values())
+
+
+def test_steps_in_loops_and_sub_pipelines_get_images_and_no_cache_where_they_act_outside(tmp_path: Path) -> None:
+    @dsl.pipeline
+    def inner(place: str) -> None:
+        marketplace.find_data(data=place, judgments="", as_of="", scheduled="")
+
+    @dsl.pipeline
+    def outer(places: list[str]) -> None:
+        with dsl.ParallelFor(places) as place:
+            inner(place=place)
+            with dsl.If(place != "", name="named"):
+                marketplace.simulate(config={}, as_of=place)
+
+    compiler.Compiler().compile(outer, str(tmp_path / "p.yaml"))
+    spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
+    assert spec["root"]["dag"]["tasks"].keys() == {"for-loop-1"}
+    name_images(spec, {"data": f"registry.example/data@sha256:{'0' * 64}"})
+    cached = {task["componentRef"]["name"]: bool(task["cachingOptions"]) for task in tasks_of(spec)}
+    assert cached == {"comp-find-data": False, "comp-simulate": True}
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert len(images) == 1 and images.pop().startswith("registry.example/data@")
 
 
 def test_an_unknown_role_is_refused(tmp_path: Path) -> None:
