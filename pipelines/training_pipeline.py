@@ -166,7 +166,7 @@ def _load(data: Any, judgments: Any, markets: Any, as_of: Any, on_cluster: bool)
     found = marketplace.find_data(data=data, judgments=judgments, as_of=as_of, scheduled=scheduled).outputs
     where = {"data": data, "judgments": judgments}
     loaded = marketplace.load(**where, markets=markets, as_of=found["as_of"], version=found["version"]).outputs
-    return _Loaded(loaded["log"], loaded["Output"])
+    return _Loaded(loaded["log"], loaded["as_of"])
 
 
 def _search(
@@ -214,7 +214,8 @@ def _search(
 def _release(gate: Any, deploy_to: Any, **inputs: Any) -> None:
     """The steps after the gate: a release where it passes, its reasons to people where it refuses."""
     verdict = gate.outputs["verdict"]
-    with dsl.If(gate.outputs["Output"] == True, name="passed"):  # noqa: E712  # KFP's channel, read in a run
+    # Without an Else, kfp.local would take a condition on a named output for false.
+    with dsl.If(gate.outputs["passed"] == True, name="passed"):  # noqa: E712  # KFP's channel, read in a run
         built = release.build_release(verdict=verdict, **inputs).outputs["release"]
         with dsl.If(deploy_to != "", name="deploy"):
             release.deploy_release(release=built, service=deploy_to, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)

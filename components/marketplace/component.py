@@ -66,7 +66,7 @@ def load(
     version: str,
     log: Output[Dataset],
     report: Output[HTML],
-) -> str:
+) -> NamedTuple("Loaded", [("as_of", str)]):  # type: ignore[valid-type]  # KFP reads it
     """Check and load a user's log; what comes out is the instant at which the windows of later steps end.
 
     Args:
@@ -79,7 +79,7 @@ def load(
     Returns:
         log: the log, checked.
         report: what is in it.
-        Output: ISO 8601 instant at which the windows of later steps end.
+        as_of: ISO 8601 instant at which the windows of later steps end.
     """
     import shutil
     from datetime import datetime
@@ -96,4 +96,4 @@ def load(
             load_judgments(apart, markets, Path(log.path))
     log.metadata.update(facts(Path(log.path)), data_version=version)
     shutil.copyfile(Path(log.path) / REPORT, report.path)
-    return as_of
+    return (as_of,)

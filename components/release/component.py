@@ -1,6 +1,6 @@
 """KFP components of the release stage."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Markdown, Metrics, Model, Output, PipelineTaskFinalStatus
@@ -15,7 +15,7 @@ def gate(
     report: Output[HTML],
     summary: Output[Markdown],
     ranker: Input[Model] = None,
-) -> bool:
+) -> NamedTuple("Judged", [("passed", bool)]):  # type: ignore[valid-type]  # KFP reads it
     """Judge the models and the data; what comes out says whether a release may be built.
 
     Args:
@@ -28,7 +28,7 @@ def gate(
         verdict: every check, with its figure, its floor and why.
         report: the same as a page.
         summary: the verdict, and what the run's figures show.
-        Output: whether a release may be built.
+        passed: whether a release may be built.
     """
     import shutil
     from pathlib import Path
@@ -43,7 +43,7 @@ def gate(
     shutil.copy(Path(verdict.path) / PAGE, report.path)
     Path(summary.path).write_text(describe(Path(verdict.path), *models), encoding="utf-8")
     verdict.metadata.update(facts(Path(verdict.path)))
-    return content["passed"]
+    return (content["passed"],)
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)

@@ -38,7 +38,7 @@ def test_load_step(tmp_path: Path) -> None:
     version, as_of = component.find_data.python_func(data=str(data), judgments="", as_of="2026-03-01", scheduled="")
     assert as_of == "2026-03-01T00:00:00+00:00"
     made = outputs(tmp_path)
-    end = component.load.python_func(
+    (end,) = component.load.python_func(
         data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, **made
     )
     assert end == read_manifest(tmp_path / "log")["as_of"] == "2026-02-04T00:00:00+00:00", "windows end with the data"
@@ -53,7 +53,7 @@ def test_load_step_with_judgments_alone(tmp_path: Path) -> None:
     data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
     judgments = str(data / "judgments.parquet")
     version, as_of = component.find_data.python_func(data="", judgments=judgments, as_of="", scheduled="2026-03-01")
-    end = component.load.python_func(
+    (end,) = component.load.python_func(
         data="", judgments=judgments, markets=["ID", "TH"], as_of=as_of, version=version, **outputs(tmp_path)
     )
     assert end == as_of == "2026-03-01T00:00:00+00:00"

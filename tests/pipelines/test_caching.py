@@ -57,7 +57,7 @@ def test_other_content_behind_one_path_is_another_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["simulator", "log"])
 def test_another_end_of_the_log_and_another_image_are_other_keys(source: Source, tmp_path: Path) -> None:
     spec, other = compiled(tmp_path, source, "0"), compiled(tmp_path, source, "1")
-    channels = {"simulator": ["as_of"], "log": ["find-data as_of", "load Output", "load-Output"]}[source]
+    channels = {"simulator": ["as_of"], "log": ["find-data as_of", "load as_of", "load-as_of"]}[source]
     first = "simulate" if source == "simulator" else "load"
     for step in (first, "build-samples", "build-features", "build-release"):
         one, same, two = (

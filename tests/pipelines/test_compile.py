@@ -134,7 +134,7 @@ def test_a_release_is_built_only_where_the_gate_passes_and_people_are_told_at_an
         if "condition" in task.get("triggerPolicy", {})
         for step in components[task["componentRef"]["name"]]["dag"]["tasks"]
     }
-    passed = "inputs.parameter_values['pipelinechannel--gate-Output'] == true"
+    passed = "inputs.parameter_values['pipelinechannel--gate-passed'] == true"
     asked = "inputs.parameter_values['pipelinechannel--deploy_to'] != ''"
     assert {step: condition for step, condition in conditions.items() if not step.startswith("condition")} == {
         "build-release": passed,

@@ -32,7 +32,7 @@ def stages(tmp_path: Path) -> dict[str, Path]:
 def judged(stages: dict[str, Path], tmp_path: Path, **floors: Any) -> tuple[bool, str, dict[str, Any]]:
     out = {name: dsl.Artifact(uri=str(tmp_path / f"out-{name}")) for name in ("verdict", "report", "summary")}
     given = {name: dsl.Artifact(uri=str(path)) for name, path in stages.items()}
-    passed = gate.python_func(**given, **out, config=GateConfig(**floors).structure)
+    (passed,) = gate.python_func(**given, **out, config=GateConfig(**floors).structure)
     return passed, Path(out["summary"].path).read_text(encoding="utf-8"), out["verdict"].metadata
 
 
