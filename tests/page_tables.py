@@ -157,10 +157,10 @@ def render(page: str) -> str:
 
 
 def pages() -> list[Path]:
-    """Every README of the project, by path; what runs and builds left is none of it."""
+    """Every page of the project, by path; what runs and builds left is none of it."""
     made = ("runs", "build")
     folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in made]
-    return sorted([ROOT / "README.md", *(page for folder in folders for page in folder.rglob("README.md"))])
+    return sorted([ROOT / "README.md", *(page for folder in folders for page in folder.rglob("*.md"))])
 
 
 def _artifacts(specs: Mapping[str, Any] | None) -> str:

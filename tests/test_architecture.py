@@ -93,6 +93,14 @@ def test_package_init_files_are_empty() -> None:
     assert [str(p) for p in SOURCES if p.name == "__init__.py" and p.read_text().strip()] == []
 
 
+def test_nothing_is_read_as_a_pickle() -> None:
+    """A pickle runs code when it is read; weights are safetensors, models ONNX."""
+    readers = {"pickle", "joblib", "cloudpickle", "dill", "torch.load"}
+    for path in SOURCES:
+        calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+        assert not readers & (imports(path) | calls), path
+
+
 def test_test_modules_have_names_of_their_own() -> None:
     """pytest imports a test module by its base name: a second one of that name ends the whole collection."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
