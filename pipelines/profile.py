@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from components.contracts.config import StageConfig
+from components.contracts.config import StageConfig, explained
 from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.features.config import FeaturesConfig
@@ -73,9 +73,7 @@ def load_profile(name: str) -> Profile:
     try:
         return Profile.model_validate(_read(name, seen=()))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"profile {name}: {where}: {first['msg']} ({error.error_count()} in all)") from error
+        raise BadInput(f"profile {name}: {explained(error)}") from error
 
 
 def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def build_features(
     from components.features.config import FeaturesConfig
     from components.features.tables import REPORT, build_feature_tables
 
-    settings = FeaturesConfig.model_validate(config)
+    settings = FeaturesConfig.of_structure(config)
     build_feature_tables(
         Path(log.path), Path(scores.path), settings, datetime.fromisoformat(as_of), Path(features.path)
     )

@@ -27,7 +27,7 @@ def simulate(config: dict[str, Any], as_of: str, log: Output[Dataset], report: O
     from components.marketplace.report import REPORT
     from components.marketplace.simulator.simulate import simulate as simulate_log
 
-    simulate_log(MarketplaceConfig.model_validate(config), datetime.fromisoformat(as_of), Path(log.path))
+    simulate_log(MarketplaceConfig.of_structure(config), datetime.fromisoformat(as_of), Path(log.path))
     shutil.copyfile(Path(log.path) / REPORT, report.path)
     log.metadata.update(facts(Path(log.path)))
 

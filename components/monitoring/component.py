@@ -40,7 +40,7 @@ def measure_drift(
     from components.monitoring.config import MonitoringConfig
     from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, judgment_drift, search_drift
 
-    vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.model_validate(config)
+    vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.of_structure(config)
     if ranker:
         search_drift(Path(training_set.path), vectors, Path(ranker.path), parsed, out)
     else:

@@ -37,7 +37,7 @@ def train_ranker(
     from components.ranking.train import train as train_ranker
 
     out = Path(model.path)
-    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.model_validate(config), out)
+    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.of_structure(config), out)
     measured = read_manifest(out)["metrics"]
     released = measured["ranking"][measured["released"]]
     figures = {name: value for name, value in released.items() if isinstance(value, float)}

@@ -39,7 +39,7 @@ def gate(
     from components.release.summary import describe
 
     models = (Path(relevance_model.path), Path(ranker.path) if ranker else None)
-    content = judge(*models, Path(drift.path), GateConfig.model_validate(config), Path(verdict.path))
+    content = judge(*models, Path(drift.path), GateConfig.of_structure(config), Path(verdict.path))
     shutil.copy(Path(verdict.path) / PAGE, report.path)
     Path(summary.path).write_text(describe(Path(verdict.path), *models), encoding="utf-8")
     verdict.metadata.update(facts(Path(verdict.path)))
@@ -97,7 +97,7 @@ def build_release(
     judged = (log, experts, encodings, relevance_model, scores, drift, verdict)
     relevance = RelevanceInputs(*(Path(artifact.path) for artifact in judged))
     ranking = RankingInputs(*(Path(x.path) for x in (samples, features, ranker))) if ranker else None
-    settings = ReleaseConfig.model_validate(config)
+    settings = ReleaseConfig.of_structure(config)
     built = build_release_stage(relevance, ranking, settings, datetime.fromisoformat(as_of), Path(release.path))
     for parity in read_manifest(built)["metrics"]["parity"]:
         metrics.log_metric(f"parity error {parity['model']}", parity["max_error"])

@@ -24,7 +24,7 @@ def encode(log: Input[Dataset], config: dict[str, Any], encodings: Output[Datase
     from components.relevance.config import RelevanceConfig
     from components.relevance.encode import encode as run
 
-    run(Path(log.path), RelevanceConfig.model_validate(config), Path(encodings.path), Path(experts.path))
+    run(Path(log.path), RelevanceConfig.of_structure(config), Path(encodings.path), Path(experts.path))
     encodings.metadata.update(facts(Path(encodings.path)))
     experts.metadata.update(facts(Path(experts.path)))
 
@@ -61,7 +61,7 @@ def train_relevance(
     from components.relevance.evaluation.report import headline, log_artifacts
     from components.relevance.train import train as run
 
-    settings = RelevanceConfig.model_validate(config)
+    settings = RelevanceConfig.of_structure(config)
     run(Path(log.path), Path(encodings.path), Path(experts.path), settings, Path(model.path))
     log_artifacts(Path(model.path), metrics, roc, Path(report.path))
     model.metadata.update(facts(Path(model.path)) | headline(Path(model.path)))

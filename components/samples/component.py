@@ -40,7 +40,7 @@ def build_samples(
     from components.samples.config import SamplesConfig
 
     out = Path(samples.path)
-    parsed = SamplesConfig.model_validate(config)
+    parsed = SamplesConfig.of_structure(config)
     build_samples(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
     for step, volume in read_json(out / "volumes.json")["steps"].items():
         metrics.log_metric(f"rows {step}", volume["rows_ratio"])

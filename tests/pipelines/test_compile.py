@@ -80,7 +80,7 @@ def test_configuration_travels_as_structures_and_comes_back_as_it_was(name: str,
     for parameter in sections:
         section = getattr(profile, parameter.removesuffix("_config"))
         assert parameters[parameter]["parameterType"] == "STRUCT"
-        back = type(section).model_validate(parameters[parameter]["defaultValue"])
+        back = type(section).of_structure(parameters[parameter]["defaultValue"])
         texts = [json.dumps(config.model_dump(mode="json"), sort_keys=True) for config in (section, back)]
         assert texts[0] == texts[1]  # 1 is no 1.0 here
 
