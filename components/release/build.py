@@ -55,6 +55,7 @@ from components.release.golden import write_relevance_golden, write_search_golde
 from components.release.inputs import RankingInputs, RelevanceInputs
 from components.release.models import export_experts, export_mixture, export_ranker
 from components.release.repository import write_relevance_model, write_search_model
+from components.relevance.evaluation.report import headline
 from components.relevance.experts.weights import LICENCE_FILES
 from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, load_experts
 from components.relevance.scoring.reference import ReferenceScorer
@@ -194,6 +195,7 @@ def _facts(
         "config": config.model_dump(mode="json"),
         "inputs": {name: input_digest(path) for name, path in inputs.items()},
         "metrics": {"parity": parity},
+        "figures": headline(inputs["relevance_model"]),
         "reports": sorted(path.name for path in (root / REPORTS).glob("*.html")),
         "versions": package_versions(["archipelago-search", "numpy", "pyarrow", "transformers", *EXPORTERS]),
     }

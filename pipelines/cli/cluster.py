@@ -1,4 +1,4 @@
-"""Commands on a Kubeflow Pipelines server: submit a run, and keep recurring runs as a file says them."""
+"""Commands on Kubeflow's servers: submit a run, keep recurring runs as a file says them, register releases."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,3 +80,29 @@ def sync(
     server, wanted = PipelineServer(host, namespace, token_file), read_schedules(file)
     for line in synchronise(server, wanted, dry_run) or ["all as it should be"]:
         typer.echo(line)
+
+
+Address = Annotated[
+    str, typer.Option(help="a folder of releases, or the address of Kubeflow's Model Registry, http://host:8080")
+]
+
+
+def register(
+    release: Annotated[Path, typer.Argument(help="a release's folder")],
+    registry: Address,
+    uri: Annotated[str | None, typer.Option(help="where the release lies, s3://bucket/<digest>: for a server")] = None,
+    run: Annotated[str | None, typer.Option(help="id of the pipeline run that made it")] = None,
+) -> None:
+    """Register a release under its digest, with what it was made of; a second time changes nothing."""
+    from components.release.registry import open_registry
+
+    new = open_registry(registry).register(release, uri, run)
+    typer.echo(f"{release}: {'registered' if new else 'was registered before'}")
+
+
+def releases(registry: Address) -> None:
+    """List the releases that are registered: digest, place, and the run that made it."""
+    from components.release.registry import open_registry
+
+    for found in open_registry(registry).releases():
+        typer.echo("  ".join([found.name, found.uri, *([f"run {found.run}"] if found.run else [])]))

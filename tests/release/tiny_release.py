@@ -166,7 +166,7 @@ def _write_relevance(paths: dict[str, Path], world: World) -> None:
             torch.nn.init.normal_(parameter, std=1.5)
     with atomic_directory(paths["model"]) as root:
         mixture.save(root)
-        variant = {"ID": 0.75, "TH": 0.5, "macro": 0.625, "pooled": 0.6}
+        variant = {"ID": 0.75, "TH": 0.5, "macro": 0.625, "pooled": 0.6, "interval": {}}
         write_manifest(root, "relevance-model", {}, {}, {"relevance": {"mixture": variant}})
 
     pairs = _pairs(paths["log"], world.whole_queries)
