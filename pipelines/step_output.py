@@ -28,6 +28,7 @@ STEPS = {
     "gate": "decide whether models and data are good enough for a release",
     "build-release": "export the models, compare them with the originals, and put together what serving needs",
     "deploy-release": "bring the release to its service",
+    "register-release": "note the release in the Model Registry",
     "notify-refusal": "say why there is no release",
     "notify-end": "say how the run ended",
 }

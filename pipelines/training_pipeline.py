@@ -58,6 +58,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         deploy_to: str = "",
+        registry: str = "",
     ) -> None:
         """A simulated marketplace's search.
 
@@ -72,6 +73,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
+            registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with _people_are_told():
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
@@ -86,6 +88,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 gate_config,
                 release_config,
                 deploy_to,
+                registry,
             )
         if resources:
             apply_all(resources)
@@ -110,6 +113,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         deploy_to: str = "",
+        registry: str = "",
     ) -> None:
         """A marketplace's search, from its own log.
 
@@ -126,6 +130,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
+            registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with _people_are_told():
             loaded = _load(data, judgments, markets, as_of, on_cluster=resources is not None)
@@ -140,6 +145,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
                 gate_config,
                 release_config,
                 deploy_to,
+                registry,
             )
         if resources:
             apply_all(resources)
@@ -180,6 +186,7 @@ def _search(
     gate_config: Any,
     release_config: Any,
     deploy_to: Any,
+    registry: Any,
 ) -> None:
     """The steps from a log to a search's release."""
     half = _relevance_half(log, relevance_config)
@@ -200,6 +207,7 @@ def _search(
     _release(
         gate,
         deploy_to,
+        registry,
         log=log,
         **half._asdict(),
         samples=es3,
@@ -211,12 +219,14 @@ def _search(
     )
 
 
-def _release(gate: Any, deploy_to: Any, **inputs: Any) -> None:
+def _release(gate: Any, deploy_to: Any, registry: Any, **inputs: Any) -> None:
     """The steps after the gate: a release where it passes, its reasons to people where it refuses."""
     verdict = gate.outputs["verdict"]
     # Without an Else, kfp.local would take a condition on a named output for false.
     with dsl.If(gate.outputs["passed"] == True, name="passed"):  # noqa: E712  # KFP's channel, read in a run
         built = release.build_release(verdict=verdict, **inputs).outputs["release"]
+        with dsl.If(registry != "", name="register"):
+            release.register_release(release=built, registry=registry, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
         with dsl.If(deploy_to != "", name="deploy"):
             release.deploy_release(release=built, service=deploy_to, run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
     with dsl.Else(name="refused"):
@@ -239,6 +249,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         deploy_to: str = "",
+        registry: str = "",
     ) -> None:
         """Relevance alone.
 
@@ -251,6 +262,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
+            registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with _people_are_told():
             log, now = _load("", judgments, markets, as_of, on_cluster=resources is not None)
@@ -259,7 +271,9 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 "drift"
             ]
             gate = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config)
-            _release(gate, deploy_to, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now)
+            _release(
+                gate, deploy_to, registry, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now
+            )
         if resources:
             apply_all(resources)
 

@@ -106,6 +106,24 @@ def build_release(
 
 
 @dsl.component(base_image="archipelago-serve", install_kfp_package=False)
+def register_release(release: Input[Model], registry: str, run: str) -> None:
+    """Register the release where people look for models, with what it was made of.
+
+    Args:
+        release: the release, as build-release left it.
+        registry: address of a Model Registry.
+        run: id of the run, noted beside it.
+    """
+    from pathlib import Path
+
+    from components.contracts.tools.manifest import read_manifest
+    from components.release.registry import open_registry
+
+    name = str(read_manifest(Path(release.path))["release"])
+    open_registry(registry).register(Path(release.path) / name, f"{release.uri}/{name}", run)
+
+
+@dsl.component(base_image="archipelago-serve", install_kfp_package=False)
 def deploy_release(release: Input[Model], service: str, run: str) -> str:
     """Copy the release to the store that a service reads, serve it, and wait until the service answers with it.
 

@@ -135,11 +135,12 @@ def test_a_release_is_built_only_where_the_gate_passes_and_people_are_told_at_an
         for step in components[task["componentRef"]["name"]]["dag"]["tasks"]
     }
     passed = "inputs.parameter_values['pipelinechannel--gate-passed'] == true"
-    asked = "inputs.parameter_values['pipelinechannel--deploy_to'] != ''"
+    asked = "inputs.parameter_values['pipelinechannel--{}'] != ''"
     assert {step: condition for step, condition in conditions.items() if not step.startswith("condition")} == {
         "build-release": passed,
         "notify-refusal": f"!({passed})",
-        "deploy-release": asked,
+        "deploy-release": asked.format("deploy_to"),
+        "register-release": asked.format("registry"),
     }
     (within,) = (c for c in components.values() if "build-release" in c.get("dag", {}).get("tasks", {}))
-    assert len(within["dag"]["tasks"]) == 2, "what deploys lies within the gate's condition"
+    assert len(within["dag"]["tasks"]) == 3, "what registers and deploys lies within the gate's condition"
