@@ -116,9 +116,9 @@ class Pod:
         )  # fmt: skip
         return done.stdout
 
-    def kill(self, container: str) -> None:
-        """SIGKILL to a container's first process."""
-        docker("kill", "--signal", "KILL", f"{self.name}-{container}", host=self.host)
+    def signal(self, container: str, signal: str) -> None:
+        """Send a signal ("KILL", "STOP" ...) to a container's first process."""
+        docker("kill", "--signal", signal, f"{self.name}-{container}", host=self.host)
 
     def restart(self, container: str) -> None:
         """Start a container that ended, as the kubelet does."""

@@ -128,7 +128,7 @@ def test_containers_are_as_bounded_as_the_manifest_says(pod: Pod, docker_host: s
 
 
 def test_a_killed_triton_makes_the_pod_unready_until_it_is_started_anew(pod: Pod) -> None:
-    pod.kill("kserve-container")
+    pod.signal("kserve-container", "KILL")
     assert pod.wait_until(ready=False) < 10
     assert pod.probe("transformer-container", "livenessProbe"), "the transformer lives on"
     pod.restart("kserve-container")
@@ -144,10 +144,12 @@ inputs = {"market": "ID", "query": "kaos hitam", "title": "kaos hitam polos"}
 body = {"inputs": [{"name": n, "datatype": "BYTES", "shape": [pairs], "data": [t] * pairs} for n, t in inputs.items()]}
 def ask():
     while not stop.exists():
+        sent = time.time()
         try:
-            said.append(httpx.post(url + "/v2/models/relevance/infer", json=body, timeout=60).status_code)
+            outcome = httpx.post(url + "/v2/models/relevance/infer", json=body, timeout=60).status_code
         except httpx.HTTPError as error:
-            said.append(repr(error))
+            outcome = repr(error)
+        said.append([sent, time.time(), outcome])
         if len(said) == 1:
             print("asking", flush=True)
 threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -158,19 +160,29 @@ print(json.dumps(said))
 
 
 def test_a_pod_that_is_deleted_answers_all_that_was_asked(pod: Pod, tmp_path: Path) -> None:
-    """Last in this file: the pod ends. Clients ask on for a while: a cluster's routes follow with a delay."""
+    """Clients ask until just before the transformer is told to end: a cluster's routes follow with a delay.
+
+    Triton stands still meanwhile, so that what was asked last is under way at that time. The pod ends here: what needs
+    it comes before.
+    """
+    notice = pod.container("transformer-container")["lifecycle"]["preStop"]["sleep"]["seconds"]
     stop = tmp_path / "stop"
     command = ["nsenter", f"--net=/proc/{pod.pid}/ns/net", sys.executable, "-c", _ASK, URL, str(stop)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
         assert asking.stdout is not None
         assert asking.stdout.readline() == "asking\n"
-        threading.Timer(3, stop.touch).start()
-        begun = time.monotonic()
+        threading.Timer(notice - 2, pod.signal, ("kserve-container", "STOP")).start()
+        threading.Timer(notice - 1, stop.touch).start()
+        threading.Timer(notice + 3, pod.signal, ("kserve-container", "CONT")).start()
+        begun = time.time()
         codes = pod.stop()
-        took = time.monotonic() - begun
-        statuses = json.loads(asking.stdout.read())
-    print(f"{len(statuses)} answers; ended after {took:.1f} s with {codes}")
-    assert len(statuses) > 4 and set(statuses) == {200}
+        took = time.time() - begun
+        answers = json.loads(asking.stdout.read())
+    told = begun + notice
+    under_way = [ended - told for sent, ended, _ in answers if sent < told < ended]
+    print(f"{len(answers)} answers, {len(under_way)} to what was under way; ended after {took:.1f} s with {codes}")
+    assert len(under_way) == 4 and min(under_way) > 2
+    assert {outcome for *_, outcome in answers} == {200}
     assert codes == {"kserve-container": 0, "transformer-container": 0}
     assert took < pod.spec["terminationGracePeriodSeconds"]
 
