@@ -4,8 +4,10 @@ One list serves the feature tables, the Feast definitions, training, export and 
 online vectors cannot differ in order, type or filling. Depends on numpy alone.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -90,6 +92,15 @@ RELEVANCE_COLUMN: int = [f.name for f in NUMERIC].index("relevance")
 def stored_features(view: str | None = None) -> tuple[Feature, ...]:
     """The features that Feast stores, of one view or of all."""
     return tuple(f for f in FEATURES if f.view != "request" and view in (None, f.view))
+
+
+def feature_schema() -> str:
+    """Names what a ranker of this code reads: a short digest of every feature's name, place, kind and codes, in order.
+
+    A release is served by the code whose schema it was built with: by another, vectors would be other ones.
+    """
+    listed = json.dumps([VERSION, SEQUENCE_LENGTH, VIEWS, [astuple(feature) for feature in FEATURES]])
+    return f"{FEATURE_SERVICE}-{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

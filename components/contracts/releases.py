@@ -86,6 +86,18 @@ def read_release(root: Path) -> dict[str, Any]:
     return manifest
 
 
+def check_features(root: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise BadInput where a release ranks by other features than this code reads."""
+    from components.contracts.features import feature_schema  # with numpy, for which a command's help need not wait
+
+    built_for = manifest.get("feature_schema")
+    if manifest["kind"] == SEARCH_RELEASE and built_for != feature_schema():
+        raise BadInput(
+            f"{root}: built for the features {built_for}, this version serves {feature_schema()}; "
+            "build the release anew with it, or serve it with the version that built it"
+        )
+
+
 def check_release(root: Path) -> None:
     """Read every file of a release, and compare it with the manifest.
 

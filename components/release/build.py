@@ -22,7 +22,7 @@ from typing import Any
 
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURE_SERVICE
+from components.contracts.features import feature_schema
 from components.contracts.releases import (
     NAME_DIGITS,
     RELEVANCE_RELEASE,
@@ -189,7 +189,7 @@ def _facts(
         "markets": list(mixture.markets),
         "k": mixture.top_k,
         "experts": [{"name": e.name, "licence": e.licence, "digest": e.digest} for e in experts],
-        "feature_service": FEATURE_SERVICE if ranks else None,
+        "feature_schema": feature_schema() if ranks else None,
         "simulated": read_manifest(inputs["log"])["simulated"],
         "as_of": as_of.isoformat(),
         "config": config.model_dump(mode="json"),

@@ -4,9 +4,12 @@ Each verb changes the InferenceService and returns only when the service itself 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import check_features, check_release, read_release
+from components.contracts.signature import check_signature
 from components.release.cluster import Cluster
 from components.release.inference_service import (
     CANARY,
@@ -22,6 +25,23 @@ from components.release.inference_service import (
 from components.release.rollout import wait_until_served
 
 TIMEOUT_S = 900.0
+
+
+def check_before_deploying(release: Path, public_key: Path | None) -> str:
+    """The digest of a release that may be deployed.
+
+    In a pod Triton starts beside the transformer, which refuses what is wrong only then: so it is looked at before.
+
+    Raises:
+        BadInput: not a release, changed since it was built, built for other features than this code serves, or, with a
+            key, not signed by its owner.
+    """
+    manifest = read_release(release)
+    check_features(release, manifest)
+    if public_key:
+        check_signature(release, public_key)
+    check_release(release)
+    return str(manifest["digest"])
 
 
 def deploy(

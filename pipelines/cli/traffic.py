@@ -40,20 +40,29 @@ def deploy(
         int | None, typer.Option(min=0, max=99, help="of requests, beside the served one [default: no canary, all]")
     ] = None,
     run: Annotated[str | None, typer.Option(help="id of the pipeline run that made it, kept in an annotation")] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ARCHIPELAGO_PUBLIC_KEY", help="PEM file: deploy a release's folder only if its owner signed it"
+        ),
+    ] = None,
     context: Context = None,
     url: Url = None,
     timeout: Timeout = 900,
 ) -> None:
     """Serve a release in a cluster: name it in the InferenceService, and wait until the service answers with it.
 
-    The release lies in the store already, under its digest. Ends with 0 only when the release itself answers.
+    The release lies in the store already, under its digest. A folder's files, features and signature are checked before
+    anything is changed. Ends with 0 only when the release itself answers.
     """
-    from components.contracts.releases import read_release
     from components.release import deploy as releasing
 
     if run and canary_percent is not None:
         raise BadInput("--run: is noted of a release that is served, not of a canary")
-    digest = read_release(Path(release))["digest"] if Path(release).is_dir() else release
+    folder = Path(release)
+    if public_key and not folder.is_dir():
+        raise BadInput(f"{release}: a signature is checked on a release's folder, not on a digest (--public-key)")
+    digest = releasing.check_before_deploying(folder, public_key) if folder.is_dir() else release
     cluster = _cluster(namespace, name, context, url)
     said = releasing.deploy(cluster, digest, store, canary_percent, run, timeout)
     if canary_percent is None:

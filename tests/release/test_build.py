@@ -15,7 +15,7 @@ from huggingface_hub import metadata_load
 
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput, GateRefused
-from components.contracts.features import FEATURE_SERVICE, VIEWS
+from components.contracts.features import VIEWS, feature_schema
 from components.contracts.releases import file_digests, release_digest
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_manifest
@@ -70,7 +70,7 @@ def test_the_manifest_says_what_and_from_what(tiny: Tiny) -> None:
     assert manifest["kind"] == "search-release"
     assert manifest["markets"] == list(MARKETS)
     assert manifest["k"] == 2
-    assert manifest["feature_service"] == FEATURE_SERVICE
+    assert manifest["feature_schema"] == feature_schema()
     assert manifest["simulated"] is True
     assert set(manifest["inputs"]) >= {"log", "experts", "relevance_model", "scores", "features", "ranker", "verdict"}
     parity = manifest["metrics"]["parity"]

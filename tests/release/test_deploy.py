@@ -1,6 +1,8 @@
 """Releases in a cluster: a verb ends well only when the service itself answers with the release."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,14 +15,17 @@ import yaml
 from typer.testing import CliRunner
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import SIGNATURE
+from components.contracts.signature import sign_release
 from components.release import rollout
 from components.release.cluster import Cluster, ClusterError
 from components.release.deploy import deploy, promote, rollback, status
 from components.release.inference_service import CANARY, PREVIOUS, RELEASE, RUN, canary_patch, read_state
 from pipelines.cli.main import app
-from tests.manifests.conftest import crds  # noqa: F401  a fixture
+from tests.contracts.test_signature import write_keys
 from tests.manifests.schemas import Schemas
 from tests.release.kube_server import NAME, NAMESPACE, Kube, inference_service, kubeconfig, serving
+from tests.release.small_release import write_small_release
 
 STORE = "s3://shop/releases"
 OLD, NEW, NEWER = "0" * 11 + "a", "b" * 12, "c" * 12
@@ -272,7 +277,7 @@ def test_canaries_of_others_are_left_alone() -> None:
         read_state(inference_service(f"{STORE}/{OLD}", canary=other))
 
 
-def test_a_patched_service_is_one_that_the_crd_takes(crds: Path) -> None:  # noqa: F811
+def test_a_patched_service_is_one_that_the_crd_takes(crds: Path) -> None:
     service = inference_service(f"{STORE}/{OLD}")
     canary = canary_patch(read_state(service), f"{STORE}/{NEW}", 10)["spec"]["canary"]
     whole = {
@@ -315,3 +320,53 @@ def test_the_command_ends_with_bad_input_or_failure(connect) -> None:
     assert isinstance(unknown.exception, BadInput) and "absent" in str(unknown.exception)
     alone = CliRunner().invoke(app, ["status", "--context", "test"])
     assert isinstance(alone.exception, BadInput) and "--namespace" in str(alone.exception)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_small_release(tmp_path / "release")
+    return tmp_path / "release"
+
+
+def _changed(root: Path) -> None:
+    (root / "blend.json").write_text("{ }")
+
+
+def _other_features(root: Path) -> None:
+    write_small_release(root, "search_ranker_v0-000000000000")
+
+
+def _unsigned(root: Path) -> None:
+    (root / SIGNATURE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (_changed, "blend.json"),
+        (_other_features, "built for the features search_ranker_v0-000000000000"),
+        (_unsigned, "only signed releases"),
+    ],
+)
+def test_a_release_that_would_not_start_changes_nothing(
+    connect, folder: Path, tmp_path: Path, spoil, says: str
+) -> None:
+    kube, _ = connect()
+    private, public = write_keys(tmp_path / "keys")
+    sign_release(folder, private)
+    spoil(folder)
+    ask = ["--namespace", NAMESPACE, "--context", "test", "--public-key", str(public)]
+    refused = CliRunner().invoke(app, ["deploy", str(folder), *ask])
+    assert isinstance(refused.exception, BadInput) and re.search(says, str(refused.exception)), refused.exception
+    assert kube.patches == []
+
+
+def test_a_signed_release_of_this_code_is_deployed(connect, folder: Path, tmp_path: Path) -> None:
+    connect()
+    private, public = write_keys(tmp_path / "keys")
+    sign_release(folder, private)
+    name = json.loads((folder / "manifest.json").read_text())["digest"][:12]
+    ask = ["--namespace", NAMESPACE, "--context", "test", "--public-key", str(public)]
+    assert CliRunner().invoke(app, ["deploy", str(folder), *ask]).stdout == f"serving {name}\n"
+    on_digest = CliRunner().invoke(app, ["deploy", name, *ask])
+    assert isinstance(on_digest.exception, BadInput) and "on a release's folder" in str(on_digest.exception)

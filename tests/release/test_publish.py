@@ -10,24 +10,33 @@ from pyarrow import fs
 from components.contracts import locations
 from components.contracts.errors import BadInput
 from components.contracts.locations import upload
-from components.contracts.tools.manifest import write_json
+from components.contracts.releases import PUBLIC_KEY
+from components.contracts.tools.manifest import read_json, write_json
 from components.release import rollout
 from components.release.component import deploy_release
 from components.release.inference_service import RELEASE, RUN
 from components.release.publish import publish_and_deploy
+from tests.contracts.test_signature import write_keys
 from tests.release.kube_server import NAME, NAMESPACE, Kube, inference_service, kubeconfig, serving
+from tests.release.small_release import write_small_release
 
-OLD, NEW = "0" * 11 + "a", "b" * 12
+OLD = "0" * 11 + "a"
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
     """A release as build-release leaves it."""
     root = tmp_path / "stage"
-    write_json(root / NEW / "manifest.json", {"digest": NEW})
-    write_json(root / NEW / "triton" / "relevance" / "1" / "model.json", {"a": 1})
-    write_json(root / "manifest.json", {"release": NEW})
+    name = write_small_release(root / "built")
+    (root / "built").rename(root / name)
+    write_json(root / "manifest.json", {"release": name})
     return root
+
+
+@pytest.fixture
+def new(stage: Path) -> str:
+    """The name of the stage's release."""
+    return str(read_json(stage / "manifest.json")["release"])
 
 
 @pytest.fixture
@@ -57,28 +66,37 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kube]:
         yield kube
 
 
-def test_a_release_is_copied_beside_the_served_one_and_served(stage: Path, store: Path, kube: Kube) -> None:
-    assert publish_and_deploy(stage, f"{NAMESPACE}/{NAME}", "run-1") == NEW
-    assert kube.served == NEW
+def test_a_release_is_copied_beside_the_served_one_and_served(stage: Path, new: str, store: Path, kube: Kube) -> None:
+    assert publish_and_deploy(stage, f"{NAMESPACE}/{NAME}", "run-1") == new
+    assert kube.served == new
     notes = kube.service["metadata"]["annotations"]
-    assert (notes[RELEASE], notes[RUN]) == (NEW, "run-1")
-    assert kube.service["spec"]["predictor"]["model"]["storageUri"] == f"s3://shop/releases/{NEW}"
-    copied = {path.relative_to(store / "releases" / NEW) for path in (store / "releases" / NEW).rglob("*.json")}
-    assert copied == {path.relative_to(stage / NEW) for path in (stage / NEW).rglob("*.json")}
+    assert (notes[RELEASE], notes[RUN]) == (new, "run-1")
+    assert kube.service["spec"]["predictor"]["model"]["storageUri"] == f"s3://shop/releases/{new}"
+    copied = {path.relative_to(store / "releases" / new) for path in (store / "releases" / new).rglob("*.json")}
+    assert copied == {path.relative_to(stage / new) for path in (stage / new).rglob("*.json")}
 
 
-def test_the_manifest_comes_last_and_what_lies_there_is_not_copied_again(stage: Path, tmp_path: Path) -> None:
-    (stage / NEW / "zeta").write_bytes(b"after manifest.json by name")
-    target = tmp_path / "claim" / NEW
+def test_a_release_that_its_owner_did_not_sign_is_not_even_copied(
+    stage: Path, store: Path, kube: Kube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PUBLIC_KEY, str(write_keys(tmp_path / "keys")[1]))
+    with pytest.raises(BadInput, match="sign"):
+        publish_and_deploy(stage, f"{NAMESPACE}/{NAME}", "run-1")
+    assert kube.patches == [] and list(store.rglob("*")) == []
+
+
+def test_the_manifest_comes_last_and_what_lies_there_is_not_copied_again(stage: Path, new: str, tmp_path: Path) -> None:
+    (stage / new / "zeta").write_bytes(b"after manifest.json by name")
+    target = tmp_path / "claim" / new
     target.mkdir(parents=True)
     (target / "zeta").mkdir()  # the copy of this file fails, as on a full disk
     with pytest.raises(BadInput, match="cannot be written"):
-        upload(stage / NEW, str(target), last="manifest.json")
+        upload(stage / new, str(target), last="manifest.json")
     assert not (target / "manifest.json").exists()
     (target / "zeta").rmdir()
-    assert upload(stage / NEW, str(target), last="manifest.json") is True
-    assert (target / "zeta").read_bytes() == (stage / NEW / "zeta").read_bytes()
-    assert upload(stage / NEW, str(target), last="manifest.json") is False
+    assert upload(stage / new, str(target), last="manifest.json") is True
+    assert (target / "zeta").read_bytes() == (stage / new / "zeta").read_bytes()
+    assert upload(stage / new, str(target), last="manifest.json") is False
 
 
 @pytest.mark.parametrize("service", ["", "/name", "a/b/c"])
