@@ -8,19 +8,22 @@ import yaml
 from kfp import compiler
 
 from components.contracts.errors import BadInput
-from pipelines.choices import ROLES, Source
+from pipelines.choices import ROLES, PipelineKind
 from pipelines.profile import Profile
+from pipelines.scoring_pipeline import build_scoring_pipeline
 from pipelines.training_pipeline import build_pipeline
 
 # First words of the names of steps that look at or change what is outside of their run.
-_OUTSIDE = frozenset({"find", "apply", "materialise", "register", "deploy", "notify"})
+_OUTSIDE = frozenset({"find", "apply", "materialise", "register", "deploy", "notify", "publish"})
 
 
-def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mapping[str, str] | None = None) -> None:
+def compile_pipeline(
+    source: PipelineKind, profile: Profile, out: Path, images: Mapping[str, str] | None = None
+) -> None:
     """Write the compiled pipeline to `out` (.yaml).
 
     Args:
-        source: where the log comes from.
+        source: where the log comes from; or pairs, for batch scoring.
         profile: default parameters of the pipeline.
         out: target file; replaced as a whole.
         images: role ("data", "train", ...) -> image reference, best by digest: steps of an image
@@ -34,7 +37,12 @@ def compile_pipeline(source: Source, profile: Profile, out: Path, images: Mappin
         raise BadInput(f"image of unknown role {', '.join(unknown)} (roles: {', '.join(ROLES)})")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".staging-{out.name}")
-    compiler.Compiler().compile(build_pipeline(source, profile, profile.resources), str(staging))
+    traced = (
+        build_scoring_pipeline(profile.resources)
+        if source == "pairs"
+        else build_pipeline(source, profile, profile.resources)
+    )
+    compiler.Compiler().compile(traced, str(staging))
     documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
     name_images(documents[0], images or {})
     staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")

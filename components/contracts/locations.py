@@ -89,6 +89,46 @@ def upload(folder: Path, location: str, last: str) -> bool:
     return True
 
 
+def files_of(location: str, suffix: str) -> list[str]:
+    """Names of a folder's files that end so, in order.
+
+    Raises:
+        BadInput: the folder can't be read, or has no such file.
+    """
+    names = [line.partition(" ")[0] for line in _contents(location)]
+    found = [name for name in names if name.endswith(suffix)]
+    if not found:
+        raise BadInput(f"{location}: no file *{suffix} there")
+    return found
+
+
+def is_file(location: str) -> bool:
+    """Whether a file lies there; BadInput where that can't be told."""
+    if urlsplit(location).scheme not in _STORES:
+        return _local(location).is_file()
+    store, source = _open(location)
+    try:
+        return bool(store.get_file_info(source).is_file)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(location, error) from error
+
+
+def put(file: Path, location: str) -> None:
+    """Copy a file to a location, where it appears whole or not at all; BadInput where it can't be written."""
+    inside = urlsplit(location).scheme in _STORES
+    store, target = _open(location) if inside else (fs.LocalFileSystem(), str(_local(location)))
+    staging = target if inside else f"{target}.part"  # an object appears when it is closed
+    try:
+        if not inside:
+            store.create_dir(target.rpartition("/")[0])
+        with file.open("rb") as source, store.open_output_stream(staging) as copy:
+            shutil.copyfileobj(source, copy, _CHUNK)
+        if not inside:
+            store.move(staging, target)
+    except (OSError, pa.ArrowException) as error:
+        raise _refused("written", location, error) from error
+
+
 def _contents(location: str) -> list[str]:
     """A line per file: its name and what tells its content."""
     if urlsplit(location).scheme not in _STORES:

@@ -85,3 +85,42 @@ def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Outp
 
     score_pairs(Path(encodings.path), Path(model.path), Path(scores.path))
     scores.metadata.update(facts(Path(scores.path)))
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def find_shards(pairs: str, out: str) -> list[str]:
+    """List the files of pairs that are to be scored.
+
+    Args:
+        pairs: folder of Parquet files.
+        out: folder that the scores go to.
+
+    Returns:
+        Output: their names.
+    """
+    from components.relevance.scoring.shards import shard_names
+
+    return shard_names(pairs, out)
+
+
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def publish_scores(shard: str, pairs: str, model: str, experts: str, out: str, precision: str) -> int:
+    """Score one file of pairs, unless it was scored before, and put it where the scores are kept.
+
+    Args:
+        shard: its name.
+        pairs: folder that holds it.
+        model: folder of the relevance model.
+        experts: folder of the experts it was trained with.
+        out: folder that the scores go to.
+        precision: of the experts' matrix products, on a GPU.
+
+    Returns:
+        Output: the number of rows that were scored.
+    """
+    from typing import cast
+
+    from components.relevance.encoding.packed_expert import Precision
+    from components.relevance.scoring.shards import score_shard
+
+    return score_shard(shard, pairs, model, experts, out, cast(Precision, precision))

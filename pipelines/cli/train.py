@@ -11,7 +11,7 @@ import typer
 from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, write_json
-from pipelines.choices import Runner, Source, images_by_role, source_of
+from pipelines.choices import PipelineKind, Runner, Source, images_by_role, source_of
 
 _logger = get_logger(__name__)
 _SOURCES: dict[Source, str] = {"simulator": "a simulated marketplace", "log": "your log", "judgments": "your judgments"}
@@ -75,7 +75,9 @@ def run(
 def compile_(
     out: Annotated[Path, typer.Option(help="target file (.yaml)")],
     profile: Annotated[str, typer.Option(help="built-in profile or a YAML file")] = "laptop",
-    source: Annotated[Source, typer.Option(help="where the log comes from")] = "simulator",
+    source: Annotated[
+        PipelineKind, typer.Option(help="where the log comes from; pairs: batch scoring instead of training")
+    ] = "simulator",
     image: Annotated[
         list[str] | None, typer.Option(help="ROLE=IMAGE, once per role: data, train, monitor, serve")
     ] = None,

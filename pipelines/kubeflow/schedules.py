@@ -16,7 +16,7 @@ from kfp_server_api.models import V2beta1RecurringRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.contracts.errors import BadInput
-from pipelines.choices import Source
+from pipelines.choices import PipelineKind
 from pipelines.kubeflow.server import PipelineServer
 from pipelines.kubeflow.submission import Compiled, check_parameters, compiled, upload
 from pipelines.profile import load_profile
@@ -28,7 +28,7 @@ class Schedule(BaseModel):
     """One recurring run.
 
     Attributes:
-        source: where its log comes from.
+        source: where its log comes from; or pairs, for batch scoring.
         profile: built-in profile or a YAML file.
         parameters: of the pipeline, beside the profile's; `as_of` is the time for which a run was scheduled.
         cron: six fields, seconds first, in UTC.
@@ -40,7 +40,7 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Source = "log"
+    source: PipelineKind = "log"
     profile: str = "cluster"
     parameters: Mapping[str, Any] = Field(default_factory=dict)
     cron: str | None = None

@@ -20,7 +20,7 @@ from kfp_server_api.models import V2beta1PipelineVersion, V2beta1Run
 
 from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
 from components.contracts.tools.log import get_logger
-from pipelines.choices import Source
+from pipelines.choices import PipelineKind
 from pipelines.compile import compile_pipeline
 from pipelines.kubeflow.server import PipelineServer
 from pipelines.profile import Profile
@@ -46,7 +46,7 @@ class Compiled:
     version: str
 
 
-def compiled(source: Source, profile: Profile, images: Mapping[str, str]) -> Compiled:
+def compiled(source: PipelineKind, profile: Profile, images: Mapping[str, str]) -> Compiled:
     """Compile a source's pipeline and name its version; BadInput as `compile_pipeline`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

@@ -7,7 +7,7 @@ from pyarrow import fs
 
 from components.contracts import locations
 from components.contracts.errors import BadInput
-from components.contracts.locations import data_version, local_copy
+from components.contracts.locations import data_version, files_of, is_file, local_copy, put
 from tests.contracts.s3_server import s3_server
 
 
@@ -50,6 +50,32 @@ def test_s3_is_read_by_its_protocol(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         assert data_version("s3://bucket/log") != before
         with pytest.raises(BadInput, match="s3://bucket/other"):
             data_version("s3://bucket/other")
+
+
+@pytest.mark.parametrize("there", ["s3://bucket/out", "path"])
+def test_a_file_is_put_whole_and_found_again(there: str, store: Path, tmp_path: Path) -> None:
+    (store / "bucket" / "out").mkdir(parents=True)
+    folder = there if "://" in there else str(tmp_path / there)
+    source = tmp_path / "source"
+    source.write_bytes(b"abc")
+    assert not is_file(f"{folder}/b.parquet")
+    for name in ("b.parquet", "a.parquet", "notes.txt"):
+        put(source, f"{folder}/{name}")
+    assert is_file(f"{folder}/b.parquet") and not is_file(folder)
+    assert files_of(folder, ".parquet") == ["a.parquet", "b.parquet"]
+    with pytest.raises(BadInput, match=r"no file \*\.csv there"):
+        files_of(folder, ".csv")
+    source.write_bytes(b"abcd")
+    put(source, f"{folder}/b.parquet")
+    assert local_copy(f"{folder}/b.parquet", tmp_path / "copy").read_bytes() == b"abcd"
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"abc")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BadInput, match="cannot be written"):
+        put(tmp_path / "source", str(tmp_path / "file" / "below"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "source"]
 
 
 def test_an_empty_place_of_a_store_is_refused(store: Path) -> None:

@@ -12,16 +12,16 @@ from pydantic import BaseModel
 
 from components.contracts.errors import BadInput
 from components.marketplace import component as marketplace
-from pipelines.choices import ROLES, Source
+from pipelines.choices import ROLES, PipelineKind, Source
 from pipelines.compile import compile_pipeline, name_images, tasks_of
 from pipelines.profile import Profile, load_profile, profile_names
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("source", ["simulator", "log", "judgments"])
+@pytest.mark.parametrize("source", ["simulator", "log", "judgments", "pairs"])
 def test_compiled_pipeline_equals_its_golden_file(
-    source: Source, tmp_path: Path, request: pytest.FixtureRequest
+    source: PipelineKind, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """After a deliberate change: `pytest tests/pipelines --update-golden`, and read the difference."""
     compiled, golden = tmp_path / "pipeline.yaml", GOLDEN / f"{source}.yaml"
@@ -144,3 +144,17 @@ def test_a_release_is_built_only_where_the_gate_passes_and_people_are_told_at_an
     }
     (within,) = (c for c in components.values() if "build-release" in c.get("dag", {}).get("tasks", {}))
     assert len(within["dag"]["tasks"]) == 3, "what registers and deploys lies within the gate's condition"
+
+
+def test_batch_scoring_takes_its_shards_apart_on_gpus(tmp_path: Path) -> None:
+    images = {"train": f"registry.example/archipelago/train@sha256:{'0' * 64}"}
+    compile_pipeline("pairs", load_profile("cluster"), tmp_path / "p.yaml", images)
+    spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    (loop,) = (task for task in spec["root"]["dag"]["tasks"].values() if "iteratorPolicy" in task)
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 8}
+    assert all(task["cachingOptions"] == {} for task in tasks_of(spec)), "both look or act outside of the run"
+    executors = spec["deploymentSpec"]["executors"]
+    assert {executor["container"]["image"] for executor in executors.values()} == {images["train"]}
+    accelerator = executors["exec-publish-scores"]["container"]["resources"]["accelerator"]
+    assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1")
+    assert "exec-publish-scores" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from components.contracts.errors import BadInput
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.ahead import prepared_ahead
+from components.relevance.component import find_shards, publish_scores
 from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.padded import TextEncoder, pad
 from components.relevance.encoding.tokens import TokenisingWorkers
@@ -300,6 +301,33 @@ def test_batch_scores_are_the_references(trained: Trained, tmp_path: Path) -> No
     assert scores["place"].astype(int).tolist() == list(range(len(log)))
     again, _ = PackedScorer(trained.model, trained.experts, "bfloat16").score(*(log[name].tolist() for name in log))
     np.testing.assert_allclose(scores["relevance"], again, atol=1e-6)
+
+
+def test_shards_are_scored_apart_as_one_file_is_and_once_each(trained: Trained, tmp_path: Path) -> None:
+    log = pq.read_table(trained.log / "judgments.parquet", columns=["market", "query", "title"])
+    (tmp_path / "pairs").mkdir()
+    for name, start in (("b", 0), ("a", 40)):
+        pq.write_table(log.slice(start, 40), tmp_path / "pairs" / f"{name}.parquet")
+    (tmp_path / "pairs" / "README.txt").write_text("not a shard")
+    pairs, out = f"file://{tmp_path / 'pairs'}", str(tmp_path / "out")
+    assert find_shards.python_func(pairs, out) == ["a.parquet", "b.parquet"]
+    places = {"pairs": pairs, "model": str(trained.model), "experts": str(trained.experts), "out": out}
+    score = partial(publish_scores.python_func, **places, precision="bfloat16")
+    assert [score(shard=name) for name in ("a.parquet", "b.parquet")] == [40, 40]
+    columns = [log.slice(0, 80)[name].to_pylist() for name in ("market", "query", "title")]
+    expected, _ = PackedScorer(trained.model, trained.experts, "bfloat16").score(*columns)
+    found = [pq.read_table(tmp_path / "out" / f"{name}.parquet")["relevance"].to_numpy() for name in ("b", "a")]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=5e-3)
+
+    (tmp_path / "out" / "b.parquet").unlink()  # as a run that was cut off leaves it
+    before = (tmp_path / "out" / "a.parquet").stat().st_mtime_ns
+    assert [score(shard=name) for name in ("a.parquet", "b.parquet")] == [0, 40]
+    assert (tmp_path / "out" / "a.parquet").stat().st_mtime_ns == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.parquet", "b.parquet"]
+    with pytest.raises(BadInput, match="where the pairs lie"):
+        find_shards.python_func(out, f"{out}/")
+    with pytest.raises(BadInput, match=r"no file \*\.parquet"):
+        find_shards.python_func(str(trained.log.parent), out)
 
 
 def test_score_takes_a_release_or_a_model(tmp_path: Path) -> None:
