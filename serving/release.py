@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contracts.releases import NAME_DIGITS, SEARCH_RELEASE, check_features, read_release
+from components.contracts.releases import NAME_DIGITS, SEARCH_RELEASE, read_release
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,9 @@ def open_release(path: Path) -> Release:
     """Read a release's manifest.
 
     Raises:
-        BadInput: not a release folder, its manifest is not as it was built, or it was built for other features than
-            this code reads.
+        BadInput: not a release folder, or its manifest is not as it was built.
     """
     manifest = read_release(path)
-    check_features(path, manifest)
     return Release(
         path,
         str(manifest["digest"])[:NAME_DIGITS],

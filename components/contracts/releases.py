@@ -86,10 +86,11 @@ def read_release(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_features(root: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise BadInput where a release ranks by other features than this code reads."""
+def check_features(root: Path) -> None:
+    """Before a release is served or deployed: BadInput where it ranks by other features than this code reads."""
     from components.contracts.features import feature_schema  # with numpy, for which a command's help need not wait
 
+    manifest = read_release(root)
     built_for = manifest.get("feature_schema")
     if manifest["kind"] == SEARCH_RELEASE and built_for != feature_schema():
         raise BadInput(

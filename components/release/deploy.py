@@ -36,12 +36,11 @@ def check_before_deploying(release: Path, public_key: Path | None) -> str:
         BadInput: not a release, changed since it was built, built for other features than this code serves, or, with a
             key, not signed by its owner.
     """
-    manifest = read_release(release)
-    check_features(release, manifest)
+    check_features(release)
     if public_key:
         check_signature(release, public_key)
     check_release(release)
-    return str(manifest["digest"])
+    return str(read_release(release)["digest"])
 
 
 def deploy(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from components.contracts.releases import PUBLIC_KEY, SIGNATURE
-from components.contracts.tools.manifest import MANIFEST
+from components.contracts.releases import PUBLIC_KEY, SIGNATURE, sealed
+from components.contracts.tools.manifest import MANIFEST, read_json, write_json
 from tests.contracts.test_signature import write_keys
 from tests.release.tiny_release import Tiny
 
@@ -30,7 +30,17 @@ def test_one_flipped_byte_is_refused(tiny: Tiny, tmp_path: Path, name: str) -> N
     content[len(content) // 2] ^= 1
     (release / name).chmod(0o644)
     (release / name).write_bytes(content)
+    assert_refused(release, f"{release / name}: ", tmp_path)
 
+
+def test_a_release_of_other_features_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    release = shutil.copytree(tiny.search, tmp_path / "release")
+    write_json(release / MANIFEST, sealed(read_json(release / MANIFEST) | {"feature_schema": "search_ranker_v0-0"}))
+    assert_refused(release, f"{release}: built for the features search_ranker_v0-0, this version serves", tmp_path)
+
+
+def assert_refused(release: Path, reason: str, tmp_path: Path) -> None:
+    """By the command and in the pod, in one line and before anything is made."""
     command = "from pipelines.cli.main import main; main()"
     served = ends("-c", command, "serve", release, "--state", tmp_path / "state", "--port", 0)
     transformer = ends(
@@ -39,7 +49,7 @@ def test_one_flipped_byte_is_refused(tiny: Tiny, tmp_path: Path, name: str) -> N
     )  # fmt: skip
     for ended in (served, transformer):
         assert ended.returncode == 2, ended.stderr
-        assert f"{release / name}: " in ended.stderr
+        assert reason in ended.stderr
         assert "Traceback" not in ended.stderr
         assert "ready" not in ended.stdout
     assert not (tmp_path / "state").exists()
