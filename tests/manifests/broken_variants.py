@@ -494,4 +494,62 @@ VARIANTS: dict[str, tuple[Spoil, str] | tuple[Spoil, str, str]] = {
         "no service account 'default'",
     ),
     "right on everything": (lambda m: one(m, "Role")["rules"][0].update(resources=["*"]), "a wildcard"),
+    # Found by looking for what the rules above let pass.
+    "every namespace there is": (
+        lambda m: policy(m, "allow-inference")["ingress"][0]["from"][0].update(namespaceSelector={}),
+        "the page doesn't allow",
+    ),
+    "range of ports": (
+        lambda m: policy(m, "allow-inference")["ingress"][0]["ports"][0].update(endPort=9000),
+        "8080-9000/TCP",
+    ),
+    "invalid label of the runtime": (
+        lambda m: one(m, "ServingRuntime")["spec"].update(labels={"team": "search & ranking"}),
+        "label team: 'search & ranking'",
+    ),
+    "runtime's label in place of ours": (
+        lambda m: (
+            predictor(m)["labels"].clear(),
+            one(m, "ServingRuntime")["spec"].update(labels={"app.kubernetes.io/component": "model"}),
+        ),
+        "NetworkPolicy/allow-inference: its selector",
+    ),
+    "invalid annotation": (
+        lambda m: one(m, "InferenceService")["metadata"]["annotations"].update({"a/b/c": "x"}),
+        "annotation a/b/c",
+    ),
+    "flag twice": (lambda m: transformer(m)["args"].append("--workers=4"), "flags ['--workers'] of"),
+    "probe by HTTPS": (
+        lambda m: transformer(m)["readinessProbe"]["httpGet"].update(scheme="HTTPS"),
+        "readinessProbe asks by HTTPS",
+    ),
+    "probe that fails at once": (lambda m: triton(m)["livenessProbe"].update(failureThreshold=0), "fails after none"),
+    "port for datagrams": (lambda m: transformer(m)["ports"][0].update(protocol="UDP"), "port 8080 for UDP"),
+    "GPU for the transformer": (
+        lambda m: [
+            transformer(m)["resources"][bound].update({"nvidia.com/gpu": "1"}) for bound in ("requests", "limits")
+        ],
+        "transformer-container: a GPU that nothing in it uses",
+        PRODUCTION,
+    ),
+    "taint of another effect tolerated": (
+        lambda m: one(m, "ServingRuntime")["spec"]["tolerations"][0].update(effect="PreferNoSchedule"),
+        "tolerates their taint: False",
+        PRODUCTION,
+    ),
+    "metric of the HPA beside KEDA": (
+        lambda m: predictor(m).update(scaleMetric="cpu", scaleTarget=80),
+        "a metric of the HPA beside keda",
+        PRODUCTION,
+    ),
+    "replicas that all go at once": (
+        lambda m: predictor(m).update(deploymentStrategy={"type": "Recreate"}),
+        "2 replicas that all go before a new one comes",
+        PRODUCTION,
+    ),
+    "pod as root": (lambda m: predictor(m)["securityContext"].update(runAsUser=0), "its own user is 0"),
+    "release outside its folder": (
+        lambda m: predictor(m)["model"].update(storageUri="s3://archipelago-releases/../000000000000"),
+        "names no release",
+    ),
 }

@@ -35,10 +35,14 @@ _KEYS = {
     "topologySpreadConstraints": "topologyKey",
     "imagePullSecrets": "name",
 }
-# Of a predictor and of a runtime, what is not the pod's.
+# All that a pod takes over from a runtime beside its containers.
+_OF_A_RUNTIME = {
+    "affinity", "imagePullSecrets", "nodeSelector", "resourceClaims", "schedulerName", "tolerations", "volumes",
+}  # fmt: skip
+# Of a predictor, what is not the pod's.
 _NOT_THE_PODS = {
     "annotations", "autoScaling", "batcher", "canaryTrafficPercent", "containerConcurrency", "deploymentStrategy",
-    "labels", "logger", "maxReplicas", "minReplicas", "model", "multiModel", "protocolVersions", "scaleMetric",
+    "labels", "logger", "maxReplicas", "minReplicas", "model", "scaleMetric",
     "scaleMetricType", "scaleTarget", "storageContainerName", "supportedModelFormats", "timeout",
 }  # fmt: skip
 # Of a `model`, what is not the container's.
@@ -93,7 +97,7 @@ def made_by_kserve(manifests: Sequence[Manifest]) -> Iterator[Manifest]:
     for service in (m for m in manifests if m["kind"] == "InferenceService"):
         runtime = runtime_of(service, manifests)
         if runtime is not None:
-            yield from _made(service, _pod(service, runtime["spec"], manifests))
+            yield from _made(service, runtime["spec"], _pod(service, runtime["spec"], manifests))
 
 
 def _pod(service: Manifest, runtime: Manifest, manifests: Sequence[Manifest]) -> dict[str, Any]:
@@ -104,7 +108,7 @@ def _pod(service: Manifest, runtime: Manifest, manifests: Sequence[Manifest]) ->
         if container["name"] == _SERVER:
             args = [*container.get("args", ()), *model.get("args", ())]
             container.update(strategic_merge(container, model), name=_SERVER, args=args)
-    base = {k: v for k, v in runtime.items() if k not in _NOT_THE_PODS} | {"containers": containers}
+    base = {k: v for k, v in runtime.items() if k in _OF_A_RUNTIME} | {"containers": containers}
     pod = strategic_merge(base, {k: v for k, v in predictor.items() if k not in _NOT_THE_PODS})
     return _with_release(pod, service, manifests) if predictor["model"].get("storageUri") else pod
 
@@ -128,17 +132,22 @@ def _with_release(pod: Manifest, service: Manifest, manifests: Sequence[Manifest
     }
 
 
-def _made(service: Manifest, pod: Manifest) -> Iterator[Manifest]:
+def _made(service: Manifest, runtime: Manifest, pod: Manifest) -> Iterator[Manifest]:
     predictor = service["spec"]["predictor"]
     name, app = f"{service['metadata']['name']}-predictor", f"isvc.{service['metadata']['name']}-predictor"
     labels = {
+        **runtime.get("labels", {}),
         **service["metadata"].get("labels", {}),
         "app": app,
         "component": "predictor",
         "serving.kserve.io/inferenceservice": service["metadata"]["name"],
         **predictor.get("labels", {}),
     }
-    annotations = {**service["metadata"].get("annotations", {}), **predictor.get("annotations", {})}
+    annotations = {
+        **runtime.get("annotations", {}),
+        **service["metadata"].get("annotations", {}),
+        **predictor.get("annotations", {}),
+    }
     metadata = {"name": name, "namespace": service["metadata"].get("namespace", ""), "labels": labels}
     replicas = predictor.get("minReplicas", 1)
     yield {

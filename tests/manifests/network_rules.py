@@ -116,11 +116,16 @@ def allowances(manifests: Sequence[Manifest]) -> set[Allowance]:
         spec = policy["spec"]
         ours = _end({"podSelector": spec["podSelector"]} if spec["podSelector"] else {})
         for direction, peers, ports in _rules(spec):
-            said = ", ".join(f"{port.get('port')}/{port.get('protocol', 'TCP')}" for port in ports)
+            said = ", ".join(_port(port) for port in ports)
             for peer in peers:
                 ends = (_end(peer), ours) if direction == "ingress" else (ours, _end(peer))
                 found.add((*ends, said, policy["metadata"]["name"]))
     return found
+
+
+def _port(port: Mapping[str, Any]) -> str:
+    to = f"-{port['endPort']}" if "endPort" in port else ""
+    return f"{port.get('port')}{to}/{port.get('protocol', 'TCP')}"
 
 
 def _end(peer: Mapping[str, Any]) -> str:
@@ -132,7 +137,7 @@ def _end(peer: Mapping[str, Any]) -> str:
         f"{kind} {label}={value}"
         for kind, selector in selectors.items()
         if selector is not None
-        for label, value in selector["matchLabels"].items()
+        for label, value in (selector.get("matchLabels") or {"": "any"}).items()
     )
     return _NAMES.get(written, written)
 

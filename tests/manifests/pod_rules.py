@@ -32,6 +32,7 @@ def pods_are_restricted(manifests: Sequence[Manifest]) -> list[str]:
 def _unrestricted(pod: Pod) -> list[str]:
     spec, inherited = pod.spec, pod.spec.get("securityContext", {})
     problems = [f"{field} is set" for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field)]
+    problems += ["its own user is 0"] if inherited.get("runAsUser") == 0 else []
     for volume in spec.get("volumes", ()):
         problems += [f"volume {volume['name']}: {kind}" for kind in set(volume) - {"name"} - _POD_VOLUMES]
     for container in pod.containers():
@@ -166,6 +167,11 @@ def probes_ask_ports_that_are_there(manifests: Sequence[Manifest]) -> list[str]:
         taken = [port["containerPort"] for port in declared]
         problems += [f"{pod.source}: port {port} taken twice" for port in _twice(taken)]
         problems += [
+            f"{pod.source}: port {port['containerPort']} for {port['protocol']}"
+            for port in declared
+            if port.get("protocol", "TCP") != "TCP"
+        ]
+        problems += [
             f"{pod.source}: port name {name} taken twice" for name in _twice([p.get("name") for p in declared])
         ]
         for container in pod.containers():
@@ -175,6 +181,10 @@ def probes_ask_ports_that_are_there(manifests: Sequence[Manifest]) -> list[str]:
                 asked = container[probe].get("httpGet") or container[probe].get("tcpSocket") or {}
                 if asked.get("port") not in ports:
                     problems.append(f"{where}: {probe} asks port {asked.get('port')}, which it doesn't have")
+                if asked.get("scheme", "HTTP") != "HTTP":
+                    problems.append(f"{where}: {probe} asks by {asked['scheme']}, which nobody speaks there")
+                if container[probe].get("failureThreshold", 3) < 1 or container[probe].get("periodSeconds", 10) < 1:
+                    problems.append(f"{where}: {probe} fails after none")
                 if container[probe].get("timeoutSeconds", 1) > container[probe].get("periodSeconds", 10) * 2:
                     problems.append(f"{where}: {probe} waits longer than two of its periods")
     return problems
@@ -208,7 +218,14 @@ def gpu_pods_go_to_gpu_nodes(manifests: Sequence[Manifest]) -> list[str]:
     for pod in pods(manifests):
         asks = any(_GPU in c.get("resources", {}).get("limits", {}) for c in pod.containers())
         chooses = f"{_GPU}.present" in pod.spec.get("nodeSelector", {})
-        tolerates = any(t.get("key") == _GPU for t in pod.spec.get("tolerations", ()))
+        tolerates = any(
+            t.get("key") == _GPU and t.get("effect") == "NoSchedule" for t in pod.spec.get("tolerations", ())
+        )
+        for container in pod.containers():
+            if _GPU in container.get("resources", {}).get("limits", {}) and container.get("command") != [
+                "tritonserver"
+            ]:
+                problems.append(f"{pod.source} container {container['name']}: a GPU that nothing in it uses")
         if not asks == chooses == tolerates:
             found = f"asks for a GPU: {asks}, chooses such nodes: {chooses}, tolerates their taint: {tolerates}"
             problems.append(f"{pod.source}: {found}")

@@ -54,6 +54,8 @@ def names_and_labels_are_well_formed(manifests: Sequence[Manifest]) -> list[str]
         if len(name) > 253 or not _NAME.fullmatch(name):
             problems.append(f"{name_of(manifest)}: no name that Kubernetes takes")
         problems += [f"{name_of(manifest)}: label {key}: {value!r}" for key, value in _malformed(labels)]
+        keys = dict.fromkeys(manifest["metadata"].get("annotations", {}), "")
+        problems += [f"{name_of(manifest)}: annotation {key}" for key, _ in _malformed(keys)]
     for pod in pods(manifests):
         problems += [f"{pod.source}: label {key}: {value!r}" for key, value in _malformed(pod.labels)]
         named = [entry["name"] for entry in (*pod.containers(), *pod.spec.get("volumes", ()))]

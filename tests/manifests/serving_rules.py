@@ -7,7 +7,7 @@ from typing import Any
 from tests.manifests.kserve import RELEASE_MOUNT, Manifest, made_by_kserve, runtime_of, storage_container_of
 from tests.manifests.pods import Pod, flags, name_of, pods
 
-_RELEASE_URI = re.compile(r"(s3|gs|https|pvc)://[^/]+(/[\w.-]+)*/[0-9a-f]{12}")
+_RELEASE_URI = re.compile(r"(s3|gs|https|pvc)://[^/]+(/\w[\w.-]*)*/[0-9a-f]{12}")
 # A container's flags that open a port: the name of the port, or None where the pod alone may reach it.
 _LISTENERS: dict[str, dict[str, str | None]] = {
     "kserve-container": {"--metrics-port": "metrics", "--grpc-port": None, "--http-port": None},
@@ -54,6 +54,11 @@ def _serving_pods(manifests: Sequence[Manifest]) -> list[Pod]:
 
 
 def _unconnected(pod: Pod) -> Iterator[str]:
+    for name in _LISTENERS:
+        named = [argument.partition("=")[0] for argument in pod.container(name).get("args", ())]
+        again = sorted({flag for flag in named if named.count(flag) > 1} - {"--load-model"})
+        if again:
+            yield f"flags {again} of {name} given twice"
     triton, transformer = (flags(pod.container(name)) for name in _LISTENERS)
     yield from _ports_apart(pod)
     for asked, port in (("--predictor_host", "--grpc-port"), ("--predictor_http", "--http-port")):
@@ -159,6 +164,10 @@ def replicas_follow_one_rule(manifests: Sequence[Manifest]) -> list[str]:
             problems.append(f"{where}: scaled by {by}, which would follow the CPU")
         if (by == "keda") != bool(metrics):
             problems.append(f"{where}: scaled by {by} with {len(metrics)} metrics")
+        if "scaleMetric" in predictor or "scaleTarget" in predictor:
+            problems.append(f"{where}: a metric of the HPA beside {by}")
+        if least > 1 and predictor.get("deploymentStrategy", {}).get("type") == "Recreate":
+            problems.append(f"{where}: {least} replicas that all go before a new one comes")
         if by == "none" and least != most:
             problems.append(f"{where}: from {least} to {most} replicas, and nothing that scales it")
         problems += [f"{where}: {problem}" for metric in metrics for problem in _unread_metric(metric)]
