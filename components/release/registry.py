@@ -95,8 +95,12 @@ class ModelRegistry:
 
     def __init__(self, address: str) -> None:
         from model_registry import ModelRegistry as Client
+        from model_registry.exceptions import StoreError
+        from mr_openapi.exceptions import ConflictException
 
         self._address = address
+        # What the client raises where another one was faster: found before the call, and found by the server.
+        self._there, self._taken = StoreError, ConflictException
         with self._asking():
             self._client = Client(address, author="archipelago", log_level=logging.ERROR)
 
@@ -107,23 +111,32 @@ class ModelRegistry:
         manifest = read_release(release)
         name, model = str(manifest["digest"])[:12], str(manifest["kind"])
         with self._asking():
-            if self._client.get_registered_model(model) and self._client.get_model_version(model, name):
-                if self._client.get_model_artifact(model, name):
-                    return False
-                raise RegistryError(
-                    f"{self._address}: {model} {name} stands there without its place, as a registration that was "
-                    "interrupted leaves it: delete that version and register again"
-                )
-            self._client.register_model(
-                model,
-                uri,
-                version=name,
-                model_format_name=_FORMAT[0],
-                model_format_version=_FORMAT[1],
-                description="Releases of Archipelago: everything that is served, in a folder",
-                metadata=_metadata(release, manifest, run),
+            version = self._version(model, name)
+            if version is None:
+                try:
+                    self._client.register_model(
+                        model,
+                        uri,
+                        version=name,
+                        model_format_name=_FORMAT[0],
+                        model_format_version=_FORMAT[1],
+                        description="Releases of Archipelago: everything that is served, in a folder",
+                        metadata=_metadata(release, manifest, run),
+                    )
+                    return True
+                except (self._taken, self._there):  # somebody registers it at this moment
+                    version = self._version(model, name)
+            if version is None or self._client.get_model_artifact(model, name):
+                return False
+            # A registration that was cut off left the version without its place; its client has no word for adding one.
+            place = self._client._register_model_artifact(
+                version, model, uri, model_format_name=_FORMAT[0], model_format_version=_FORMAT[1]
             )
+            self._client.async_runner(place)
         return True
+
+    def _version(self, model: str, name: str) -> Any:
+        return self._client.get_model_version(model, name) if self._client.get_registered_model(model) else None
 
     def releases(self) -> list[Registered]:
         """Every version with a place, of all kinds of releases."""

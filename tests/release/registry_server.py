@@ -87,7 +87,7 @@ class Kept:
         for value in (body.get("customProperties") or {}).values():
             models.MetadataValue.from_dict(value)
         if any(each["name"] == body["name"] and each.get(required) == body.get(required) for each in entries):
-            raise Refused(409, f"{body['name']} exists")
+            raise Refused(409, f"{body['name']} exists")  # also where several come at once
         entries.append(
             {**body, "id": str(len(entries) + 1), "createTimeSinceEpoch": "1", "lastUpdateTimeSinceEpoch": "1"}
         )

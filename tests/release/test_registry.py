@@ -1,6 +1,8 @@
 """Releases in a folder and in Kubeflow's Model Registry: registered once, found again, with what they were made of."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,12 +61,25 @@ def test_a_release_is_registered_once_with_its_lineage(kept: Kept, release: Path
     ]
 
 
-def test_a_registration_that_was_cut_off_is_said_not_taken_for_done(kept: Kept, release: Path) -> None:
+def test_a_registration_that_was_cut_off_is_made_whole_by_the_next(kept: Kept, release: Path) -> None:
     kept.dies_before = "artifacts"
     with pytest.raises(RegistryError, match="500 the database is gone"):
         open_registry(kept.url).register(release, "s3://releases/x", None)
-    with pytest.raises(RegistryError, match="stands there without its place"):
-        open_registry(kept.url).register(release, "s3://releases/x", None)
+    assert (len(kept.model_versions), len(kept.artifacts)) == (1, 0)
+    assert open_registry(kept.url).register(release, "s3://releases/x", None) is True
+    assert open_registry(kept.url).register(release, "s3://releases/x", None) is False
+    assert (len(kept.model_versions), [each["uri"] for each in kept.artifacts]) == (1, ["s3://releases/x"])
+
+
+def test_several_at_once_leave_one_version_and_nobody_fails(kept: Kept, release: Path) -> None:
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "register", str(release)]
+    command += ["--registry", kept.url, "--uri", "s3://releases/x"]
+    together = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(3)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], said
+    assert (len(kept.registered_models), len(kept.model_versions), len(kept.artifacts)) == (1, 1, 1)
 
 
 def test_what_is_wrong_is_one_line(kept: Kept, release: Path, tmp_path: Path) -> None:
