@@ -71,8 +71,9 @@ def prepare_expert(config: WeightsConfig) -> Path:
     folder = cache_folder() / "experts" / _key(config)[:24]
     if (folder / _FACTS).is_file():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    locks = cache_folder() / "locks"  # apart, so that among experts there are experts alone
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{folder.name}.lock"):
         if not (folder / _FACTS).is_file():
             _prepare(config, folder)
     return folder
