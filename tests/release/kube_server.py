@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.loopback import Handler, on_loopback
 
 Json = dict[str, Any]
 NAMESPACE, NAME = "shop", "archipelago"
@@ -211,15 +211,12 @@ def inference_service(uri: str, **spec: Any) -> Json:
 def serving(kube: Kube) -> Iterator[Kube]:
     """Run the server on loopback while the context lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # headers and body in one packet: in two, each answer waits for an acknowledgement
-
+    class Answering(Handler):
         def do_GET(self) -> None:
             self._answer(lambda path: kube.get(path))
 
         def do_PATCH(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.content())
             self._answer(lambda path: kube.patch(path, self.headers["Content-Type"], body))
 
         def _answer(self, act: Callable[[str], Json]) -> None:
@@ -233,28 +230,10 @@ def serving(kube: Kube) -> Iterator[Kube]:
                     "kind": "Status", "status": "Failure", "code": status,
                     "reason": refused.reason, "message": str(refused),
                 }  # fmt: skip
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.wfile.flush()
+            self.answer(status, content)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    kube.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with on_loopback(Answering) as kube.url:
         yield kube
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def kubeconfig(url: str) -> Json:

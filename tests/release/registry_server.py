@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from mr_openapi import models
+
+from tests.loopback import Handler, on_loopback
 
 Json = dict[str, Any]
 _ROOT = "/api/model_registry/v1"
@@ -102,12 +102,9 @@ def _page(items: list[Json]) -> Json:
 def serving(kept: Kept) -> Iterator[Kept]:
     """Run the server on loopback while the context lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
-
+    class Answering(Handler):
         def _answer(self) -> None:
-            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            content = self.content()
             address = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             try:
@@ -118,27 +115,9 @@ def serving(kept: Kept) -> Iterator[Kept]:
                 status = 201 if self.command == "POST" else 200
             except Refused as refused:
                 status, told = refused.status, {"code": str(refused.status), "message": str(refused)}
-            answer = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            self.wfile.flush()
+            self.answer(status, told)
 
         do_GET = do_POST = do_PATCH = _answer
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    kept.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with on_loopback(Answering) as kept.url:
         yield kept
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import kfp_server_api
 from kfp_server_api import models
+
+from tests.loopback import Handler, on_loopback
 
 PAGE = 3
 _NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -205,12 +205,9 @@ def serving(kubeflow: Kubeflow) -> Iterator[Kubeflow]:
     """Run the server on loopback while the context lasts."""
     api = kfp_server_api.ApiClient()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # headers and body in one packet: in two, each answer waits for an acknowledgement
-
+    class Answering(Handler):
         def _answer(self) -> None:
-            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            content = self.content()
             address = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
 
@@ -231,27 +228,9 @@ def serving(kubeflow: Kubeflow) -> Iterator[Kubeflow]:
                 status, told = 200, api.sanitize_for_serialization(made)
             except Refused as refused:
                 status, told = refused.status, {"code": 7, "message": str(refused), "error": str(refused)}
-            answer = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            self.wfile.flush()
+            self.answer(status, told)
 
         do_GET = do_POST = do_DELETE = _answer
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    kubeflow.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with on_loopback(Answering) as kubeflow.url:
         yield kubeflow
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
