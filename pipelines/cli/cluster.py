@@ -14,7 +14,8 @@ Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="your profile's, on a server with several users")
 ]
 TokenFile = Annotated[
-    Path | None, typer.Option(help="file with a bearer token [default: the client's own variables, KF_PIPELINES_*]")
+    Path | None,
+    typer.Option(help="file with a bearer token", show_default="the client's own variables, KF_PIPELINES_*"),
 ]
 
 
@@ -26,7 +27,7 @@ def submit(
     ] = None,
     judgments: Annotated[str | None, typer.Option(help="judgments file; alone: the relevance half only")] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="ISO 8601 instant that counts as now [default: when the run starts]")
+        str | None, typer.Option(help="ISO 8601 instant that counts as now", show_default="when the run starts")
     ] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="ROLE=IMAGE, once per role: data, train, monitor, serve")

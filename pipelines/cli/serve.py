@@ -14,19 +14,22 @@ from pipelines.cli.running import announced, running
 def serve(
     release: Annotated[Path, typer.Argument(help="a release folder")],
     state: Annotated[
-        Path | None, typer.Option(help="folder for the online store and logs [default: beside the release]")
+        Path | None, typer.Option(help="folder for the online store and logs", show_default="beside the release")
     ] = None,
     port: Annotated[int, typer.Option(help="HTTP port of the service; 0 picks a free one")] = 8080,
     online: Annotated[
         str | None,
-        typer.Option(envvar=ONLINE_STORE, help="online store, redis://host:port [default: a file in the state folder]"),
+        typer.Option(
+            envvar=ONLINE_STORE, help="online store, redis://host:port", show_default="a file in the state folder"
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="processes of the service, which share its ports")] = 1,
     canary: Annotated[Path | None, typer.Option(help="another release, for a share of the users")] = None,
     canary_percent: Annotated[float, typer.Option(min=0, max=100, help="of users whom the canary serves")] = 10,
-    log: Annotated[Path | None, typer.Option(help="folder of the serving log [default: no log]")] = None,
+    log: Annotated[Path | None, typer.Option(help="folder of the serving log", show_default="no log")] = None,
     log_key_file: Annotated[
-        Path | None, typer.Option(help="file of the key of users' pseudonyms [default: variable ARCHIPELAGO_LOG_KEY]")
+        Path | None,
+        typer.Option(help="file of the key of users' pseudonyms", show_default="variable ARCHIPELAGO_LOG_KEY"),
     ] = None,
     public_key: Annotated[
         Path | None, typer.Option(envvar=PUBLIC_KEY, help="PEM file: serve only what its owner signed (`sign`)")
@@ -81,10 +84,12 @@ def query(
     text: Annotated[str, typer.Argument(help="the query, as a shopper types it")],
     market: Annotated[str, typer.Option(help="market of the shopper, e.g. TH")],
     release: Annotated[
-        Path | None, typer.Option(help="release whose catalogue is searched [default: the one being served]")
+        Path | None, typer.Option(help="release whose catalogue is searched", show_default="the one being served")
     ] = None,
     user: Annotated[str, typer.Option(help="user id; an unknown one gets cold-start features")] = "anonymous",
-    url: Annotated[str | None, typer.Option(help="where the service listens [default: what serve started]")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="where the service listens", show_default="what serve started")
+    ] = None,
     candidates: Annotated[int, typer.Option(min=1, max=1000, help="how many items to retrieve")] = 50,
     top: Annotated[int, typer.Option(min=1, help="how many to print")] = 10,
 ) -> None:
@@ -116,7 +121,7 @@ def score(
     model: Annotated[Path | None, typer.Option(help="instead: a trained relevance model's folder, for a GPU")] = None,
     experts: Annotated[Path | None, typer.Option(help="and the folder of the experts it was trained with")] = None,
     precision: Annotated[
-        Literal["bfloat16", "float8"] | None, typer.Option(help="of a model's matrix products [default: bfloat16]")
+        Literal["bfloat16", "float8"] | None, typer.Option(help="of a model's matrix products", show_default="bfloat16")
     ] = None,
 ) -> None:
     """Score the relevance of many (market, query, title) pairs offline: a release on a CPU, or a model on a GPU."""

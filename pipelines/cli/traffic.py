@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="of the InferenceService in a cluster [default: this machine's server]"),
+    typer.Option(
+        "--namespace", "-n", help="of the InferenceService in a cluster", show_default="this machine's server"
+    ),
 ]
 Name = Annotated[str, typer.Option(help="of the InferenceService")]
-Context = Annotated[str | None, typer.Option(help="of the kubeconfig [default: its current one]")]
+Context = Annotated[str | None, typer.Option(help="of the kubeconfig", show_default="its current one")]
 Url = Annotated[
     str | None,
     typer.Option(
-        help="where the service answers [default: its name in a cluster, from outside through the API server]"
+        help="where the service answers", show_default="its name in a cluster, from outside through the API server"
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0, help="seconds to wait until the release answers")]
@@ -34,10 +36,12 @@ def deploy(
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="of the InferenceService")],
     name: Name = "archipelago",
     store: Annotated[
-        str | None, typer.Option(help="URI of the folder of releases, s3://bucket/releases [default: the served one's]")
+        str | None,
+        typer.Option(help="URI of the folder of releases, s3://bucket/releases", show_default="the served one's"),
     ] = None,
     canary_percent: Annotated[
-        int | None, typer.Option(min=0, max=99, help="of requests, beside the served one [default: no canary, all]")
+        int | None,
+        typer.Option(min=0, max=99, help="of requests, beside the served one", show_default="no canary, all"),
     ] = None,
     run: Annotated[str | None, typer.Option(help="id of the pipeline run that made it, kept in an annotation")] = None,
     public_key: Annotated[

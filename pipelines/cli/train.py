@@ -20,14 +20,16 @@ _SOURCES: dict[Source, str] = {"simulator": "a simulated marketplace", "log": "y
 def run(
     profile: Annotated[
         str | None,
-        typer.Option(help="built-in profile or a YAML file [default: laptop, or the profile.yaml beside --judgments]"),
+        typer.Option(
+            help="built-in profile or a YAML file", show_default="laptop, or the profile.yaml beside --judgments"
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="folder with items, users, requests, candidates, events, judgments")
     ] = None,
     judgments: Annotated[Path | None, typer.Option(help="judgments file; alone: the relevance half only")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="folder for everything the run leaves [default: runs/<profile>-<time>]")
+        Path | None, typer.Option(help="folder for everything the run leaves", show_default="runs/<profile>-<time>")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="ISO 8601 instant that counts as now")] = None,
     runner: Annotated[Runner, typer.Option(help="run steps as subprocesses or in their images")] = "subprocess",

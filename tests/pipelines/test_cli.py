@@ -3,8 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from pipelines.cli.main import app
+from tests.page_tables import commands_of
 
 ARCHIPELAGO = str(Path(sys.executable).with_name("archipelago"))
 
@@ -16,28 +22,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     said = call("--help")
     assert said.returncode == 0
-    for command in (
-        "ingest",
-        "run",
-        "compile",
-        "serve",
-        "query",
-        "score",
-        "drift",
-        "deploy",
-        "status",
-        "promote",
-        "rollback",
-    ):
-        assert command in said.stdout
-
-
-@pytest.mark.parametrize(
-    "command", ["ingest", "run", "compile", "serve", "query", "score", "drift", "deploy", "status"]
-)
-def test_every_command_explains_itself(command: str) -> None:
-    said = call(command, "--help")
-    assert said.returncode == 0 and "Usage" in said.stdout
+    assert [name for name in get_command(app).commands if f" {name} " not in said.stdout] == []
 
 
 @pytest.mark.parametrize(
@@ -68,3 +53,14 @@ def test_an_output_folder_in_use_is_not_touched(tmp_path: Path) -> None:
     said = call("run", "--out", str(tmp_path))
     assert said.returncode == 2 and "not empty" in said.stderr
     assert (tmp_path / "keep").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "command"), commands_of(get_command(app)), ids=str)
+def test_help_shows_what_holds_where_nothing_is_named(name: str, command: Any) -> None:
+    """Brackets in a help text are markup, which is not shown."""
+    said = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "400"})
+    assert said.exit_code == 0 and "Usage" in said.output
+    for parameter in command.params:
+        assert "[" not in (getattr(parameter, "help", None) or "")
+        if isinstance(getattr(parameter, "show_default", None), str):
+            assert f"[default: ({parameter.show_default})]" in said.output
