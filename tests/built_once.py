@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+
+from components.contracts.tools.lock import alone_in
 
 
 def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
@@ -13,8 +14,9 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
     base = factory.getbasetemp()
     # The workers' folders lie beside each other.
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    done = folder.with_suffix(".done")
-    with FileLock(folder.with_suffix(".lock")):
+    done, held = folder.with_suffix(".done"), folder.with_suffix(".lock")
+    held.mkdir(exist_ok=True)
+    with alone_in(held):
         if not done.is_file():
             folder.mkdir()
             build(folder)

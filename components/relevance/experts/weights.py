@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from components.contracts.errors import BadInput
 from components.contracts.tools.cache import cache_folder
+from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import atomic_directory, read_json, tree_digest, write_json
 from components.relevance.config import ExpertConfig, WeightsConfig
@@ -71,9 +70,9 @@ def prepare_expert(config: WeightsConfig) -> Path:
     folder = cache_folder() / "experts" / _key(config)[:24]
     if (folder / _FACTS).is_file():
         return folder
-    locks = cache_folder() / "locks"  # apart, so that among experts there are experts alone
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{folder.name}.lock"):
+    held = cache_folder() / "locks" / folder.name  # apart, so that among experts there are experts alone
+    held.mkdir(parents=True, exist_ok=True)
+    with alone_in(held):
         if not (folder / _FACTS).is_file():
             _prepare(config, folder)
     return folder

@@ -76,10 +76,13 @@ def test_of_two_who_want_an_expert_one_prepares_it(cache: Path, monkeypatch: pyt
 
 
 def test_the_lock_of_a_killed_process_holds_nobody_up(cache: Path) -> None:
-    (cache / "locks").mkdir(parents=True)
-    code = "import filelock, sys, time; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); time.sleep(60)"
-    lock = cache / "locks" / f"{_key(tiny('bert'))[:24]}.lock"
-    killed = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    held = cache / "locks" / _key(tiny("bert"))[:24]
+    held.mkdir(parents=True)
+    code = (
+        "import sys, time; from pathlib import Path; from components.contracts.tools.lock import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(held)], stdout=subprocess.PIPE)
     assert killed.stdout is not None and killed.stdout.readline()
     killed.kill()
     killed.wait()
