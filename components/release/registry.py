@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.contracts.errors import ArchipelagoError, BadInput
-from components.contracts.releases import read_release
-from components.contracts.tools.log import get_logger
+from components.contracts.releases import NAME_DIGITS, read_release
 from components.contracts.tools.manifest import atomic_directory, facts
 
-# Kubeflow's Model Registry groups versions under a model: one for each kind of release.
 _FORMAT = ("triton", "2")
-_logger = get_logger(__name__)
 
 
 class RegistryError(ArchipelagoError):
@@ -69,7 +66,7 @@ class FolderRegistry:
         """Link the release into the folder; its own manifest says what it is made of, so `run` is not noted."""
         if uri is not None:
             raise BadInput(f"{self._root}: a folder holds its releases itself, so none lies at {uri}")
-        name = str(read_release(release)["digest"])[:12]
+        name = str(read_release(release)["digest"])[:NAME_DIGITS]
         target = self._root / name
         if target.is_dir():
             return False
@@ -105,11 +102,11 @@ class ModelRegistry:
             self._client = Client(address, author="archipelago", log_level=logging.ERROR)
 
     def register(self, release: Path, uri: str | None, run: str | None) -> bool:
-        """Register a version of the model that its kind is."""
+        """Register a version of a model: there is one for each kind of release."""
         if uri is None:
             raise BadInput(f"{self._address}: holds no files, so say where the release lies (--uri)")
         manifest = read_release(release)
-        name, model = str(manifest["digest"])[:12], str(manifest["kind"])
+        name, model = str(manifest["digest"])[:NAME_DIGITS], str(manifest["kind"])
         with self._asking():
             version = self._version(model, name)
             if version is None:

@@ -1,7 +1,5 @@
 """Commands that train: run the pipeline here, or compile it for a cluster."""
 
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +8,7 @@ import typer
 
 from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
-from components.contracts.tools.manifest import atomic_directory, write_json
+from components.contracts.tools.manifest import write_json
 from pipelines.choices import PipelineKind, Runner, Source, images_by_role, source_of
 
 _logger = get_logger(__name__)
@@ -112,12 +110,12 @@ def _profile_beside(judgments: Path | None) -> str | None:
 
 
 def _keep_release(artifact: Path, releases: Path) -> Path:
-    """Hard-link the release out of the pipeline's folder into `releases/<digest>`."""
+    """Register the release of the pipeline's folder in a folder of its own, `releases/<digest>`."""
+    from components.release.registry import FolderRegistry
+
     (built,) = (path for path in artifact.iterdir() if path.is_dir())
-    target = releases / built.name
-    with atomic_directory(target) as staging:
-        shutil.copytree(built, staging, dirs_exist_ok=True, copy_function=os.link)
-    return target
+    FolderRegistry(releases).register(built, None, None)
+    return releases / built.name
 
 
 def _check_serving(release: Path, state: Path) -> dict[str, Any]:
