@@ -78,8 +78,8 @@ def sync(
     from pipelines.kubeflow.schedules import sync as synchronise
     from pipelines.kubeflow.server import PipelineServer
 
-    server, wanted = PipelineServer(host, namespace, token_file), read_schedules(file)
-    for line in synchronise(server, wanted, dry_run) or ["all as it should be"]:
+    wanted = read_schedules(file)
+    for line in synchronise(PipelineServer(host, namespace, token_file), wanted, dry_run) or ["all as it should be"]:
         typer.echo(line)
 
 

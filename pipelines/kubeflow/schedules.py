@@ -1,7 +1,8 @@
 """Recurring runs as a file says them: made where absent, replaced where changed, taken away where no longer named.
 
 Kubeflow Pipelines changes nothing of a recurring run but whether it is enabled, so a change is a new one in place of
-the old. What a file made bears a mark in its description; recurring runs without it are never touched.
+the old. What a file made bears the file's name as a mark in its description, in whatever experiment it stands;
+recurring runs without it are never touched.
 """
 
 import hashlib
@@ -13,18 +14,19 @@ from typing import Any, Self
 
 import yaml
 from kfp_server_api.models import V2beta1RecurringRun
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from components.contracts.config import StageConfig, explained
 from components.contracts.errors import BadInput
 from pipelines.choices import PipelineKind
 from pipelines.kubeflow.server import PipelineServer
 from pipelines.kubeflow.submission import Compiled, check_parameters, compiled, upload
 from pipelines.profile import load_profile
 
-_MARK = re.compile(r"archipelago schedules ([0-9a-f]{12})")
+_MARK = re.compile(r"archipelago schedules ([a-z0-9-]+) ([0-9a-f]{12})")
 
 
-class Schedule(BaseModel):
+class Schedule(StageConfig):
     """One recurring run.
 
     Attributes:
@@ -37,8 +39,6 @@ class Schedule(BaseModel):
         catch_up: whether runs that were missed are made up for.
         enabled: whether it runs at all.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: PipelineKind = "log"
     profile: str = "cluster"
@@ -58,11 +58,17 @@ class Schedule(BaseModel):
         return self
 
 
-class Schedules(BaseModel):
-    """A file of schedules: their experiment, images by role, and recurring runs by name."""
+class Schedules(StageConfig):
+    """A file of schedules.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        name: of the file, by which it knows what it made; two files have two names.
+        experiment: of the runs.
+        images: by role.
+        schedules: recurring runs by name.
+    """
 
+    name: str = Field(default="archipelago", pattern=r"^[a-z0-9-]+$")
     experiment: str = "archipelago-scheduled"
     images: Mapping[str, str] = Field(default_factory=dict)
     schedules: Mapping[str, Schedule]
@@ -77,9 +83,7 @@ def read_schedules(path: Path) -> Schedules:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: no YAML ({str(error).splitlines()[0]})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BadInput(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise BadInput(f"{path}: {explained(error)}") from error
 
 
 def sync(server: PipelineServer, schedules: Schedules, dry_run: bool = False) -> list[str]:
@@ -95,12 +99,12 @@ def sync(server: PipelineServer, schedules: Schedules, dry_run: bool = False) ->
         BadInput: a pipeline's parameter that is not known, or an invalid profile; nothing has been changed then.
     """
     pipelines = {name: _compiled(name, schedule, schedules.images) for name, schedule in schedules.schedules.items()}
-    marks = {name: _mark(schedules.schedules[name], pipeline) for name, pipeline in pipelines.items()}
+    marks = {name: _mark(schedules, name, pipeline) for name, pipeline in pipelines.items()}
     experiment = server.experiment(schedules.experiment, make=not dry_run)
     ours: dict[str, list[tuple[str, V2beta1RecurringRun]]] = {}
-    for run in server.recurring_runs(experiment) if experiment else ():
-        if found := _MARK.search(run.description or ""):
-            ours.setdefault(run.display_name, []).append((found[1], run))
+    for run in server.recurring_runs():
+        if (found := _MARK.search(run.description or "")) and found[1] == schedules.name:
+            ours.setdefault(run.display_name, []).append((found[2], run))
 
     done, surplus = [], []
     for name, schedule in schedules.schedules.items():
@@ -112,7 +116,8 @@ def sync(server: PipelineServer, schedules: Schedules, dry_run: bool = False) ->
         done.append(f"{'replace' if there else 'create'} {name}: {_when(schedule)}")
         surplus += there
         if experiment is not None and not dry_run:
-            _create(server, experiment, name, schedule, pipelines[name], marks[name])
+            mark = f"archipelago schedules {schedules.name} {marks[name]}"
+            _create(server, experiment, name, schedule, pipelines[name], mark)
     done += [f"remove {name}: not in the file" for name in sorted(ours)]
     surplus += [run for name in sorted(ours) for run in ours[name]]
     for _, run in () if dry_run else surplus:
@@ -126,8 +131,9 @@ def _compiled(name: str, schedule: Schedule, images: Mapping[str, str]) -> Compi
     return pipeline
 
 
-def _mark(schedule: Schedule, pipeline: Compiled) -> str:
-    said = json.dumps([schedule.model_dump(mode="json"), pipeline.version], sort_keys=True)
+def _mark(schedules: Schedules, name: str, pipeline: Compiled) -> str:
+    schedule = schedules.schedules[name].model_dump(mode="json")
+    said = json.dumps([schedule, schedules.experiment, pipeline.version], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
@@ -138,7 +144,7 @@ def _create(
     server.create_recurring_run(
         experiment_id=experiment,
         job_name=name,
-        description=f"archipelago schedules {mark}: made from a file, which is where to change it",
+        description=f"{mark}: made from a file, which is where to change it",
         cron_expression=schedule.cron,
         interval_second=schedule.every_seconds,
         max_concurrency=schedule.max_concurrency,

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -104,11 +105,11 @@ class PipelineServer:
         """Where a person sees a run."""
         return f"{self.host}/#/runs/details/{run_id}"
 
-    def recurring_runs(self, experiment: str) -> list[V2beta1RecurringRun]:
-        """All recurring runs of an experiment."""
+    def recurring_runs(self) -> list[V2beta1RecurringRun]:
+        """All recurring runs of the namespace, of every experiment."""
         with self._asking("list the recurring runs of"):
             listed = self._client.list_recurring_runs
-            return list(self._all("recurring_runs", listed, experiment_id=experiment, namespace=self.namespace))
+            return list(self._all("recurring_runs", listed, namespace=self.namespace))
 
     def create_recurring_run(self, **settings: Any) -> None:
         """Make a recurring run; settings as the client takes them."""
@@ -140,13 +141,15 @@ class PipelineServer:
     @contextlib.contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         said = io.StringIO()  # the client prints links of its own
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry is no news
         try:
             with contextlib.redirect_stdout(said):
                 yield
         except ApiException as error:
             raise self._explained(what, error) from error
         except HTTPError as error:
-            raise ServerError(f"cannot {what} {self.host}: {error} (is it a Kubeflow Pipelines server?)") from error
+            reason = getattr(error, "reason", None) or error
+            raise ServerError(f"cannot {what} {self.host}: {reason} (is it a Kubeflow Pipelines server?)") from error
         finally:
             if said.getvalue():
                 _logger.debug("%s", said.getvalue().strip())

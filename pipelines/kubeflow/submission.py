@@ -22,7 +22,7 @@ from components.contracts.errors import ArchipelagoError, BadInput, GateRefused
 from components.contracts.tools.log import get_logger
 from pipelines.choices import PipelineKind
 from pipelines.compile import compile_pipeline
-from pipelines.kubeflow.server import PipelineServer
+from pipelines.kubeflow.server import PipelineServer, ServerError
 from pipelines.profile import Profile
 from pipelines.step_output import STEPS
 
@@ -30,6 +30,7 @@ REFUSAL = "notify-refusal"
 _ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
 _ROOT = Path(__file__).resolve().parents[2]
 _EVERY_S = 5.0
+_UNHEARD = 60  # times that a server may not answer before nobody waits on
 _logger = get_logger(__name__)
 
 
@@ -85,10 +86,19 @@ def wait(server: PipelineServer, run_id: str) -> None:
     Raises:
         GateRefused: the quality gate refused the release.
         RunFailed: the run failed or was cancelled; the message names the step.
+        ServerError: the server did not answer for five minutes and more.
     """
     told: dict[str, str] = {}
+    unheard = 0
     while True:
-        run = server.run(run_id)
+        try:
+            run, unheard = server.run(run_id), 0
+        except ServerError:  # the run goes on without us
+            unheard += 1
+            if unheard > _UNHEARD:
+                raise
+            time.sleep(_EVERY_S)
+            continue
         for step, state in _steps(run).items():
             if told.get(step) != state:
                 told[step] = state

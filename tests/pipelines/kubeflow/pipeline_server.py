@@ -46,7 +46,7 @@ class Kubeflow:
     token: str | None = None
     namespaces: tuple[str, ...] | None = None
     ends: list[tuple[dict[str, str], str]] = field(default_factory=lambda: [({}, "SUCCEEDED")])
-    broken: bool = False
+    broken: bool | int = False  # or for so many requests
     url: str = ""
     experiments: list[Any] = field(default_factory=list)
     pipelines: list[Any] = field(default_factory=list)
@@ -60,6 +60,7 @@ class Kubeflow:
         """One request."""
         self.asked.append(f"{method} {path}")
         if self.broken:
+            self.broken = self.broken - 1 if self.broken is not True else True
             raise Refused(500, "the database is gone")
         for pattern, act in _ROUTES.items():
             verb, _, shape = pattern.partition(" ")
@@ -152,7 +153,9 @@ class Kubeflow:
         return _add(self.recurring, made, "recurring_run_id")
 
     def list_recurring(self, query: dict[str, str], body: Any) -> Any:
-        ours = [each for each in self.recurring if each.experiment_id == query["experiment_id"]]
+        namespace = self.allowed(query.get("namespace"))
+        places = {each.experiment_id for each in self.experiments if each.namespace == namespace}
+        ours = [each for each in self.recurring if each.experiment_id in places]
         return self.listed("recurring_runs", ours, query, models.V2beta1ListRecurringRunsResponse)
 
     def delete_recurring(self, query: dict[str, str], body: Any, recurring: str) -> Any:

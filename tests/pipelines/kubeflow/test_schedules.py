@@ -66,13 +66,26 @@ def test_what_others_made_stays(kubeflow: Kubeflow, archipelago: Command, file: 
         for name, told, where in (
             ("nightly", "made by hand", kubeflow.experiments[0].experiment_id),
             ("weekly", None, kubeflow.experiments[0].experiment_id),
-            ("monthly", kubeflow.recurring[0].description, "another experiment"),
+            (
+                "monthly",
+                "archipelago schedules another 0123456789ab: of another file",
+                kubeflow.experiments[0].experiment_id,
+            ),
         )
     ]
     kubeflow.recurring += theirs
     write(file, hourly=HOURLY)
     archipelago("schedules", "sync", file)
     assert names(kubeflow) == ["hourly", "monthly", "nightly", "weekly"]
+
+
+def test_another_experiment_takes_its_runs_along(kubeflow: Kubeflow, archipelago: Command, file: Path) -> None:
+    for experiment in ("a", "b"):
+        file.write_text(yaml.safe_dump({"experiment": experiment, "schedules": {"hourly": HOURLY}}))
+        archipelago("schedules", "sync", file)
+    (only,) = kubeflow.recurring
+    (b,) = (each for each in kubeflow.experiments if each.display_name == "b")
+    assert only.experiment_id == b.experiment_id
 
 
 def test_a_sync_that_died_half_way_is_mended_by_the_next(
@@ -113,9 +126,9 @@ def test_a_dry_run_says_and_does_nothing(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"cron": "0 2 * * *"}, "nightly: cron '0 2 \\* \\* \\*': six fields, seconds first"),
-        ({"cron": None}, "nightly: name either cron or every_seconds"),
-        ({"every_seconds": 60}, "nightly: name either cron or every_seconds"),
+        ({"cron": "0 2 * * *"}, "nightly: .*cron '0 2 \\* \\* \\*': six fields, seconds first"),
+        ({"cron": None}, "nightly: .*name either cron or every_seconds"),
+        ({"every_seconds": 60}, "nightly: .*name either cron or every_seconds"),
         ({"every": 60}, "nightly.every: Extra inputs are not permitted"),
         ({"source": "logs"}, "nightly.source: Input should be"),
         ({"parameters": {"data": "x", "when": "now"}}, "schedule nightly: no parameter when"),
@@ -133,8 +146,8 @@ def test_a_file_that_is_wrong_changes_nothing(
 
 
 def test_no_yaml_and_no_file(archipelago: Command, file: Path) -> None:
-    with pytest.raises(BadInput, match="no such file"):
-        archipelago("schedules", "sync", file)
+    with pytest.raises(BadInput, match="no such file"):  # though nobody would answer either
+        archipelago("schedules", "sync", file, "--host", "http://127.0.0.1:9")
     file.write_text("schedules: [")
     with pytest.raises(BadInput, match="no YAML"):
         archipelago("schedules", "sync", file)

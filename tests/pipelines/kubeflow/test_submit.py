@@ -1,6 +1,7 @@
 """`archipelago submit`: uploaded once a version, started with what was named, watched to its end."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ import yaml
 from components.contracts.errors import BadInput, GateRefused
 from pipelines.cli.main import app
 from pipelines.kubeflow.manifests import manifests
-from pipelines.kubeflow.server import ServerError
+from pipelines.kubeflow.server import PipelineServer, ServerError
 from pipelines.kubeflow.submission import RunFailed, compiled
 from pipelines.profile import load_profile
 from tests.manifests.schemas import Schemas
@@ -103,6 +104,23 @@ def test_a_failed_run_names_its_step(kubeflow: Kubeflow, archipelago: Command) -
     assert failed.value.exit_code == 1
 
 
+def test_a_server_that_is_away_for_a_while_ends_no_watch(kubeflow: Kubeflow, archipelago: Command) -> None:
+    kubeflow.ends = [({"encode": "RUNNING"}, "RUNNING"), ({"encode": "SUCCEEDED"}, "SUCCEEDED")]
+    started = PipelineServer.start
+
+    def start(self: PipelineServer, *arguments: Any) -> str:
+        run = started(self, *arguments)
+        kubeflow.broken = 3
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PipelineServer, "start", start)
+        archipelago("submit", "--profile", "tiny", "--wait")
+        patch.setattr("pipelines.kubeflow.submission._UNHEARD", 2)
+        with pytest.raises(ServerError, match="500 the database is gone"):
+            archipelago("submit", "--profile", "tiny", "--wait")
+
+
 def test_a_refusal_ends_as_it_does_here(kubeflow: Kubeflow, archipelago: Command) -> None:
     kubeflow.ends = [({"gate": "SUCCEEDED", "notify-refusal": "SUCCEEDED", "build-release": "SKIPPED"}, "SUCCEEDED")]
     with pytest.raises(GateRefused, match="gate refused the release") as refused:
@@ -115,7 +133,9 @@ def test_a_condition_that_was_not_taken_is_no_refusal(kubeflow: Kubeflow, archip
     archipelago("submit", "--profile", "tiny", "--wait")
 
 
-def test_nobody_there_and_a_broken_server_are_one_line(kubeflow: Kubeflow, archipelago: Command) -> None:
+def test_nobody_there_and_a_broken_server_are_one_line(
+    kubeflow: Kubeflow, archipelago: Command, caplog: pytest.LogCaptureFixture
+) -> None:
     kubeflow.broken = True
     with pytest.raises(ServerError, match="500 the database is gone"):
         archipelago("submit", "--profile", "tiny")
@@ -123,8 +143,9 @@ def test_nobody_there_and_a_broken_server_are_one_line(kubeflow: Kubeflow, archi
         archipelago("submit", "--profile", "tiny", "--host", "localhost:8888")
     with pytest.raises(BadInput, match=r"--token-file nowhere: no such file"):
         archipelago("submit", "--profile", "tiny", "--token-file", "nowhere")
-    with pytest.raises(ServerError, match=r"cannot connect to http://127\.0\.0\.1:9"):
+    with pytest.raises(ServerError, match=r"^cannot connect to http://127\.0\.0\.1:9: .{1,200} \(is it a") as nobody:
         archipelago("submit", "--profile", "tiny", "--host", "http://127.0.0.1:9")
+    assert "Max retries" not in str(nobody.value) and "Retrying" not in caplog.text
 
 
 def test_manifests_hold_what_was_compiled(tmp_path: Path) -> None:
