@@ -23,6 +23,8 @@ from pipelines.profile import Profile
 from pipelines.step_output import StepOutput
 from pipelines.training_pipeline import build_pipeline
 
+# Steps of a refusal, and of servers that a run on this machine has none of.
+_ON_CONDITION = {"notify-refusal", "register-release", "deploy-release"}
 # Artifact -> step and output; kfp.local keeps RUN/STEP/OUTPUT, however deep a step lies in the pipeline.
 ARTIFACTS = {
     "log": "*/log",  # of either source
@@ -96,9 +98,8 @@ def run_pipeline(
         arguments |= {"data": str(data.resolve())}
     local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
     pipeline: Any = build_pipeline(source, profile)
-    # Here a run that ends well has them all but the two that tell of a refusal and deploy.
-    steps = len(pipeline.pipeline_spec.deployment_spec["executors"]) - 2
-    with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, steps) as output:
+    steps = steps_here(pipeline)
+    with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, len(steps)) as output:
         try:
             with contextlib.redirect_stdout(output), _quiet_root_logger(), warnings.catch_warnings():
                 # Images are named by role, not "python"; steps run in this environment all the same.
@@ -133,6 +134,12 @@ def _runner(runner: Runner, inputs: list[Path]) -> local.SubprocessRunner | loca
     keep_exit_status()
     mounts = [Mount(str(path.resolve()), str(path.resolve()), type="bind", read_only=True) for path in inputs]
     return local.DockerRunner(mounts=mounts, network_mode="none")
+
+
+def steps_here(pipeline: Any) -> set[str]:
+    """Names of the steps of a run on this machine that ends well."""
+    executors = pipeline.pipeline_spec.deployment_spec["executors"]
+    return {name.removeprefix("exec-") for name in executors} - _ON_CONDITION
 
 
 def _artifacts(root: Path) -> dict[str, Path]:
