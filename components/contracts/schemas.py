@@ -138,7 +138,12 @@ IMPRESSIONS = TableSchema(
 # What stages exchange. `query` is always the normalised text here.
 ORACLE = TableSchema(
     "oracle",
-    {"request_id": _ID, "item_id": _ID, "utility": Column(pa.float32())},
+    {
+        "request_id": _ID,
+        "item_id": _ID,
+        "utility": Column(pa.float32()),
+        "click_chance": Column(pa.float32(), minimum=0, maximum=1),
+    },
     key=("request_id", "item_id"),
 )
 RELEVANCE_SCORES = TableSchema(

@@ -18,7 +18,7 @@ from components.contracts.markets import DOMAIN_CODES
 from components.contracts.schemas import ORACLE
 from components.contracts.tables import read_table
 from components.ranking.dataset import TrainingSet
-from components.ranking.evaluation import compact, request_agreement, request_auc, request_ndcg
+from components.ranking.evaluation import compact, expected_auc, request_agreement, request_auc, request_ndcg
 from components.ranking.intervals import RankingBootstrap, with_intervals
 
 ORACLE_FILE = "oracle.parquet"
@@ -77,15 +77,16 @@ def oracle_metrics(data: TrainingSet, log: Path, variants: Mapping[str, np.ndarr
 
     Over every search row of the test part whose features were joined, exposed or not. `agreement` is the share of a
     request's pairs in the utilities' order (chance 0.5), `ndcg@10` takes as gain the rank of the utility within its
-    request, scaled to 0..1. `exposed_agreement` is the first over natively exposed rows only.
+    request, scaled to 0..1. `exposed_agreement` is the first over natively exposed rows only, and `expected_auc` what
+    their native AUC is expected to be when their clicks are drawn again.
     """
     path = log / ORACLE_FILE
     if not path.is_file():
         return None
     rows_T = np.flatnonzero((data.split == "test") & (data.domain == DOMAIN_CODES["search"]))
-    utility_T = _utility(data, rows_T, path)
+    utility_T, chance_T = _truth(data, rows_T, path)
     known_T = np.isfinite(utility_T)
-    rows_T, utility_T = rows_T[known_T], utility_T[known_T]
+    rows_T, utility_T, chance_T = rows_T[known_T], utility_T[known_T], chance_T[known_T]
     if len(rows_T) == 0:
         return None
     request_T = compact(data.request[rows_T])
@@ -96,21 +97,27 @@ def oracle_metrics(data: TrainingSet, log: Path, variants: Mapping[str, np.ndarr
     for name, score_N in variants.items():
         score_T = score_N[rows_T]
         shown = request_agreement(shown_request_T, utility_T[shown_T], score_T[shown_T])
-        figures = {
+        figures: dict[str, Any] = {
             "agreement": request_agreement(request_T, utility_T, score_T).mean(),
             "ndcg@10": request_ndcg(request_T, gain_T, score_T, 10).mean(),
             "exposed_agreement": shown.mean(),
+            "expected_auc": expected_auc(chance_T[shown_T], score_T[shown_T]),
         }
         result[name] = {key: round(float(value), 6) if np.isfinite(value) else None for key, value in figures.items()}
     return result
 
 
-def _utility(data: TrainingSet, rows_T: np.ndarray, path: Path) -> np.ndarray:
+def _truth(data: TrainingSet, rows_T: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """True utility and chance of a click of each row (T,), NaN where the simulator tells none."""
     wanted = data.table.take(pa.array(rows_T)).select(["request_id", "item_id"])
     wanted = wanted.append_column("row", pa.array(np.arange(len(rows_T))))
-    truth = read_table(path, ORACLE).select(["request_id", "item_id", "utility"])
+    truth = read_table(path, ORACLE).select(["request_id", "item_id", "utility", "click_chance"])
     joined = wanted.join(truth, ["request_id", "item_id"]).sort_by("row")
-    return np.asarray(pc.fill_null(joined["utility"], np.nan).to_numpy(), dtype=np.float64)
+    utility_T, chance_T = (
+        np.asarray(pc.fill_null(joined[name], np.nan).to_numpy(), dtype=np.float64)
+        for name in ("utility", "click_chance")
+    )
+    return utility_T, chance_T
 
 
 def _rank_within(request_T: np.ndarray, value_T: np.ndarray) -> np.ndarray:

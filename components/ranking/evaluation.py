@@ -12,7 +12,7 @@ Shape suffixes: N rows, G requests (groups of rows), R replicates of the bootstr
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 _TIE_SEED = 0
 
@@ -90,6 +90,30 @@ def request_agreement(request_N: np.ndarray, target_N: np.ndarray, score_N: np.n
         pairs_G += counted.sum(1)
     with np.errstate(invalid="ignore"):
         return PerRequest(np.where(pairs_G > 0, agreed_G / pairs_G, np.nan), size_G.astype(np.float64))
+
+
+def expected_auc(chance_N: np.ndarray, score_N: np.ndarray) -> float:
+    """AUC in which each row is a positive with its true chance: over labels drawn again and again, what is expected of
+    the pairs of a positive and a negative (their order, equal scores counting half, over their number).
+
+    It has none of the noise of one draw of labels. Only simulated data tell true chances.
+
+    Args:
+        chance_N: true chance of a click, 0..1.
+        score_N: what a variant says.
+
+    Returns:
+        0..1, NaN where the chances leave no pair.
+    """
+    chance, score = chance_N.astype(np.float64), score_N.astype(np.float64)
+    # A row and itself are no pair; as a positive and a negative of one score they would count half.
+    itself = float((chance * (1 - chance)).sum())
+    pairs = float(chance.sum() * (1 - chance).sum())
+    if pairs - itself <= 0:
+        return float("nan")
+    label, twice = np.repeat([1, 0], len(score)), np.r_[score, score]
+    area = float(roc_auc_score(label, twice, sample_weight=np.r_[chance, 1 - chance]))
+    return (area * pairs - 0.5 * itself) / (pairs - itself)
 
 
 def places(request_N: np.ndarray, score_N: np.ndarray) -> np.ndarray:

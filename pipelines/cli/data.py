@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from components.contracts.errors import DriftFound
+from components.contracts.errors import BadInput, DriftFound
 
 
 def ingest(
@@ -18,6 +18,32 @@ def ingest(
 
     convert(format_, source, out)
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="new folder for the log")],
+    profile: Annotated[str, typer.Option(help="whose section marketplace is the world: built-in or a YAML file")] = (
+        "laptop"
+    ),
+    seed: Annotated[int | None, typer.Option(help="another draw of that world", show_default="the profile's")] = None,
+    scale: Annotated[float, typer.Option(min=0.01, help="times its items, users, queries and requests")] = 1.0,
+    as_of: Annotated[
+        str | None, typer.Option(help="ISO 8601 instant at which the log ends", show_default="the profile's")
+    ] = None,
+) -> None:
+    """Write a simulated log, with the truth beside it: the first step of a run without data, by itself."""
+    from components.contracts.moments import parse_moment
+    from components.marketplace.report import REPORT
+    from components.marketplace.simulator.simulate import simulate as simulate_log
+    from pipelines.profile import load_profile
+
+    if out.exists() and any(out.iterdir()):
+        raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
+    chosen = load_profile(profile)
+    world = chosen.marketplace if seed is None else chosen.marketplace.model_copy(update={"seed": seed})
+    moment = parse_moment(as_of, "--as-of") if as_of else chosen.simulated_as_of
+    simulate_log(world.scaled(scale), moment, out)
+    typer.echo(f"wrote a simulated log to {out}; its report: {out / REPORT}")
 
 
 def drift(

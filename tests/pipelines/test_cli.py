@@ -32,6 +32,8 @@ def test_help_names_every_command() -> None:
         (("run", "--data", "/no/such/folder"), "/no/such/folder"),
         (("run", "--judgments", "/no/such/file.csv"), "/no/such/file.csv"),
         (("run", "--as-of", "yesterday"), "yesterday"),
+        (("simulate", "--out", "x", "--profile", "nowhere"), "nowhere"),
+        (("simulate", "--out", "x", "--scale", "0.02"), "items"),
         (("ingest", "--format", "unheard-of", "--in", "x", "--out", "y"), "unheard-of"),
         (("compile", "--out", "x.yaml", "--image", "train"), "ROLE=IMAGE"),
         (("serve", "/no/such/release"), "/no/such/release"),

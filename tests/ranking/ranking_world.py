@@ -97,6 +97,8 @@ def write_world(root: Path, requests: int = 600, seed: int = 0) -> tuple[Path, P
     write_manifest(training_set, "training_set", config={}, inputs={})
     searched = (domain == 0) & (split == "test")
     oracle = {name: pa.array(columns[name]).filter(pa.array(searched)) for name in ("request_id", "item_id")}
-    write_table(pa.table(oracle | {"utility": utility[searched].astype(np.float32)}), log / "oracle.parquet")
+    truth = utility[searched].astype(np.float32)
+    oracle |= {"utility": truth, "click_chance": 1 / (1 + np.exp(-truth))}
+    write_table(pa.table(oracle), log / "oracle.parquet")
     write_manifest(log, "log", config={}, inputs={}, simulated=True, markets=list(MARKETS))
     return training_set, log

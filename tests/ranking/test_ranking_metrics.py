@@ -7,6 +7,7 @@ from sklearn.metrics import ndcg_score, roc_auc_score, roc_curve
 from components.ranking.config import RANKING_METRICS
 from components.ranking.evaluation import (
     compact,
+    expected_auc,
     places,
     request_agreement,
     request_auc,
@@ -140,3 +141,23 @@ def test_bootstrap_replicates_equal_evaluating_the_drawn_requests() -> None:
 
 def test_compact_numbers_requests_from_zero() -> None:
     assert np.array_equal(compact(np.array([7, 3, 7, 9])), [1, 0, 1, 2])
+
+
+def test_expected_auc_counts_each_pair_by_its_chance() -> None:
+    rng = np.random.default_rng(3)
+    chance, score = rng.random(40), rng.integers(6, size=40).astype(np.float32)
+    pairs = chance[:, None] * (1 - chance[None, :])
+    np.fill_diagonal(pairs, 0)
+    wins = 0.5 + 0.5 * np.sign(score[:, None] - score[None, :])
+    assert expected_auc(chance, score) == pytest.approx((pairs * wins).sum() / pairs.sum())
+
+
+def test_expected_auc_is_where_drawn_aucs_lie_and_chances_of_0_and_1_are_labels() -> None:
+    rng = np.random.default_rng(4)
+    logit = rng.normal(size=2000)
+    chance, score = 1 / (1 + np.exp(-logit)), logit + rng.normal(size=2000)
+    drawn = [roc_auc_score(rng.random(2000) < chance, score) for _ in range(50)]
+    assert expected_auc(chance, score) == pytest.approx(np.mean(drawn), abs=3 * np.std(drawn) / np.sqrt(50))
+    labels = (rng.random(2000) < chance).astype(np.float64)
+    assert expected_auc(labels, score) == pytest.approx(roc_auc_score(labels, score))
+    assert np.isnan(expected_auc(np.ones(5), np.arange(5.0)))

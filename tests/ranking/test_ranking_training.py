@@ -74,6 +74,8 @@ def test_the_oracle_is_reported_apart_and_as_simulated(trained: Path) -> None:
     assert manifest["simulated"] is True
     assert oracle["simulated_only"] is True
     assert oracle["hhsft_es3"]["agreement"] > 0.65
+    native = manifest["metrics"]["ranking"]["hhsft_es3"]["auc"]
+    assert oracle["hhsft_es3"]["expected_auc"] == pytest.approx(native, abs=0.05), "the same, less one draw's noise"
 
 
 def test_a_log_that_is_not_simulated_has_no_oracle_figures(world: tuple[Path, Path], tmp_path: Path) -> None:

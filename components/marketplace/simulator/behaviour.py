@@ -9,17 +9,12 @@ from typing import Self
 
 import numpy as np
 
+from components.marketplace.config import MarketplaceConfig
+from components.marketplace.simulator.timeline import DAY, HOUR, SECOND, Timeline
+from components.marketplace.simulator.world import ABSENT
+
 CLICK, CART, PURCHASE = 0, 1, 2
 NO_REQUEST = -1
-ABSENT = -1
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-# Click chance = POSITION ** -EXAMINATION_DECAY * sigmoid(utility); purchase chance after a click
-# = sigmoid(PURCHASE_BIAS + PURCHASE_SLOPE * utility) (our choice).
-EXAMINATION_DECAY = 0.5
-PURCHASE_BIAS, PURCHASE_SLOPE = -1.6, 0.5
-CART_CHANCE, CART_BEFORE_PURCHASE = 0.2, 0.8
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,11 @@ class Lists:
     item_RC: np.ndarray
     depth_R: np.ndarray
     utility_RC: np.ndarray
+
+    def click_chance(self, config: MarketplaceConfig) -> np.ndarray:
+        """Chance (R, C) that the user clicks each candidate if the page reaches down to its place in the list."""
+        place_C = np.arange(1, self.item_RC.shape[1] + 1)
+        return np.asarray(place_C**-config.position_decay * sigmoid(self.utility_RC))
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,19 @@ def rank_lists(
     return order_RC, np.minimum(shown_R, (item_RC != ABSENT).sum(axis=1))
 
 
-def react(rng: np.random.Generator, lists: Lists, domain: int) -> Events:
+def react(rng: np.random.Generator, config: MarketplaceConfig, timeline: Timeline, lists: Lists, domain: int) -> Events:
     """Events on what users are shown: at most one click per exposed item, then perhaps a cart and a purchase."""
     page = int(lists.depth_R.max())
-    utility = lists.utility_RC[:, :page]
-    examination_C = np.arange(1, page + 1) ** -EXAMINATION_DECAY
+    chance = lists.click_chance(config)[:, :page]
     exposed = np.arange(page) < lists.depth_R[:, None]
-    clicked = exposed & (rng.random(utility.shape) < examination_C * sigmoid(utility))
+    clicked = exposed & (rng.random(chance.shape) < chance)
     request, place = np.nonzero(clicked)
     think = (2.0 + 4.0 * place + rng.exponential(8.0, size=len(place))) * SECOND
+    logit = config.purchase_bias + config.purchase_slope * lists.utility_RC[request, place]
+    logit[timeline.on_sale(lists.time_R[request])] += config.sale_purchase
     return follow_clicks(
         rng,
+        config,
         Events(
             lists.user_R[request],
             lists.item_RC[request, place],
@@ -97,17 +99,19 @@ def react(rng: np.random.Generator, lists: Lists, domain: int) -> Events:
             np.full(len(request), CLICK),
             lists.time_R[request] + think.astype(np.int64),
         ),
-        sigmoid(PURCHASE_BIAS + PURCHASE_SLOPE * utility[request, place]),
+        sigmoid(logit),
     )
 
 
-def follow_clicks(rng: np.random.Generator, clicks: Events, purchase_chance_n: np.ndarray) -> Events:
+def follow_clicks(
+    rng: np.random.Generator, config: MarketplaceConfig, clicks: Events, purchase_chance_n: np.ndarray
+) -> Events:
     """The clicks with the carts and purchases that come of them; a purchase may take up to three days."""
     n = len(clicks.time_n)
     bought = rng.random(n) < purchase_chance_n
-    carted = rng.random(n) < np.where(bought, CART_BEFORE_PURCHASE, CART_CHANCE)
+    carted = rng.random(n) < np.where(bought, config.cart_before_purchase, config.cart)
     cart_wait = (rng.exponential(90.0, size=n) * SECOND).astype(np.int64)
-    slow = rng.random(n) < 0.25
+    slow = rng.random(n) < config.slow_purchase
     wait = np.where(slow, rng.exponential(20.0, size=n), rng.exponential(0.3, size=n)) * HOUR
     purchase_wait = cart_wait + np.minimum(wait, 2.9 * DAY).astype(np.int64)
     return Events.join(

@@ -10,10 +10,7 @@ import numpy as np
 from components.contracts.markets import DOMAIN_CODES
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.behaviour import (
-    ABSENT,
     CLICK,
-    DAY,
-    HOUR,
     NO_REQUEST,
     Events,
     Lists,
@@ -21,22 +18,12 @@ from components.marketplace.simulator.behaviour import (
     rank_lists,
 )
 from components.marketplace.simulator.catalogue import Catalogue
-from components.marketplace.simulator.search import POLICY_NOISE, Wants
-from components.marketplace.simulator.timeline import Timeline
+from components.marketplace.simulator.search import Wants
+from components.marketplace.simulator.timeline import DAY, HOUR, Timeline
 from components.marketplace.simulator.users import Users
-from components.marketplace.simulator.world import cumulative, draw_rows
+from components.marketplace.simulator.world import ABSENT, cumulative, draw_rows
 
 REC, SHOP = DOMAIN_CODES["rec"], DOMAIN_CODES["shop"]
-BROWSE_BIAS = -2.6
-# A wanted item is shown early if it is on the list, and mostly clicked (our choice).
-WANT_SCORE, WANT_UTILITY = 1.5, 2.5
-WANT_DAYS = 3
-REC_WANTS = 2
-FOLLOW_UP = 0.6  # share of browsing requests that come within hours of a search by the same user
-SHOP_OF_WANT = 0.7  # share of shop requests, after a search, that open the shop of the item wanted
-DIRECT = 0.45  # share of wants that are met through a link or a wish list: no request
-DIRECT_PURCHASE = 0.3
-DIRECT_REC = 0.7
 
 
 def make_recommendations(
@@ -49,7 +36,7 @@ def make_recommendations(
     wants: Wants,
 ) -> Lists:
     """Recommendation requests: candidates drawn by the policy, and one or two items that the user wanted recently."""
-    visits = _visits(rng, config.rec_requests, timeline, users, searches)
+    visits = _visits(rng, config, config.rec_requests, timeline, users, searches)
     # More draws than candidates: repeats fall away.
     draws = min(2 * config.candidates, config.items)
     uniform_RC = rng.random((len(visits.user_R), draws))
@@ -60,9 +47,11 @@ def make_recommendations(
         drawn_by = (1 - config.policy_utility) * popularity_I + config.policy_utility * affinity_UI
         user_RC = np.broadcast_to(visits.user_R[now][:, None], (int(now.sum()), draws))
         item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_RC, uniform_RC[now])
-    wanted_R2 = np.stack([_wanted(rng, wants, visits, back, 0.6) for back in range(1, REC_WANTS + 1)], axis=1)
-    item_RC = _distinct(np.concatenate([wanted_R2, item_RC], axis=1), config.candidates)
-    return _lists(rng, config, catalogue, users, visits, np.zeros_like(visits.user_R), item_RC, wanted_R2)
+    item_RC = catalogue.listed(item_RC, timeline.share(visits.time_R))
+    latest = [_wanted(rng, config, wants, visits, back, config.rec_want) for back in range(1, config.rec_wants + 1)]
+    wanted_RW = np.stack(latest, axis=1)
+    item_RC = _distinct(np.concatenate([wanted_RW, item_RC], axis=1), config.candidates)
+    return _lists(rng, config, catalogue, users, visits, np.zeros_like(visits.user_R), item_RC, wanted_RW)
 
 
 def make_shop_visits(
@@ -75,23 +64,26 @@ def make_shop_visits(
     wants: Wants,
 ) -> Lists:
     """Shop requests: the items of one seller, as many as fit; often the seller of an item that the user wants."""
-    visits = _visits(rng, config.shop_requests, timeline, users, searches)
-    wanted_R = _wanted(rng, wants, visits, 1, SHOP_OF_WANT)
+    visits = _visits(rng, config, config.shop_requests, timeline, users, searches)
+    wanted_R = _wanted(rng, config, wants, visits, 1, config.shop_want)
     members_SI = _members(catalogue.seller_I)
     n_sellers = len(members_SI)
     share_SI = (catalogue.seller_I == np.arange(n_sellers)[:, None]).astype(np.float32)
     share_SI /= share_SI.sum(axis=1, keepdims=True)
     liking_US = users.browse_affinity_PUI[0] @ share_SI.T
-    seller_R = draw_rows(cumulative(np.exp(1.5 * liking_US)), visits.user_R, rng.random(len(visits.user_R)))
+    seller_R = draw_rows(
+        cumulative(np.exp(config.shop_taste * liking_US)), visits.user_R, rng.random(len(visits.user_R))
+    )
     seller_R = np.where(wanted_R == ABSENT, seller_R, catalogue.seller_I[wanted_R])
     shelf_RI = rng.permuted(members_SI[seller_R], axis=1)
+    shelf_RI = catalogue.listed(shelf_RI, timeline.share(visits.time_R))
     item_RC = _distinct(np.concatenate([wanted_R[:, None], shelf_RI], axis=1), config.candidates)
     return _lists(rng, config, catalogue, users, visits, seller_R, item_RC, wanted_R[:, None])
 
 
-def return_directly(rng: np.random.Generator, wants: Wants) -> tuple[Events, Wants]:
+def return_directly(rng: np.random.Generator, config: MarketplaceConfig, wants: Wants) -> tuple[Events, Wants]:
     """Events without a request for a share of the wants, and the wants that are left."""
-    direct = rng.random(len(wants.user_W)) < DIRECT
+    direct = rng.random(len(wants.user_W)) < config.direct
     user, item = wants.user_W[direct], wants.item_W[direct]
     n = len(user)
     # Most come back within the day, some in three.
@@ -99,13 +91,13 @@ def return_directly(rng: np.random.Generator, wants: Wants) -> tuple[Events, Wan
     clicks = Events(
         user,
         item,
-        np.where(rng.random(n) < DIRECT_REC, REC, SHOP),
+        np.where(rng.random(n) < config.direct_rec, REC, SHOP),
         np.full(n, NO_REQUEST),
         np.full(n, CLICK),
         wants.time_W[direct] + wait.astype(np.int64),
     )
     left = Wants(wants.user_W[~direct], wants.item_W[~direct], wants.time_W[~direct])
-    return follow_clicks(rng, clicks, np.full(n, DIRECT_PURCHASE)), left
+    return follow_clicks(rng, config, clicks, np.full(n, config.direct_purchase)), left
 
 
 @dataclass(frozen=True)
@@ -117,22 +109,26 @@ class _Visits:
     period_R: np.ndarray
 
 
-def _visits(rng: np.random.Generator, n: int, timeline: Timeline, users: Users, searches: Lists) -> _Visits:
+def _visits(
+    rng: np.random.Generator, config: MarketplaceConfig, n: int, timeline: Timeline, users: Users, searches: Lists
+) -> _Visits:
     """Browsing requests in order of time; many follow a search of the same user within hours."""
     time_R = timeline.draw(rng, n)
-    user_R = rng.choice(len(users.activity_U), size=n, p=users.activity_U)
+    user_R = users.draw(rng, timeline.share(time_R))
     after = rng.integers(len(searches.user_R), size=n)
-    later = searches.time_R[after] + (rng.exponential(8.0, size=n) * HOUR).astype(np.int64)
-    follows = (rng.random(n) < FOLLOW_UP) & (later < timeline.end)
+    later = searches.time_R[after] + (rng.exponential(config.follow_up_hours, size=n) * HOUR).astype(np.int64)
+    follows = (rng.random(n) < config.follow_up) & (later < timeline.end)
     user_R = np.where(follows, searches.user_R[after], user_R)
     time_R = np.where(follows, later, time_R)
     order = np.argsort(time_R, kind="stable")
     return _Visits(user_R[order], time_R[order], timeline.period(time_R[order]))
 
 
-def _wanted(rng: np.random.Generator, wants: Wants, visits: _Visits, back: int, chance: float) -> np.ndarray:
+def _wanted(
+    rng: np.random.Generator, config: MarketplaceConfig, wants: Wants, visits: _Visits, back: int, chance: float
+) -> np.ndarray:
     """The item wanted `back` searches ago, with the given chance that the list has it; else ABSENT."""
-    place_R = wants.latest(visits.user_R, visits.time_R, back, WANT_DAYS * DAY)
+    place_R = wants.latest(visits.user_R, visits.time_R, back, int(config.want_days * DAY))
     there = (place_R >= 0) & (rng.random(len(visits.user_R)) < chance)
     return np.where(there, wants.item_W[place_R] if len(wants.item_W) else ABSENT, ABSENT)
 
@@ -171,10 +167,10 @@ def _lists(
     """Rank what was gathered, as the logging policy does."""
     affinity_RC = users.browse_affinity_PUI[visits.period_R[:, None], visits.user_R[:, None], item_RC]
     wanted_RC = (item_RC[:, :, None] == wanted_RW[:, None, :]).any(axis=2) & (item_RC != ABSENT)
-    utility_RC = BROWSE_BIAS + affinity_RC + WANT_UTILITY * wanted_RC
+    utility_RC = config.browse_bias + affinity_RC + config.want_utility * wanted_RC
     score_RC = (1 - config.policy_utility) * catalogue.popularity_PI[visits.period_R[:, None], item_RC]
-    score_RC += config.policy_utility * affinity_RC + WANT_SCORE * wanted_RC
-    score_RC += POLICY_NOISE * rng.gumbel(size=item_RC.shape)
+    score_RC += config.policy_utility * affinity_RC + config.want_score * wanted_RC
+    score_RC += config.policy_noise * rng.gumbel(size=item_RC.shape)
     order_RC, depth_R = rank_lists(rng, item_RC, score_RC, config.page_size)
     return Lists(
         visits.user_R,

@@ -12,7 +12,17 @@ from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.lexicon.attributes import BRANDS
 from components.marketplace.simulator.lexicon.products import PRODUCT_TYPES, ProductType
 from components.marketplace.simulator.titles import Facts, write_title
-from components.marketplace.simulator.world import BRAND_NAMES, COLOUR_KEYS, FEATURE_KEYS, WAYS, Ways, make_ids, stream
+from components.marketplace.simulator.world import (
+    ABSENT,
+    BRAND_NAMES,
+    COLOUR_KEYS,
+    FEATURE_KEYS,
+    WAYS,
+    Ways,
+    arrivals,
+    make_ids,
+    stream,
+)
 
 STYLE_DIMS = 8
 SELLER_ITEMS = 16
@@ -22,7 +32,10 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items of one market; attributes are indices into the lexicon, NONE (-1) where an item has none."""
+    """Items of one market; attributes are indices into the lexicon, NONE (-1) where an item has none.
+
+    `arrival_I` is the share of the log after which each is listed; 0: there from the start.
+    """
 
     market: str
     types: tuple[ProductType, ...]
@@ -36,12 +49,17 @@ class Catalogue:
     price_PI: np.ndarray
     price_z_PI: np.ndarray
     popularity_PI: np.ndarray
+    arrival_I: np.ndarray
     titles: tuple[str, ...]
 
     @property
     def n_items(self) -> int:
         """How many items the market has."""
         return len(self.type_I)
+
+    def listed(self, item_RC: np.ndarray, share_R: np.ndarray) -> np.ndarray:
+        """The items (R, C), ABSENT where one is not listed yet once that share of the log has passed."""
+        return np.where(self.arrival_I[item_RC] <= share_R[:, None], item_RC, ABSENT)
 
     def facts(self, item: int) -> Facts:
         """What can be said about an item."""
@@ -94,7 +112,7 @@ def make_catalogue(config: MarketplaceConfig, market: str) -> Catalogue:
     seller_I = _sellers(rng, types, type_I)
     untitled = Catalogue(
         market, types, type_I, brand_I, feature_I, colour_I, spec_I, seller_I, style_ID, price_PI, price_z_PI,
-        popularity_PI, (),
+        popularity_PI, arrivals(stream(config.seed, market, "new items"), n, config.new_items), (),
     )  # fmt: skip
     return Catalogue(**{**vars(untitled), "titles": _titles(config, untitled, ways)})
 
@@ -142,12 +160,12 @@ def _prices(
 
 
 def _popularity(rng: np.random.Generator, config: MarketplaceConfig, n: int) -> np.ndarray:
-    """Standard normal log-popularity (P, I); drift trades the old ranking for a new one."""
-    popularity = rng.normal(size=n)
+    """Normal log-popularity (P, I); drift trades the old ranking for a new one."""
+    popularity = config.popularity_spread * rng.normal(size=n)
     periods = [popularity]
     if config.drift > 0:
         angle = config.drift * np.pi / 2
-        periods.append(np.cos(angle) * popularity + np.sin(angle) * rng.normal(size=n))
+        periods.append(np.cos(angle) * popularity + np.sin(angle) * config.popularity_spread * rng.normal(size=n))
     return np.stack(periods).astype(np.float32)
 
 

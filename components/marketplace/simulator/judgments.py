@@ -18,16 +18,16 @@ def make_judgments(config: MarketplaceConfig, catalogue: Catalogue, queries: Que
     Half of the judged items are the pool's most relevant, so that every query has relevant and other items.
     """
     rng = stream(config.seed, catalogue.market, "judgments")
-    n_queries, n_pool = queries.pool_QC.shape
+    n_queries, n_pool = queries.pool_QP.shape
     n_judged = min(config.judgments, n_pool)
-    best = np.argsort(-(queries.level_QC + rng.random((n_queries, n_pool))), axis=1)
+    best = np.argsort(-(queries.level_QP + rng.random((n_queries, n_pool))), axis=1)
     key = rng.random((n_queries, n_pool))
     np.put_along_axis(key, best[:, : n_judged // 2], -1.0, axis=1)
     judged = np.sort(np.argsort(key, axis=1)[:, :n_judged], axis=1)
-    level = np.take_along_axis(queries.level_QC, judged, axis=1).ravel()
+    level = np.take_along_axis(queries.level_QP, judged, axis=1).ravel()
     errs = rng.random((ANNOTATORS, len(level))) < config.annotator_noise
     seen = np.clip(level + errs * rng.choice([-1, 1], size=errs.shape), 0, TOP_LEVEL)
-    item = np.take_along_axis(queries.pool_QC, judged, axis=1).ravel()
+    item = np.take_along_axis(queries.pool_QP, judged, axis=1).ravel()
     query = np.repeat(np.arange(n_queries), n_judged)
     items = catalogue.table()
     items_judged = items.take(pa.array(item))

@@ -1,6 +1,6 @@
 """A market's search queries: what people want, the many ways they type it, and each query's retrieval pool.
 
-Shapes: Q queries, C candidates of a pool, I items, T product types, P periods.
+Shapes: Q queries, P places of a pool (P periods in a frequency), I items, T product types.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from components.marketplace.simulator.catalogue import NONE, Catalogue
 from components.marketplace.simulator.lexicon.attributes import COLOURS, FEATURES
 from components.marketplace.simulator.titles import ADJECTIVE_FIRST, Facts, pick
 from components.marketplace.simulator.typos import mistype
-from components.marketplace.simulator.world import WAYS, stream
+from components.marketplace.simulator.world import WAYS, arrivals, stream
 
 TOP_LEVEL = 3
 _INTENT_FORMS = 3
@@ -29,17 +29,19 @@ class Queries:
         texts: raw text of each query, distinct after normalisation.
         languages: the language each is typed in.
         type_Q: product type wanted.
-        frequency_PQ: share of searches in each period (before and after drift).
-        pool_QC: the items retrieval returns for each query.
-        level_QC: true relevance level 0..3 of each pooled item.
+        frequency_PQ: share of searches in each period (before and after drift), once a query is asked at all.
+        arrival_Q: share of the log after which each is first asked; 0: from the start.
+        pool_QP: the items that retrieval may return for each query.
+        level_QP: true relevance level 0..3 of each pooled item.
     """
 
     texts: tuple[str, ...]
     languages: tuple[str, ...]
     type_Q: np.ndarray
     frequency_PQ: np.ndarray
-    pool_QC: np.ndarray
-    level_QC: np.ndarray
+    arrival_Q: np.ndarray
+    pool_QP: np.ndarray
+    level_QP: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,13 @@ def make_queries(config: MarketplaceConfig, catalogue: Catalogue) -> Queries:
         # One want is typed in several ways: in each language, with other words, with slips of the finger.
         for _ in range(1 + int(rng.integers(_INTENT_FORMS))):
             language = str(rng.choice(list(languages), p=list(languages.values())))
-            text = _write_query(rng, facts, language)
+            text = _write_query(rng, facts, language, config.typos)
             if len(texts) < config.queries:
                 texts.setdefault(normalise_query(text), (text, language, intent))
     entries = list(texts.values())
     intents = [intent for _, _, intent in entries]
     level_QI = np.stack([_levels(catalogue, intent) for intent in intents])
-    pool_QC = np.stack(
+    pool_QP = np.stack(
         [_pool(rng, config, catalogue, level_I, i) for level_I, i in zip(level_QI, intents, strict=True)]
     )
     return Queries(
@@ -84,8 +86,9 @@ def make_queries(config: MarketplaceConfig, catalogue: Catalogue) -> Queries:
         tuple(language for _, language, _ in entries),
         np.array([intent.type for intent in intents]),
         _frequency(rng, config, [language for _, language, _ in entries], WAYS[catalogue.market].language),
-        pool_QC,
-        np.take_along_axis(level_QI, pool_QC, axis=1),
+        arrivals(stream(config.seed, catalogue.market, "new queries"), len(entries), config.new_queries),
+        pool_QP,
+        np.take_along_axis(level_QI, pool_QP, axis=1),
     )
 
 
@@ -110,7 +113,7 @@ def _draw_intent(rng: np.random.Generator, catalogue: Catalogue, type_: int) -> 
     )
 
 
-def _write_query(rng: np.random.Generator, facts: Facts, language: str) -> str:
+def _write_query(rng: np.random.Generator, facts: Facts, language: str, typos: float) -> str:
     noun = pick(rng, facts.product.names[language], 0.4)
     feature = pick(rng, FEATURES[facts.feature][language], 0.5) if facts.feature else ""
     words = [feature, noun] if language in ADJECTIVE_FIRST else [noun, feature]
@@ -123,7 +126,7 @@ def _write_query(rng: np.random.Generator, facts: Facts, language: str) -> str:
     # Thai and Chinese searchers seldom type spaces.
     joint = "" if language in ("th", "zh") and rng.random() < 0.6 else " "
     text = joint.join(word for word in words if word)
-    return mistype(rng, text, language) if rng.random() < 0.2 else text
+    return mistype(rng, text, language) if rng.random() < typos else text
 
 
 def _levels(catalogue: Catalogue, intent: _Intent) -> np.ndarray:
@@ -151,15 +154,15 @@ def _levels(catalogue: Catalogue, intent: _Intent) -> np.ndarray:
 def _pool(
     rng: np.random.Generator, config: MarketplaceConfig, catalogue: Catalogue, level_I: np.ndarray, intent: _Intent
 ) -> np.ndarray:
-    """A query's C retrieved items: mostly its type (best first), some siblings, some that share a brand or colour or
-    nothing at all.
+    """P items that retrieval may return for a query: mostly its type (best first), some siblings, some that share a
+    brand or colour or nothing at all.
     """
     categories = np.array([t.category for t in catalogue.types])
     same_type = catalogue.type_I == intent.type
     sibling = ~same_type & (categories[catalogue.type_I] == categories[intent.type])
     confounder = ~same_type & ~sibling & ((catalogue.brand_I == intent.brand) | (catalogue.colour_I == intent.colour))
     key_I = rng.random(catalogue.n_items)
-    n = config.candidates
+    n = config.pool_size
     chosen: list[int] = []
     for members, room in ((same_type, n // 2), (sibling, n // 4), (confounder, n // 8)):
         ranked = np.flatnonzero(members)[np.argsort(-(level_I + key_I)[members], kind="stable")]
@@ -174,12 +177,12 @@ def _pool(
 
 
 def _frequency(rng: np.random.Generator, config: MarketplaceConfig, languages: list[str], usual: str) -> np.ndarray:
-    """Zipf-like shares (P, Q); drift favours other queries, and those not in the market's usual language."""
+    """Power-law shares (P, Q); drift favours other queries, and those not in the market's usual language."""
     ranks = rng.permutation(len(languages)) + 1.0
-    logits = [-0.8 * np.log(ranks)]
+    logits = [-config.query_exponent * np.log(ranks)]
     if config.drift > 0:
         foreign = np.array([language != usual for language in languages])
-        moved = -0.8 * np.log(rng.permutation(len(languages)) + 1.0) + 1.5 * foreign
+        moved = -config.query_exponent * np.log(rng.permutation(len(languages)) + 1.0) + 1.5 * foreign
         logits.append((1 - config.drift) * logits[0] + config.drift * moved)
     weights = np.exp(np.stack(logits))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))

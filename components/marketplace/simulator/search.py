@@ -1,6 +1,6 @@
-"""Search requests: who searches what, what the logging policy shows, and what users later want elsewhere.
+"""Search requests: what is retrieved and shown, and what users later want elsewhere.
 
-Shapes: R requests, C candidates, U users, Q queries, P periods, W wants.
+Shapes: R requests, C candidates, Q queries, P places of a query's pool, W wants; in affinities P is a period.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,12 @@ from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.behaviour import PURCHASE, Events, Lists, rank_lists
 from components.marketplace.simulator.catalogue import Catalogue
 from components.marketplace.simulator.queries import TOP_LEVEL, Queries
+from components.marketplace.simulator.sessions import make_sessions
 from components.marketplace.simulator.timeline import Timeline
 from components.marketplace.simulator.users import Users
-from components.marketplace.simulator.world import cumulative, draw_rows
+from components.marketplace.simulator.world import ABSENT
 
 SEARCH = DOMAIN_CODES["search"]
-# Utility of a search candidate: SEARCH_BIAS + RELEVANCE_WEIGHT * grade + affinity (our choice).
-SEARCH_BIAS, RELEVANCE_WEIGHT = -3.6, 3.0
-# The logging policy's score: retrieval's noisy guess at relevance, and popularity or utility by the dial.
-RETRIEVAL_WEIGHT, RETRIEVAL_NOISE, POLICY_NOISE = 1.0, 0.35, 0.5
 
 
 @dataclass(frozen=True)
@@ -55,61 +52,66 @@ def make_searches(
     queries: Queries,
 ) -> Lists:
     """The market's search requests, in order of time, with their ranked candidates."""
-    n = config.search_requests
-    time_R = np.sort(timeline.draw(rng, n))
-    period_R = timeline.period(time_R)
-    user_R = rng.choice(len(users.activity_U), size=n, p=users.activity_U)
-    query_R = _draw_queries(rng, users, queries, user_R, period_R)
-    item_RC = queries.pool_QC[query_R]
-    affinity_RC = users.search_affinity_PUI[period_R[:, None], user_R[:, None], item_RC]
-    grade_QC = (queries.level_QC / TOP_LEVEL).astype(np.float32)
-    utility_RC = SEARCH_BIAS + RELEVANCE_WEIGHT * grade_QC[query_R] + affinity_RC
+    asked = make_sessions(rng, config, timeline, users, queries)
+    period_R = timeline.period(asked.time_R)
+    grade_QP = (queries.level_QP / TOP_LEVEL).astype(np.float32)
     # Retrieval's error is drawn per query and item, not per request: it errs the same way each time.
-    guess_QC = grade_QC + rng.normal(scale=RETRIEVAL_NOISE, size=grade_QC.shape)
-    score_RC = RETRIEVAL_WEIGHT * guess_QC[query_R].astype(np.float32)
+    guess_QP = grade_QP + rng.normal(scale=config.retrieval_noise, size=grade_QP.shape)
+    place_RC = _retrieve(rng, config, guess_QP, asked.query_R)
+    query_RC = asked.query_R[:, None]
+    item_RC = queries.pool_QP[query_RC, place_RC]
+    affinity_RC = users.search_affinity_PUI[period_R[:, None], asked.user_R[:, None], item_RC]
+    utility_RC = config.search_bias + config.relevance_weight * grade_QP[query_RC, place_RC] + affinity_RC
+    score_RC = config.retrieval_weight * guess_QP[query_RC, place_RC].astype(np.float32)
     score_RC += (1 - config.policy_utility) * catalogue.popularity_PI[period_R[:, None], item_RC]
     score_RC += config.policy_utility * affinity_RC
-    score_RC += POLICY_NOISE * rng.gumbel(size=item_RC.shape)
+    score_RC += config.policy_noise * rng.gumbel(size=item_RC.shape)
+    item_RC = catalogue.listed(item_RC, timeline.share(asked.time_R))
     order_RC, depth_R = rank_lists(rng, item_RC, score_RC, config.page_size)
     return Lists(
-        user_R,
-        query_R,
-        time_R,
+        asked.user_R,
+        asked.query_R,
+        asked.time_R,
         np.take_along_axis(item_RC, order_RC, axis=1),
         depth_R,
         np.take_along_axis(utility_RC, order_RC, axis=1),
     )
 
 
-def _draw_queries(
-    rng: np.random.Generator, users: Users, queries: Queries, user_R: np.ndarray, period_R: np.ndarray
+def _retrieve(
+    rng: np.random.Generator, config: MarketplaceConfig, guess_QP: np.ndarray, query_R: np.ndarray
 ) -> np.ndarray:
-    """A query for each request: often asked ones, and those about what its user likes."""
-    liking_UQ = np.exp(1.3 * users.type_taste_UT[:, queries.type_Q])
-    uniform_R = rng.random(len(user_R))
-    query_R = np.zeros(len(user_R), dtype=np.int64)
-    for period, frequency_Q in enumerate(queries.frequency_PQ):
-        now = period_R == period
-        query_R[now] = draw_rows(cumulative(liking_UQ * frequency_Q), user_R[now], uniform_R[now])
-    return query_R
+    """Places (R, C) in its query's pool of what each request retrieves: all of it, or the best by a jittered guess."""
+    pool = guess_QP.shape[1]
+    if pool == config.candidates:
+        return np.broadcast_to(np.arange(pool), (len(query_R), pool))
+    key_RP = config.retrieval_weight * guess_QP[query_R]
+    key_RP += config.retrieval_jitter * rng.gumbel(size=key_RP.shape)
+    return np.asarray(np.argpartition(-key_RP, config.candidates, axis=1)[:, : config.candidates])
 
 
 def make_wants(rng: np.random.Generator, config: MarketplaceConfig, searches: Lists, events: Events) -> Wants:
-    """Wants that searches leave behind: after a share of them, the user still wants one of the candidates.
+    """Wants that searches leave behind: after a share of them, the user still wants some of the candidates.
 
-    It may be one that was not shown. Better utility makes it likelier; what was bought at once is left out.
+    They may be ones that were not shown. Better utility makes them likelier; what was bought at once is left out.
     """
     bought = events.take(events.type_n == PURCHASE)
     bought_RC = np.zeros(searches.item_RC.shape, dtype=bool)
     places = searches.item_RC[bought.request_n] == bought.item_n[:, None]
     bought_RC[bought.request_n] |= places
     appeal_RC = np.where(
-        rng.random(len(searches.user_R))[:, None] < config.elsewhere_noise, 0.0, 1.5 * searches.utility_RC
+        rng.random(len(searches.user_R))[:, None] < config.elsewhere_noise,
+        0.0,
+        config.want_appeal * searches.utility_RC,
     )
-    appeal_RC = np.where(bought_RC, -np.inf, appeal_RC + rng.gumbel(size=appeal_RC.shape))
-    wanted = np.argmax(appeal_RC, axis=1)
-    returns = np.flatnonzero(rng.random(len(wanted)) < config.elsewhere)
-    item_W = searches.item_RC[returns, wanted[returns]]
-    user_W, time_W = searches.user_R[returns], searches.time_R[returns]
+    out_RC = bought_RC | (searches.item_RC == ABSENT)
+    appeal_RC = np.where(out_RC, -np.inf, appeal_RC + rng.gumbel(size=appeal_RC.shape))
+    # The best so many of them, in no order.
+    wanted_RW = np.argpartition(-appeal_RC, config.wants - 1, axis=1)[:, : config.wants]
+    returns_R = rng.random(len(wanted_RW)) < config.elsewhere
+    left_RW = returns_R[:, None] & np.isfinite(np.take_along_axis(appeal_RC, wanted_RW, axis=1))
+    request_W, place_W = np.nonzero(left_RW)
+    item_W = searches.item_RC[request_W, wanted_RW[request_W, place_W]]
+    user_W, time_W = searches.user_R[request_W], searches.time_R[request_W]
     order = np.lexsort((time_W, user_W))
     return Wants(user_W[order], item_W[order], time_W[order])

@@ -29,7 +29,7 @@ from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import stage_directory, write_manifest
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.report import write_log_report
-from components.marketplace.simulator.behaviour import ABSENT, NO_REQUEST, Events, Lists, react
+from components.marketplace.simulator.behaviour import NO_REQUEST, Events, Lists, react
 from components.marketplace.simulator.browsing import REC, SHOP, make_recommendations, make_shop_visits, return_directly
 from components.marketplace.simulator.catalogue import make_catalogue
 from components.marketplace.simulator.judgments import make_judgments
@@ -37,7 +37,7 @@ from components.marketplace.simulator.queries import Queries, make_queries
 from components.marketplace.simulator.search import SEARCH, make_searches, make_wants
 from components.marketplace.simulator.timeline import make_timeline
 from components.marketplace.simulator.users import make_users
-from components.marketplace.simulator.world import make_ids, stream
+from components.marketplace.simulator.world import ABSENT, make_ids, stream
 
 _logger = get_logger(__name__)
 
@@ -97,12 +97,14 @@ def simulate_market(config: MarketplaceConfig, as_of: datetime, market: str) -> 
     timeline = make_timeline(config, market, as_of)
     rng = stream(config.seed, market, "behaviour")
     searches = make_searches(rng, config, timeline, catalogue, users, queries)
-    found = react(rng, searches, SEARCH)
+    found = react(rng, config, timeline, searches, SEARCH)
     wants = make_wants(rng, config, searches, found)
-    direct, wants = return_directly(rng, wants)
+    direct, wants = return_directly(rng, config, wants)
     recs = make_recommendations(rng, config, timeline, catalogue, users, searches, wants)
     shops = make_shop_visits(rng, config, timeline, catalogue, users, searches, wants)
-    events = Events.join([found, direct, react(rng, recs, REC), react(rng, shops, SHOP)])
+    events = Events.join(
+        [found, direct, react(rng, config, timeline, recs, REC), react(rng, config, timeline, shops, SHOP)]
+    )
     # What happens after the log ends is not in it.
     events = events.take(events.time_n < timeline.end)
     events = events.take(np.argsort(events.time_n, kind="stable"))
@@ -117,7 +119,7 @@ def simulate_market(config: MarketplaceConfig, as_of: datetime, market: str) -> 
         "candidates": _candidates(traffic, request_ids, items["item_id"]),
         "events": _events(market, traffic, request_ids, user_table["user_id"], items["item_id"]),
         "judgments": make_judgments(config, catalogue, queries),
-        "oracle": _oracle(traffic, request_ids, items["item_id"]),
+        "oracle": _oracle(config, traffic, request_ids, items["item_id"]),
     }
 
 
@@ -190,14 +192,14 @@ def _events(
     )
 
 
-def _oracle(traffic: _Traffic, request_ids: pa.Array, item_ids: pa.ChunkedArray) -> pa.Table:
+def _oracle(config: MarketplaceConfig, traffic: _Traffic, request_ids: pa.Array, item_ids: pa.ChunkedArray) -> pa.Table:
     searches = traffic.lists[SEARCH]
-    n_candidates = searches.item_RC.shape[1]
-    request = np.repeat(traffic.number[SEARCH], n_candidates)
+    request, place = np.nonzero(searches.item_RC != ABSENT)
     return pa.table(
         {
-            "request_id": request_ids.take(pa.array(request)),
-            "item_id": item_ids.take(pa.array(searches.item_RC.ravel())),
-            "utility": pa.array(searches.utility_RC.ravel().astype(np.float32)),
+            "request_id": request_ids.take(pa.array(traffic.number[SEARCH][request])),
+            "item_id": item_ids.take(pa.array(searches.item_RC[request, place])),
+            "utility": pa.array(searches.utility_RC[request, place].astype(np.float32)),
+            "click_chance": pa.array(searches.click_chance(config)[request, place].astype(np.float32)),
         }
     )

@@ -10,12 +10,10 @@ import pyarrow as pa
 
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.catalogue import NONE, STYLE_DIMS, Catalogue
-from components.marketplace.simulator.world import BRAND_NAMES, make_ids, stream
+from components.marketplace.simulator.world import BRAND_NAMES, arrivals, draw_present, make_ids, stream
 
 AGE_BANDS = ("18-24", "25-34", "35-44", "45+")
 DEVICES = ("android", "ios", "web")
-# How much each part of a taste weighs in an item's affinity (our choice).
-TYPE_WEIGHT, BRAND_WEIGHT, PRICE_WEIGHT, STYLE_WEIGHT, QUALITY_WEIGHT = 1.2, 0.7, 0.5, 0.3, 0.35
 
 
 @dataclass(frozen=True)
@@ -23,13 +21,15 @@ class Users:
     """Users of one market. Affinities are in units of the click logit, about standard normal over items.
 
     Attributes:
-        activity_U: share of the market's requests that are each user's.
+        activity_U: share of the market's requests that are each user's, once they have come.
+        arrival_U: share of the log after which each comes; 0: there from the start.
         type_taste_UT: liking of product types.
         search_affinity_PUI, browse_affinity_PUI: liking of each item while searching, and elsewhere.
     """
 
     market: str
     activity_U: np.ndarray
+    arrival_U: np.ndarray
     type_taste_UT: np.ndarray
     search_affinity_PUI: np.ndarray
     browse_affinity_PUI: np.ndarray
@@ -48,22 +48,28 @@ class Users:
             }
         )
 
+    def draw(self, rng: np.random.Generator, share_R: np.ndarray) -> np.ndarray:
+        """Who is active at R moments, each the share of the log that has passed."""
+        n = len(self.activity_U)
+        return draw_present(lambda rows: rng.choice(n, size=len(rows), p=self.activity_U), self.arrival_U, share_R)
+
 
 def make_users(config: MarketplaceConfig, catalogue: Catalogue) -> Users:
     """Draw a market's users and their affinities to its items."""
     rng = stream(config.seed, catalogue.market, "users")
     n = config.users
     type_taste_UT = _type_taste(rng, catalogue, n)
-    search = _affinity(rng, catalogue, type_taste_UT)
+    search = _affinity(rng, config, catalogue, type_taste_UT)
     browse = search
     if config.domain_shift > 0:
-        other = _affinity(rng, catalogue, _type_taste(rng, catalogue, n))
+        other = _affinity(rng, config, catalogue, _type_taste(rng, catalogue, n))
         angle = config.domain_shift * np.pi / 2
         browse = (np.cos(angle) * search + np.sin(angle) * other).astype(np.float32)
-    activity = np.exp(rng.normal(size=n))
+    activity = np.exp(config.user_spread * rng.normal(size=n))
     return Users(
         catalogue.market,
         activity / activity.sum(),
+        arrivals(stream(config.seed, catalogue.market, "new users"), n, config.new_users),
         type_taste_UT,
         search,
         browse,
@@ -81,19 +87,21 @@ def _type_taste(rng: np.random.Generator, catalogue: Catalogue, n: int) -> np.nd
     return np.asarray(np.sqrt(0.8) * shared + np.sqrt(0.2) * own, dtype=np.float32)
 
 
-def _affinity(rng: np.random.Generator, catalogue: Catalogue, type_taste_UT: np.ndarray) -> np.ndarray:
+def _affinity(
+    rng: np.random.Generator, config: MarketplaceConfig, catalogue: Catalogue, type_taste_UT: np.ndarray
+) -> np.ndarray:
     """(P, U, I) float32: type, brand, price and style as each user sees them, and quality as all do."""
     n = len(type_taste_UT)
     brand_taste_UB = rng.normal(size=(n, len(BRAND_NAMES) + 1)).astype(np.float32)
     brand_taste_UB[:, NONE] = 0.0
     thrift_U = rng.normal(loc=0.6, scale=0.8, size=n).astype(np.float32)
     style_UD = (rng.normal(size=(n, STYLE_DIMS)) / np.sqrt(STYLE_DIMS)).astype(np.float32)
-    lasting_UI = TYPE_WEIGHT * type_taste_UT[:, catalogue.type_I]
-    lasting_UI += BRAND_WEIGHT * brand_taste_UB[:, catalogue.brand_I]
-    lasting_UI += STYLE_WEIGHT * style_UD @ catalogue.style_ID.T
+    lasting_UI = config.type_weight * type_taste_UT[:, catalogue.type_I]
+    lasting_UI += config.brand_weight * brand_taste_UB[:, catalogue.brand_I]
+    lasting_UI += config.style_weight * style_UD @ catalogue.style_ID.T
     periods = []
     for price_z_I, popularity_I in zip(catalogue.price_z_PI, catalogue.popularity_PI, strict=True):
-        affinity_UI = lasting_UI + QUALITY_WEIGHT * popularity_I
-        affinity_UI -= PRICE_WEIGHT * thrift_U[:, None] * price_z_I
+        affinity_UI = lasting_UI + config.quality_weight * popularity_I
+        affinity_UI -= config.price_weight * thrift_U[:, None] * price_z_I
         periods.append(affinity_UI)
     return np.stack(periods).astype(np.float32)

@@ -4,6 +4,7 @@ Shapes: R rows of weights, C choices of a row.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 
 from components.marketplace.simulator.lexicon.attributes import BRANDS, COLOURS, FEATURES
 
+ABSENT = -1  # in a list of items: none at this place
+_ROUNDS = 50
 FEATURE_KEYS: tuple[str, ...] = tuple(FEATURES)
 COLOUR_KEYS: tuple[str, ...] = tuple(COLOURS)
 BRAND_NAMES: tuple[str, ...] = tuple(sorted({brand for brands in BRANDS.values() for brand in brands}))
@@ -64,6 +67,38 @@ def make_ids(prefix: str, count: int, width: int) -> pa.Array:
     """``count`` strings: the prefix and a zero-padded running number from 0."""
     numbers = pc.utf8_lpad(pa.array(np.arange(count)).cast(pa.string()), width, "0")
     return pc.binary_join_element_wise(prefix, numbers, "")
+
+
+def arrivals(rng: np.random.Generator, count: int, late: float) -> np.ndarray:
+    """When each of `count` first comes, as a share of the log: a share `late` evenly over it, the others at 0."""
+    arrival = np.zeros(count)
+    arrival[rng.permutation(count)[: int(late * count)]] = 1.0
+    return arrival * rng.random(count)
+
+
+def draw_present(draw: Callable[[np.ndarray], np.ndarray], arrival: np.ndarray, share_R: np.ndarray) -> np.ndarray:
+    """What `draw` gives for R moments, drawn again where it has not come by then.
+
+    Where that keeps happening, one of those that are there from the start, all alike.
+
+    Args:
+        draw: from row numbers among the R to one choice each.
+        arrival: when each choice first comes, as a share of the log; some are there from the start.
+        share_R: how much of the log has passed at each moment.
+
+    Returns:
+        (R,) choices.
+    """
+    drawn_R = draw(np.arange(len(share_R)))
+    for _ in range(_ROUNDS):
+        early = np.flatnonzero(arrival[drawn_R] > share_R)
+        if not len(early):
+            return drawn_R
+        drawn_R[early] = draw(early)
+    early = np.flatnonzero(arrival[drawn_R] > share_R)
+    first = np.flatnonzero(arrival == 0)
+    drawn_R[early] = first[early % len(first)]
+    return drawn_R
 
 
 def draw_rows(cumulative_RC: np.ndarray, rows: np.ndarray, uniform: np.ndarray) -> np.ndarray:

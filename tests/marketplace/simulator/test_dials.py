@@ -153,7 +153,7 @@ def test_relevance_matters_to_clicks(market_frames: MarketFrames) -> None:
     queries = make_queries(config, make_catalogue(config, "ID"))
     level = {
         (text, f"ID-i{item:05d}"): level
-        for text, items, levels in zip(queries.texts, queries.pool_QC, queries.level_QC, strict=True)
+        for text, items, levels in zip(queries.texts, queries.pool_QP, queries.level_QP, strict=True)
         for item, level in zip(items, levels, strict=True)
     }
     rows = searches_with_clicks(market_frames()).query("exposed")

@@ -68,9 +68,9 @@ def test_queries_are_distinct_and_come_in_several_languages(market: str) -> None
     assert len(set(queries.type_Q)) > 10, "many kinds of product are searched"
     assert pd.Series(queries.type_Q).value_counts().max() > 1, "and some in several ways"
     assert queries.frequency_PQ.sum(axis=1) == pytest.approx(1)
-    assert ((queries.level_QC == 3).sum(axis=1) >= 1).all(), "every want can be met"
-    assert ((queries.level_QC == 0).sum(axis=1) >= 1).all(), "every pool has something irrelevant"
-    assert (np.sort(queries.pool_QC, axis=1)[:, 1:] != np.sort(queries.pool_QC, axis=1)[:, :-1]).all()
+    assert ((queries.level_QP == 3).sum(axis=1) >= 1).all(), "every want can be met"
+    assert ((queries.level_QP == 0).sum(axis=1) >= 1).all(), "every pool has something irrelevant"
+    assert (np.sort(queries.pool_QP, axis=1)[:, 1:] != np.sort(queries.pool_QP, axis=1)[:, :-1]).all()
 
 
 def test_lexicon_is_complete() -> None:
