@@ -167,13 +167,18 @@ class MarketplaceConfig(StageConfig):
         return round(self.pool * self.candidates)
 
     def scaled(self, by: float) -> Self:
-        """The same world `by` times as large: items, users, queries and requests of each kind.
+        """The same world with `by` times the users and requests; items and queries grow by its square root.
+
+        As a shop grows, more people want the same things: there is more to learn of each.
 
         Raises:
             BadInput: that is too small for one page.
         """
-        sizes = ("items", "users", "queries", "search_requests", "rec_requests", "shop_requests")
-        return self.of_structure(self.structure | {name: round(by * getattr(self, name)) for name in sizes})
+        factors = dict.fromkeys(("users", "search_requests", "rec_requests", "shop_requests"), by)
+        factors |= dict.fromkeys(("items", "queries"), by**0.5)
+        return self.of_structure(
+            self.structure | {k: round(factor * getattr(self, k)) for k, factor in factors.items()}
+        )
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

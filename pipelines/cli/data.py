@@ -26,7 +26,7 @@ def simulate(
         "laptop"
     ),
     seed: Annotated[int | None, typer.Option(help="another draw of that world", show_default="the profile's")] = None,
-    scale: Annotated[float, typer.Option(min=0.01, help="times its items, users, queries and requests")] = 1.0,
+    scale: Annotated[float, typer.Option(min=0.01, help="times its users and requests")] = 1.0,
     as_of: Annotated[
         str | None, typer.Option(help="ISO 8601 instant at which the log ends", show_default="the profile's")
     ] = None,

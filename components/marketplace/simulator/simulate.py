@@ -23,9 +23,8 @@ import pyarrow as pa
 
 from components.contracts.casting import to_utc
 from components.contracts.markets import DOMAINS
-from components.contracts.schemas import EVENT_TYPES, LOG_TABLES, TIMESTAMP
-from components.contracts.tables import write_table
-from components.contracts.tools.log import get_logger
+from components.contracts.schemas import EVENT_TYPES, TIMESTAMP
+from components.contracts.tools.log import get_logger, track
 from components.contracts.tools.manifest import stage_directory, write_manifest
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.report import write_log_report
@@ -38,6 +37,7 @@ from components.marketplace.simulator.search import SEARCH, make_searches, make_
 from components.marketplace.simulator.timeline import make_timeline
 from components.marketplace.simulator.users import make_users
 from components.marketplace.simulator.world import ABSENT, make_ids, stream
+from components.marketplace.simulator.writing import LogWriter
 
 _logger = get_logger(__name__)
 
@@ -54,8 +54,9 @@ class _Traffic:
 def simulate(config: MarketplaceConfig, as_of: datetime, out: Path) -> None:
     """Write a simulated log that ends at `as_of` to the directory `out`, replacing it as a whole.
 
-    Six tables of the log contract, `oracle.parquet` (utility of every candidate of every search request, as the
-    logit of a click once examined) and `manifest.json` (kind "log", simulated true).
+    Six tables of the log contract, `oracle.parquet` (of every candidate of every search request, the utility as the
+    logit of a click once examined, and the chance of a click at its place in the list) and `manifest.json` (kind "log",
+    simulated true). Markets are made and written one after the other, so memory grows with the largest of them.
 
     Args:
         config: sizes and dials; the seed decides every row.
@@ -64,12 +65,10 @@ def simulate(config: MarketplaceConfig, as_of: datetime, out: Path) -> None:
     """
     started = time.perf_counter()
     with stage_directory(out) as root:
-        by_market = [simulate_market(config, as_of, market) for market in sorted(config.markets)]
-        rows = {}
-        for name in [*(schema.name for schema in LOG_TABLES), "oracle"]:
-            table = pa.concat_tables([tables.pop(name) for tables in by_market])
-            write_table(table, root / f"{name}.parquet")
-            rows[name] = table.num_rows
+        with LogWriter(root) as writer:
+            for market in track(sorted(config.markets), "simulating markets", len(config.markets)):
+                writer.add(simulate_market(config, as_of, market))
+        rows = writer.rows
         write_log_report(root, simulated=True)
         write_manifest(
             root,

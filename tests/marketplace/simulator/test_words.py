@@ -73,6 +73,23 @@ def test_queries_are_distinct_and_come_in_several_languages(market: str) -> None
     assert (np.sort(queries.pool_QP, axis=1)[:, 1:] != np.sort(queries.pool_QP, axis=1)[:, :-1]).all()
 
 
+def test_slips_of_the_finger_are_as_many_as_told() -> None:
+    exact, slips = (
+        make_queries(config, make_catalogue(config, "ID"))
+        for config in (CONFIG.model_copy(update={"typos": 0.0}), CONFIG.model_copy(update={"typos": 1.0}))
+    )
+    words = {
+        word
+        for product in PRODUCT_TYPES
+        for language in ("id", "en")
+        for form in product.names[language]
+        for word in normalise_query(form).split()
+    }
+    known = [np.mean([bool(words & set(normalise_query(text).split())) for text in q.texts]) for q in (exact, slips)]
+    assert known[0] == 1, "every query names a kind of product"
+    assert known[1] < 0.95
+
+
 def test_lexicon_is_complete() -> None:
     for product in PRODUCT_TYPES:
         assert set(product.names) == set(LANGUAGES)

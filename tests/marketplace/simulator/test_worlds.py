@@ -158,8 +158,10 @@ def test_the_variants_differ_in_what_they_are_named_for(folders: dict[str, Path]
 
 def test_a_larger_world_has_more_of_everything() -> None:
     base = load_profile("entire-space").marketplace
-    six = base.scaled(6)
-    for name in ("items", "users", "queries", "search_requests", "rec_requests", "shop_requests"):
-        assert getattr(six, name) == 6 * getattr(base, name)
-    assert six.candidates == base.candidates
+    nine = base.scaled(9)
+    for name in ("users", "search_requests", "rec_requests", "shop_requests"):
+        assert getattr(nine, name) == 9 * getattr(base, name)
+    for name in ("items", "queries"):
+        assert getattr(nine, name) == 3 * getattr(base, name)
+    assert nine.candidates == base.candidates
     assert base.scaled(1) == base
