@@ -22,6 +22,7 @@ def write_log_report(root: Path, *, simulated: bool) -> None:
         else "Logged data, as it was handed in."
     )
     with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")  # it would write over a step's lines
         for path in sorted(root.glob("*.parquet")):
             database.read_parquet(str(path)).create_view(path.stem)
         sections = [_judgments(database)]

@@ -180,7 +180,9 @@ def _oracle_section(oracle: Mapping[str, Any]) -> Section:
     text = (
         f"Simulated only: {oracle['rows']:,} search candidates of the test part ({oracle['exposed_rows']:,} exposed) "
         "against the simulator's ground-truth utility. Agreement: share of a request's pairs put in the utilities' "
-        "order, chance 50 %; exposed agreement: among exposed candidates only. No interval was computed for these."
+        "order, chance 50 %; exposed agreement: among exposed candidates only. Expected AUC: that of the exposed "
+        "candidates when their clicks are drawn again and again. No interval was computed for these."
     )
     units: dict[str, Unit] = {"agreement": "percent", "exposed_agreement": "percent"}
-    return Section("Ground truth", text, tables=[Table(table.rename(columns={"ndcg@10": "NDCG@10"}), units)])
+    names = {"ndcg@10": "NDCG@10", "expected_auc": "expected AUC"}
+    return Section("Ground truth", text, tables=[Table(table.rename(columns=names), units)])

@@ -218,5 +218,5 @@ def page_tables() -> dict[str, str]:
         "soak": soak(measured("soak")),
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
-        "speed": speed({name: measured(name) for name in ("scoring", "simulator")}),
+        "speed": speed({name: measured(name) for name in ("scoring", "simulator", "simulator-entire-space")}),
     }

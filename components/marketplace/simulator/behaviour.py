@@ -65,8 +65,8 @@ class Events:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Logistic function."""
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+    """Logistic function; below -80 it is as good as 0, and its exponential no float32."""
+    return np.asarray(1.0 / (1.0 + np.exp(np.minimum(-x, 80.0))))
 
 
 def rank_lists(

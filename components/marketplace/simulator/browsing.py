@@ -21,7 +21,7 @@ from components.marketplace.simulator.catalogue import Catalogue
 from components.marketplace.simulator.search import Wants
 from components.marketplace.simulator.timeline import DAY, HOUR, Timeline
 from components.marketplace.simulator.users import Users
-from components.marketplace.simulator.world import ABSENT, cumulative, draw_rows
+from components.marketplace.simulator.world import ABSENT, cumulative, draw_rows, weights
 
 REC, SHOP = DOMAIN_CODES["rec"], DOMAIN_CODES["shop"]
 
@@ -46,7 +46,7 @@ def make_recommendations(
         affinity_UI = users.browse_affinity_PUI[period]
         drawn_by = (1 - config.policy_utility) * popularity_I + config.policy_utility * affinity_UI
         user_RC = np.broadcast_to(visits.user_R[now][:, None], (int(now.sum()), draws))
-        item_RC[now] = draw_rows(cumulative(np.exp(drawn_by)), user_RC, uniform_RC[now])
+        item_RC[now] = draw_rows(cumulative(weights(drawn_by)), user_RC, uniform_RC[now])
     item_RC = catalogue.listed(item_RC, timeline.share(visits.time_R))
     latest = [_wanted(rng, config, wants, visits, back, config.rec_want) for back in range(1, config.rec_wants + 1)]
     wanted_RW = np.stack(latest, axis=1)
@@ -72,7 +72,7 @@ def make_shop_visits(
     share_SI /= share_SI.sum(axis=1, keepdims=True)
     liking_US = users.browse_affinity_PUI[0] @ share_SI.T
     seller_R = draw_rows(
-        cumulative(np.exp(config.shop_taste * liking_US)), visits.user_R, rng.random(len(visits.user_R))
+        cumulative(weights(config.shop_taste * liking_US)), visits.user_R, rng.random(len(visits.user_R))
     )
     seller_R = np.where(wanted_R == ABSENT, seller_R, catalogue.seller_I[wanted_R])
     shelf_RI = rng.permuted(members_SI[seller_R], axis=1)

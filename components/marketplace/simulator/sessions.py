@@ -11,7 +11,7 @@ from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.queries import Queries
 from components.marketplace.simulator.timeline import SECOND, Timeline
 from components.marketplace.simulator.users import Users
-from components.marketplace.simulator.world import cumulative, draw_present, draw_rows, stream
+from components.marketplace.simulator.world import cumulative, draw_present, draw_rows, stream, weights
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _first_queries(
     time_R: np.ndarray,
 ) -> np.ndarray:
     """A query for each request as if it were alone: often asked ones, and those about what its user likes."""
-    liking_UQ = np.exp(config.query_taste * users.type_taste_UT[:, queries.type_Q])
+    liking_UQ = weights(config.query_taste * users.type_taste_UT[:, queries.type_Q])
     period_R = timeline.period(time_R)
     cumulative_P = [cumulative(liking_UQ * frequency_Q) for frequency_Q in queries.frequency_PQ]
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.catalogue import NONE, STYLE_DIMS, Catalogue
-from components.marketplace.simulator.world import BRAND_NAMES, arrivals, draw_present, make_ids, stream
+from components.marketplace.simulator.world import BRAND_NAMES, arrivals, draw_present, make_ids, stream, weights
 
 AGE_BANDS = ("18-24", "25-34", "35-44", "45+")
 DEVICES = ("android", "ios", "web")
@@ -65,7 +65,7 @@ def make_users(config: MarketplaceConfig, catalogue: Catalogue) -> Users:
         other = _affinity(rng, config, catalogue, _type_taste(rng, catalogue, n))
         angle = config.domain_shift * np.pi / 2
         browse = (np.cos(angle) * search + np.sin(angle) * other).astype(np.float32)
-    activity = np.exp(config.user_spread * rng.normal(size=n))
+    activity = weights(config.user_spread * rng.normal(size=n))
     return Users(
         catalogue.market,
         activity / activity.sum(),

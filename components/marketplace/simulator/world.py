@@ -15,6 +15,7 @@ from components.marketplace.simulator.lexicon.attributes import BRANDS, COLOURS,
 
 ABSENT = -1  # in a list of items: none at this place
 _ROUNDS = 50
+_MOST = 60.0
 FEATURE_KEYS: tuple[str, ...] = tuple(FEATURES)
 COLOUR_KEYS: tuple[str, ...] = tuple(COLOURS)
 BRAND_NAMES: tuple[str, ...] = tuple(sorted({brand for brands in BRANDS.values() for brand in brands}))
@@ -114,6 +115,12 @@ def draw_rows(cumulative_RC: np.ndarray, rows: np.ndarray, uniform: np.ndarray) 
     lifted = (cumulative_RC + np.arange(len(cumulative_RC))[:, None]).ravel()
     found = np.searchsorted(lifted, rows + uniform, side="right") - rows * n_columns
     return np.asarray(np.clip(found, 0, n_columns - 1))
+
+
+def weights(log_weights_RC: np.ndarray) -> np.ndarray:
+    """Weights of row-wise choices from their logarithms; rows of which no float would hold any are shifted."""
+    most_R = log_weights_RC.max(axis=-1, keepdims=True)
+    return np.asarray(np.exp(log_weights_RC - (most_R - np.clip(most_R, -_MOST, _MOST))))
 
 
 def cumulative(weights_RC: np.ndarray) -> np.ndarray:
