@@ -11,7 +11,8 @@ from components.samples.native import LABEL_EVENTS
 from components.samples.periods import Periods
 
 # In order of preference. A click goes to exposed, else unexposed; a purchase to clicked, else exposed, else unexposed.
-TIERS = ("clicked", "exposed", "exposed_not_clicked", "unexposed")
+UNEXPOSED = "unexposed"
+TIERS = ("clicked", "exposed", "exposed_not_clicked", UNEXPOSED)
 
 
 def elsewhere_events(inputs: Inputs) -> ibis.Table:
@@ -49,14 +50,36 @@ def elsewhere_events(inputs: Inputs) -> ibis.Table:
     )
 
 
+def relevance_thresholds(rows: ibis.Table, inputs: Inputs, config: SamplesConfig) -> ibis.Table:
+    """The relevance from which a search of each market may have caused an event: market, theta.
+
+    Null where every search may; 0 where a low quantile is asked for and no natively clicked pair has a score.
+    """
+    if config.relevance_threshold == "youden":
+        return inputs.thresholds
+    if config.relevance_threshold == "none":
+        return inputs.thresholds.mutate(theta=ibis.null("float64"))
+    clicked = rows.filter(rows.native_click == 1).select("market", "query", "item_id").distinct()
+    scored = clicked.inner_join(inputs.scores, ["market", "query", "item_id"])
+    low = scored.group_by("market").aggregate(low=scored.relevance.cast("float64").quantile(config.threshold_quantile))
+    markets = inputs.thresholds.select("market").left_join(low, "market")
+    return markets.select("market", theta=markets.low.fill_null(0.0))
+
+
 def search_matches(
-    events: ibis.Table, rows: ibis.Table, inputs: Inputs, config: SamplesConfig, periods: Periods
+    events: ibis.Table,
+    rows: ibis.Table,
+    thresholds: ibis.Table,
+    inputs: Inputs,
+    config: SamplesConfig,
+    periods: Periods,
 ) -> ibis.Table:
     """Every (event, search row) that user, item and time window allow, with its relevance and tier.
 
     The whole candidate list counts, exposed or not. The search lies before the event, at most the window before it
     (edge included). Events from the validation period on are left out: nothing is attributed across that boundary.
-    Columns: event_id, type, request_id, item_id, request_time, period, relevance (null if unscored), theta, tier.
+    Columns: event_id, type, request_id, item_id, request_time, period, relevance (null if unscored), theta,
+    relevant, tier.
     """
     events = events.filter(events.timestamp < ibis.literal(periods.valid_start))
     events = events.select("event_id", "user_id", "item_id", "type", happened_at=events.timestamp)
@@ -77,15 +100,24 @@ def search_matches(
         else_=pairs.happened_at - ibis.interval(days=config.purchase_window_days),
     )
     pairs = pairs.filter(pairs.request_time < pairs.happened_at, pairs.request_time >= earliest)
-    pairs = pairs.left_join(inputs.scores, ["market", "query", "item_id"]).inner_join(inputs.thresholds, "market")
+    pairs = pairs.left_join(inputs.scores, ["market", "query", "item_id"]).inner_join(thresholds, "market")
     tier = ibis.cases(
         ((pairs.type == "purchase") & (pairs.clicked_at < pairs.happened_at), "clicked"),
         ((pairs.type == "purchase") & (pairs.exposed == 1), "exposed_not_clicked"),
         (pairs.exposed == 1, "exposed"),
-        else_="unexposed",
+        else_=UNEXPOSED,
     )
     return pairs.select(
-        "event_id", "type", "request_id", "item_id", "request_time", "period", "relevance", "theta", tier=tier
+        "event_id",
+        "type",
+        "request_id",
+        "item_id",
+        "request_time",
+        "period",
+        "relevance",
+        "theta",
+        relevant=pairs.theta.isnull() | (pairs.relevance.cast("float64") >= pairs.theta).fill_null(False),
+        tier=tier,
     )
 
 
@@ -95,7 +127,7 @@ def attribute(matches: ibis.Table) -> ibis.Table:
     An event is credited once. The best match may be a request outside the training window; the event then explains
     nothing inside it. Columns: event_id, type, request_id, item_id, period, tier.
     """
-    relevant = matches.filter(matches.relevance.cast("float64") >= matches.theta)
+    relevant = matches.filter("relevant")
     preference = ibis.cases(*((relevant.tier == name, place) for place, name in enumerate(TIERS)), else_=len(TIERS))
     order = ibis.window(
         group_by="event_id", order_by=[preference, relevant.request_time.desc(), relevant.request_id.asc()]
@@ -107,11 +139,9 @@ def attribute(matches: ibis.Table) -> ibis.Table:
 def attribution_misses(events: ibis.Table, matches: ibis.Table, periods: Periods) -> ibis.Table:
     """Why events before the boundary found no search row, the nearest miss of each: event_id, type, reason."""
     events = events.filter(events.timestamp < ibis.literal(periods.valid_start)).select("event_id", "type")
-    found = matches.group_by("event_id").aggregate(
-        best=(matches.relevance.cast("float64") - matches.theta).max(),
-    )
+    found = matches.group_by("event_id").aggregate(relevant=matches.relevant.any(), best=matches.relevance.max())
     reasons = events.left_join(found.mutate(matched=True), "event_id")
-    reasons = reasons.filter(~(reasons.best >= 0).fill_null(False))
+    reasons = reasons.filter(~reasons.relevant.fill_null(False))
     return reasons.select(
         "event_id",
         "type",
@@ -123,12 +153,15 @@ def attribution_misses(events: ibis.Table, matches: ibis.Table, periods: Periods
     )
 
 
-def label_rows(rows: ibis.Table, credited: ibis.Table) -> ibis.Table:
+def label_rows(rows: ibis.Table, credited: ibis.Table, config: SamplesConfig) -> ibis.Table:
     """Add the entire-space labels `click` and `purchase`, and `label_source`, to native rows.
 
-    Only training rows are credited. A row is "attributed" where credit changed one of its labels.
+    Only training rows are credited, shown ones where `exposed_credit` says so. A row is "attributed" where credit
+    changed one of its labels.
     """
     credit = credited.filter(credited.period == "train")
+    if not config.exposed_credit:
+        credit = credit.filter(credit.tier == UNEXPOSED)
     credit = credit.group_by("request_id", "item_id").aggregate(
         credited_purchase=(credit.type == "purchase").cast("int8").max()
     )

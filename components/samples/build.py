@@ -6,13 +6,16 @@ from pathlib import Path
 import ibis
 
 from components.contracts.tables import write_table
+from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, stage_directory, write_json, write_manifest
 from components.samples.config import SamplesConfig
 from components.samples.entire_space import make_samples
 from components.samples.inputs import read_inputs
 from components.samples.periods import Periods
 from components.samples.report import write_samples_report
-from components.samples.volumes import measure
+from components.samples.volumes import coverage_line, measure
+
+_logger = get_logger(__name__)
 
 
 def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfig, as_of: datetime, out: Path) -> None:
@@ -30,7 +33,8 @@ def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfi
         engine.raw_sql("SET TimeZone = 'UTC'")  # days are UTC days, wherever this runs
         inputs = read_inputs(engine, log, scores, encodings, as_of)
         entire_space = make_samples(engine, inputs, config, Periods.before(as_of, config))
-        volumes = measure(entire_space, inputs)
+        volumes = measure(entire_space, inputs, config)
+        _logger.info("coverage of unexposed positives: %s", coverage_line(volumes["coverage"]))
         write_table(entire_space.samples, root / "samples.parquet")
         write_json(root / "volumes.json", volumes)
         write_samples_report(root / "reports" / "samples.html", volumes, config)

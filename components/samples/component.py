@@ -28,7 +28,7 @@ def build_samples(
 
     Returns:
         samples: a row per user, query and item that may have been wanted.
-        metrics: rows and clicks after each step, over those of plain exposures.
+        metrics: rows and clicks after each step, over those of plain exposures; share of unexposed positives found.
         report: the same as a page.
     """
     import shutil
@@ -42,7 +42,11 @@ def build_samples(
     out = Path(samples.path)
     parsed = SamplesConfig.of_structure(config)
     build_samples(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
-    for step, volume in read_json(out / "volumes.json")["steps"].items():
+    volumes = read_json(out / "volumes.json")
+    for name in ("share", "estimated_share"):
+        if volumes["coverage"]["all"][name] is not None:
+            metrics.log_metric(f"coverage {name}", volumes["coverage"]["all"][name])
+    for step, volume in volumes["steps"].items():
         metrics.log_metric(f"rows {step}", volume["rows_ratio"])
         metrics.log_metric(f"clicks {step}", volume["clicks_ratio"])
     shutil.copyfile(out / "reports" / "samples.html", report.path)

@@ -1,10 +1,17 @@
 """Configuration of the ES3 stage."""
 
-from typing import Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 from pydantic import Field
 
 from components.contracts.config import StageConfig
+
+# UniScale's labels as we read them (it states no threshold: Youden's is ours). The profile `paper-es3` runs them.
+PAPER_LABELS: Mapping[str, Any] = MappingProxyType(
+    {"relevance_threshold": "youden", "exposed_credit": True, "unexposed_weight": 1.0, "negative_query": "shared"}
+)
 
 
 class SamplesConfig(StageConfig):
@@ -16,6 +23,13 @@ class SamplesConfig(StageConfig):
         censored_days: days between training window and validation, dropped because their labels are not yet in.
         valid_days, test_days: lengths of the two evaluation windows, the last one ending at `as_of`.
         click_window_days, purchase_window_days: how long before a non-search event a search may have caused it.
+        relevance_threshold: from which relevance to the query a search may have caused an event. "youden", the market's
+            threshold on judgments (the paper asks for relevance, and names no threshold); "low_quantile", the
+            `threshold_quantile` of its natively clicked pairs; "none", that the search listed the item is enough.
+        threshold_quantile: share of the natively clicked pairs that "low_quantile" takes for irrelevant.
+        exposed_credit: whether an event outside search labels a row that search showed (the paper). If not, that row
+            keeps its native labels, and the event is spent on it: a shown item had its chance of a click.
+        unexposed_weight: share of unexposed rows that is kept for training, positives and negatives alike.
         unexposed_per_exposed: unexposed negatives sampled for each exposed candidate of a training request.
         negatives_per_click: most similar unclicked items of the source request kept with each pseudo positive.
         theta_neg: cosine of title vectors from which an item of another category may be such a negative. It belongs
@@ -32,7 +46,20 @@ class SamplesConfig(StageConfig):
     test_days: int = Field(default=3, ge=1)
     click_window_days: int = Field(default=1, ge=1)
     purchase_window_days: int = Field(default=3, ge=1)
+    relevance_threshold: Literal["youden", "low_quantile", "none"] = "none"
+    threshold_quantile: float = Field(default=0.05, gt=0, lt=1)
+    exposed_credit: bool = False
+    unexposed_weight: float = Field(default=1.0, gt=0, le=1)
     unexposed_per_exposed: float = Field(default=2.0, ge=0)
     negatives_per_click: int = Field(default=4, ge=0)
     theta_neg: float = Field(default=0.88, ge=-1, le=1)
     negative_query: Literal["shared", "own"] = "shared"
+
+    @property
+    def departures(self) -> dict[str, dict[str, Any]]:
+        """The options of labels that differ from the paper's, each with its value here and there."""
+        return {
+            name: {"here": getattr(self, name), "paper": paper}
+            for name, paper in PAPER_LABELS.items()
+            if getattr(self, name) != paper
+        }

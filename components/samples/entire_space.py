@@ -27,9 +27,11 @@ from components.samples.attribution import (
     attribution_misses,
     elsewhere_events,
     label_rows,
+    relevance_thresholds,
     search_matches,
 )
 from components.samples.config import SamplesConfig
+from components.samples.coverage import coverage
 from components.samples.digests import row_digest
 from components.samples.expansion import expand
 from components.samples.inputs import Inputs
@@ -58,12 +60,14 @@ class EntireSpace:
         fates: one row per non-search click or purchase: event_id, type, domain, fate.
         credited: attribution's choice for each credited event: event_id, type, tier, period and the row.
         misses: events attribution found no row for: event_id, type, reason.
+        coverage: how many of the positives that unexposed rows should hold attribution found (coverage.py).
     """
 
     samples: pa.Table
     fates: pa.Table
     credited: pa.Table
     misses: pa.Table
+    coverage: pa.Table
 
 
 def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
@@ -77,9 +81,10 @@ def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig
 
     native = keep("native", search_rows(inputs, periods))
     events = keep("elsewhere", elsewhere_events(inputs))
-    matches = keep("matches", search_matches(events, native, inputs, config, periods))
+    thresholds = keep("relevance_thresholds", relevance_thresholds(native, inputs, config))
+    matches = keep("matches", search_matches(events, native, thresholds, inputs, config, periods))
     credited = keep("credited", attribute(matches))
-    search = keep("search_samples", expand(label_rows(native, credited), config))
+    search = keep("search_samples", expand(label_rows(native, credited, config), config))
     absent = sorted(set(SPLITS) - set(search.select("split").distinct().to_pyarrow()["split"].to_pylist()))
     if absent:
         raise BadInput(
@@ -108,10 +113,11 @@ def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig
     samples = search.select(*columns).union(pseudo.select(*columns))
     samples = samples.mutate(sample_id=row_digest(samples.request_id, samples.item_id))
     samples = samples.select(*SAMPLES.columns).order_by("timestamp", "request_id", "item_id")
-    fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, periods)
+    fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, config, periods)
     return EntireSpace(
         samples=validate(samples.to_pyarrow(), SAMPLES, "samples", Limits(markets=inputs.markets)),
         fates=fates.order_by("event_id").to_pyarrow(),
         credited=credited.order_by("event_id").to_pyarrow(),
         misses=attribution_misses(events, matches, periods).order_by("event_id").to_pyarrow(),
+        coverage=coverage(native, credited, inputs).order_by("market").to_pyarrow(),
     )

@@ -14,6 +14,7 @@ from components.contracts.schemas import (
     CANDIDATES,
     EVENTS,
     ITEMS,
+    ORACLE,
     QUERY_VECTORS,
     RELEVANCE_SCORES,
     REQUESTS,
@@ -40,6 +41,7 @@ class Inputs:
         titles, queries: unit vectors of titles by item_id, and of queries by `query_keys`.
         markets: the log's markets.
         simulated: whether the log says that it was simulated.
+        truth: of a simulated log's search candidates, request_id, item_id and click_chance; None where there is none.
     """
 
     items: ibis.Table
@@ -52,6 +54,7 @@ class Inputs:
     queries: Vectors
     markets: tuple[str, ...]
     simulated: bool
+    truth: ibis.Table | None
 
 
 def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Path, as_of: datetime) -> Inputs:
@@ -83,6 +86,8 @@ def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Pa
     title_vectors = _read(encodings, TITLE_VECTORS, limits)
     query_vectors = _read(encodings, QUERY_VECTORS, limits)
 
+    simulated = bool(manifest.get("simulated", False))
+
     def table(name: str, content: pa.Table) -> ibis.Table:
         return engine.create_table(name, obj=ibis.memtable(content))
 
@@ -100,7 +105,10 @@ def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Pa
             f"{encodings}: query_vectors",
         ),
         markets=tuple(limits.markets),
-        simulated=bool(manifest.get("simulated", False)),
+        simulated=simulated,
+        truth=table("truth", _read(log, ORACLE, limits).select(["request_id", "item_id", "click_chance"]))
+        if simulated and find_table(log, ORACLE.name)
+        else None,
     )
 
 

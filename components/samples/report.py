@@ -21,7 +21,7 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
     log = "a simulated log" if volumes["simulated"] else "a log of real behaviour"
     note = (
         f"Measured on {log}. Ratios are to the training rows of exposed items alone; the paper's are those reported "
-        f"for UniScale, arXiv 2603.24226. Queries of negatives: {config.negative_query}."
+        f"for UniScale, arXiv 2603.24226. {_departures(config)}"
     )
     sections = [
         Section(
@@ -48,6 +48,15 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
             tables=[_two_columns(volumes["tiers"], "tier"), _two_columns(volumes["misses"], "reason")],
         ),
         Section(
+            "Coverage: are unexposed positives found?",
+            "Of the clicks that unexposed candidates of the training window would have earned, how many attribution "
+            "found. Where the share is low, most unexposed rows with label 0 are wrong, and a ranker learns that what "
+            "was not shown is not clicked. The estimate asks natively shown rows of the same market and relevance; "
+            "the truth is a simulated log's alone.",
+            tables=[_coverage_table(volumes["coverage"])],
+            figures=[_coverage_bars(volumes["coverage"])],
+        ),
+        Section(
             "Query synthesis and its leak",
             "A pseudo query is made from the clicked item, so that a signal may give the label away. The AUC of one "
             "signal alone shows it: where the pseudo bar is above the native one, that is leak and no skill. Scored: "
@@ -57,6 +66,43 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
         ),
     ]
     write_report(path, "Entire-space samples (ES3)", note, sections)
+
+
+def _departures(config: SamplesConfig) -> str:
+    """In what the labels differ from the paper's, as a sentence."""
+    if not config.departures:
+        return "Labels as in the paper."
+    options = (f"{name} {values['here']} ({values['paper']})" for name, values in config.departures.items())
+    return f"Labels that depart from the paper's (whose value is in brackets): {', '.join(options)}."
+
+
+def _coverage_table(coverage: Mapping[str, Mapping[str, float | None]]) -> Table:
+    columns = {
+        "unexposed": "unexposed rows",
+        "recovered": "positives found",
+        "expected": "expected, truth",
+        "estimated": "expected, estimate",
+        "share": "coverage, truth",
+        "estimated_share": "coverage, estimate",
+        "chance": "mean true chance",
+        "chance_of_recovered": "of those found",
+    }
+    rows = [{"market": name} | {columns[key]: row[key] for key in columns} for name, row in coverage.items()]
+    shares = ("share", "estimated_share", "chance", "chance_of_recovered")
+    return Table(pd.DataFrame(rows), {columns[key]: "percent" for key in shares})
+
+
+def _coverage_bars(coverage: Mapping[str, Mapping[str, float | None]]) -> go.Figure:
+    kinds = {"share": "against the truth (simulated)", "estimated_share": "against the estimate"}
+    bars = [
+        go.Bar(x=list(coverage), y=[row[key] for row in coverage.values()], name=name)
+        for key, name in kinds.items()
+        if any(row[key] is not None for row in coverage.values())
+    ]
+    figure = go.Figure(bars).update_layout(
+        title="Share of unexposed positives that attribution found", barmode="group", yaxis_title="coverage"
+    )
+    return figure.update_yaxes(tickformat=".0%")
 
 
 def _steps_table(volumes: Mapping[str, Any]) -> Table:

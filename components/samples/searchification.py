@@ -6,10 +6,13 @@ a click: one positive, and the most similar unclicked items of the source reques
 
 import ibis
 
+from components.samples.attribution import UNEXPOSED
 from components.samples.config import SamplesConfig
 from components.samples.digests import row_digest
 from components.samples.inputs import Inputs
 from components.samples.periods import Periods
+
+SHOWN = "search showed it: the row keeps its native label"
 
 
 def left_over_events(events: ibis.Table, credited: ibis.Table, periods: Periods) -> ibis.Table:
@@ -162,12 +165,13 @@ def event_fates(
     joined: ibis.Table,
     seeds: ibis.Table,
     synthesised: ibis.Table,
+    config: SamplesConfig,
     periods: Periods,
 ) -> ibis.Table:
     """What became of every non-search click and purchase, exactly one fate each: event_id, type, domain, fate."""
     made = left_over.anti_join(joined, "event_id").select("event_id", "pseudo_id").mutate(joined=False)
     links = made.union(joined.mutate(joined=True))
-    credited = credited.select("event_id", credited_period="period")
+    credited = credited.select("event_id", "tier", credited_period="period")
     seeds = seeds.select("pseudo_id", starter_id="event_id", seed_period="period")
     answered = synthesised.select(pseudo_id="need_id").mutate(answered=True)
     fates = events.left_join(credited, "event_id").drop("event_id_right")
@@ -175,13 +179,15 @@ def event_fates(
     fates = fates.left_join(seeds, "pseudo_id").drop("pseudo_id_right")
     fates = fates.left_join(answered, "pseudo_id").drop("pseudo_id_right")
     kept = (fates.seed_period == "train") & fates.answered.notnull()
+    labels = ibis.literal(True) if config.exposed_credit else fates.tier == UNEXPOSED
     return fates.select(
         "event_id",
         "type",
         "domain",
         fate=ibis.cases(
             (fates.timestamp >= ibis.literal(periods.valid_start), "after the boundary"),
-            (fates.credited_period == "train", "attributed"),
+            ((fates.credited_period == "train") & labels, "attributed"),
+            (fates.credited_period == "train", SHOWN),
             (fates.credited_period.notnull(), "attributed outside the training window"),
             (fates.joined & kept, "joined its click"),
             (fates.joined, "its click was not searchified"),

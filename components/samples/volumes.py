@@ -1,5 +1,6 @@
 """The volume report's figures: what each ES3 step adds, what became of every event, and how much labels leak."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ibis
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts.tools.resampling import auc
+from components.samples.config import SamplesConfig
 from components.samples.entire_space import EntireSpace
 from components.samples.inputs import Inputs
 from components.samples.vectors import cosines, query_keys
@@ -21,7 +23,7 @@ PAPER: dict[str, dict[str, float]] = {
 }
 
 
-def measure(made: EntireSpace, inputs: Inputs) -> dict[str, Any]:
+def measure(made: EntireSpace, inputs: Inputs, config: SamplesConfig) -> dict[str, Any]:
     """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks."""
     samples = made.samples
     train = samples.filter(pc.equal(samples["split"], "train"))
@@ -34,6 +36,8 @@ def measure(made: EntireSpace, inputs: Inputs) -> dict[str, Any]:
         "events": {kind: _counts(made.fates.filter(pc.equal(made.fates["type"], kind))["fate"]) for kind in KINDS},
         "tiers": {kind: _tiers(made.credited, kind) for kind in KINDS},
         "misses": {kind: _counts(made.misses.filter(pc.equal(made.misses["type"], kind))["reason"]) for kind in KINDS},
+        "departures": config.departures,
+        "coverage": coverage_shares(made.coverage),
         "query_sources": _counts(pseudo["query_source"]),
         "leak": leak(train, inputs),
     }
@@ -60,6 +64,46 @@ def steps(train: pa.Table) -> dict[str, dict[str, float]]:
         name: {**volume, **{f"{key}_ratio": round(volume[key] / base[key], 3) if base[key] else 0.0 for key in base}}
         for name, volume in stages.items()
     }
+
+
+def coverage_shares(by_market: pa.Table) -> dict[str, dict[str, float | None]]:
+    """Coverage by market and of all together, as shares of what is expected.
+
+    `share` holds against the truth, where there is one, `estimated_share` against the estimate. `chance` is the
+    mean true chance of a click of all unexposed rows, `chance_of_recovered` that of the recovered ones.
+    """
+    counts = by_market.to_pylist()
+    whole = {
+        name: sum(row[name] for row in counts) if all(row[name] is not None for row in counts) else None
+        for name in by_market.column_names
+        if name != "market"
+    }
+    return {row["market"]: _coverage_of(row) for row in counts} | {"all": _coverage_of(whole)}
+
+
+def coverage_line(coverage: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Coverage by market in one line, against the truth where there is one, else against the estimate."""
+    kind = "share" if any(row["share"] is not None for row in coverage.values()) else "estimated_share"
+    shares = (f"{name} {'none' if row[kind] is None else format(row[kind], '.1%')}" for name, row in coverage.items())
+    return f"{', '.join(shares)} ({'of the truth, simulated' if kind == 'share' else 'of an estimate'})"
+
+
+def _coverage_of(counts: Mapping[str, Any]) -> dict[str, float | None]:
+    unexposed, recovered, expected = counts["unexposed"], counts["recovered"], counts["expected"]
+    return {
+        "unexposed": unexposed,
+        "recovered": recovered,
+        "expected": None if expected is None else round(expected, 1),
+        "estimated": round(counts["estimated"] or 0.0, 1),
+        "share": _ratio(recovered, expected),
+        "estimated_share": _ratio(recovered, counts["estimated"]),
+        "chance": _ratio(expected, unexposed),
+        "chance_of_recovered": _ratio(counts["recovered_chance"], recovered),
+    }
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return round(part / whole, 4) if part is not None and whole else None
 
 
 def _volume(rows: pa.Table, click: str, purchase: str) -> dict[str, float]:

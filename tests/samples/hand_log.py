@@ -14,7 +14,7 @@ from components.contracts.schemas import CANDIDATES, EVENTS, ITEMS, REQUESTS, Ta
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import write_manifest
-from components.samples.config import SamplesConfig
+from components.samples.config import PAPER_LABELS, SamplesConfig
 from components.samples.entire_space import EntireSpace, make_samples
 from components.samples.inputs import Inputs, read_inputs
 from components.samples.periods import Periods
@@ -163,9 +163,9 @@ class HandLog:
         write_encodings(root / "encodings", {i: np.array(self.items[i]["vector"], np.float32) for i in items}, vectors)
 
     def make(self, root: Path, shuffle: int | None = None, **config: Any) -> "Made":
-        """Write the log and run the stage in memory."""
+        """Write the log and run the stage in memory, with the paper's labels unless `config` says otherwise."""
         paths = self.write(root, shuffle)
-        settings = SamplesConfig(**(DAYS | config))
+        settings = SamplesConfig(**(DAYS | PAPER_LABELS | config))
         engine = ibis.duckdb.connect()
         engine.raw_sql("SET TimeZone = 'UTC'")
         inputs = read_inputs(engine, *paths, AS_OF)

@@ -12,9 +12,11 @@ from components.samples.attribution import (
     attribution_misses,
     elsewhere_events,
     label_rows,
+    relevance_thresholds,
     search_matches,
 )
-from components.samples.config import SamplesConfig
+from components.samples.config import PAPER_LABELS, SamplesConfig
+from components.samples.coverage import coverage
 from components.samples.expansion import expand
 from components.samples.inputs import Inputs
 from components.samples.native import search_rows
@@ -68,19 +70,23 @@ def steps(config: SamplesConfig) -> Iterator[tuple[str, ibis.Table]]:
         queries=no_vectors,
         markets=("TH",),
         simulated=True,
+        truth=ibis.table({"request_id": "string", "item_id": "string", "click_chance": "float32"}, name="truth"),
     )
     periods = Periods.before(AS_OF, config)
     yield "native", search_rows(inputs, periods)
     native = kept("native", search_rows(inputs, periods))
     yield "elsewhere", elsewhere_events(inputs)
     events = kept("elsewhere", elsewhere_events(inputs))
-    matches = search_matches(events, native, inputs, config, periods)
+    yield "thresholds", relevance_thresholds(native, inputs, config)
+    thresholds = kept("relevance_thresholds", relevance_thresholds(native, inputs, config))
+    matches = search_matches(events, native, thresholds, inputs, config, periods)
     yield "matches", matches
     matches = kept("matches", matches)
     yield "credited", attribute(matches)
     yield "misses", attribution_misses(events, matches, periods)
     credited = kept("credited", attribute(matches))
-    yield "expanded", expand(label_rows(native, credited), config)
+    yield "coverage", coverage(native, credited, inputs)
+    yield "expanded", expand(label_rows(native, credited, config), config)
     yield "left over", left_over_events(events, credited, periods)
     left_over = kept("left_over", left_over_events(events, credited, periods))
     yield "joined", join_purchases(left_over, events, config)
@@ -99,17 +105,24 @@ def steps(config: SamplesConfig) -> Iterator[tuple[str, ibis.Table]]:
     yield "synthesised", synthesised
     synthesised = kept("synthesised", synthesised)
     yield "pseudo", pseudo_rows(seeds, chosen, synthesised, config)
-    yield "fates", event_fates(events, credited, left_over, joined, seeds, synthesised, periods)
+    yield "fates", event_fates(events, credited, left_over, joined, seeds, synthesised, config, periods)
 
 
-@pytest.mark.parametrize("mode", ["shared", "own"])
-def test_every_step_compiles_for_spark(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+CONFIGS = [
+    SamplesConfig(**PAPER_LABELS),
+    SamplesConfig(negative_query="own", unexposed_weight=0.5),
+    SamplesConfig(relevance_threshold="low_quantile"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_step_compiles_for_spark(config: SamplesConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     if ibis.options.pyspark is None:
         # Ibis registers this option when it loads PySpark, which compiling does not need.
         monkeypatch.setattr(ibis.options, "pyspark", SparkOptions())
     names = []
-    for name, table in steps(SamplesConfig(negative_query=mode)):
+    for name, table in steps(config):
         sql = ibis.to_sql(table, dialect="pyspark")
         assert "SELECT" in sql
         names.append(name)
-    assert len(names) == 15
+    assert len(names) == 17

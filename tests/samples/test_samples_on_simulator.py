@@ -13,7 +13,7 @@ import pytest
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.simulate import simulate
 from components.samples.build import build_samples
-from components.samples.config import SamplesConfig
+from components.samples.config import PAPER_LABELS, SamplesConfig
 from tests.samples.stand_in_scores import write_stand_ins
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_queries_of_their_own_take_the_leak_away(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_laptop_volume_takes_seconds(tmp_path: Path) -> None:
     started = time.process_time()  # processor seconds: others may share the machine
-    rows, volumes = build(tmp_path, MarketplaceConfig())
+    rows, volumes = build(tmp_path, MarketplaceConfig(), **PAPER_LABELS)
     assert rows.num_rows > 150_000
     assert time.process_time() - started < 30
     # The shape the paper reports, on a simulated world: every ratio on its side of the step before.
