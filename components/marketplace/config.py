@@ -71,6 +71,8 @@ class MarketplaceConfig(StageConfig):
         purchase_bias, purchase_slope: a click becomes a purchase at logit bias + slope * utility.
         cart, cart_before_purchase: chance of a cart after a click without, and with, a purchase.
         slow_purchase: share of purchases that take a day rather than minutes.
+        quick_purchase_hours, slow_purchase_hours: mean hours from a click to a purchase of either kind, three days at
+            most.
         wants: candidates for which a user comes back after a search that makes them come back.
         want_appeal: how much utility makes a candidate likelier to be wanted; 0: any of them.
         want_days: days for which a want lasts.
@@ -78,6 +80,8 @@ class MarketplaceConfig(StageConfig):
             policy.
         direct: share of wants that are met through a link or a wish list: events without a request.
         direct_purchase: chance of a purchase after such a click.
+        direct_hours: mean hours from the search to such a click.
+        direct_late: share of such clicks that come one to two and a half days later instead.
         direct_rec: share of such events that count as rec; the others count as shop.
         follow_up, follow_up_hours: share of requests outside search that follow a search of the same user, and mean
             hours after it.
@@ -145,6 +149,8 @@ class MarketplaceConfig(StageConfig):
     cart: Share = 0.2
     cart_before_purchase: Share = 0.8
     slow_purchase: Share = 0.25
+    quick_purchase_hours: Factor = 0.3
+    slow_purchase_hours: Factor = 20.0
     # What they do elsewhere.
     wants: Count = 1
     want_appeal: Size = 1.5
@@ -153,6 +159,8 @@ class MarketplaceConfig(StageConfig):
     want_score: float = 1.5
     direct: Share = 0.45
     direct_purchase: Share = 0.3
+    direct_hours: Factor = 6.0
+    direct_late: Share = 0.15
     direct_rec: Share = 0.7
     follow_up: Share = 0.6
     follow_up_hours: Factor = 8.0

@@ -112,7 +112,8 @@ def follow_clicks(
     carted = rng.random(n) < np.where(bought, config.cart_before_purchase, config.cart)
     cart_wait = (rng.exponential(90.0, size=n) * SECOND).astype(np.int64)
     slow = rng.random(n) < config.slow_purchase
-    wait = np.where(slow, rng.exponential(20.0, size=n), rng.exponential(0.3, size=n)) * HOUR
+    slow_hours = rng.exponential(config.slow_purchase_hours, size=n)
+    wait = np.where(slow, slow_hours, rng.exponential(config.quick_purchase_hours, size=n)) * HOUR
     purchase_wait = cart_wait + np.minimum(wait, 2.9 * DAY).astype(np.int64)
     return Events.join(
         [

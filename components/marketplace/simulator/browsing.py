@@ -86,8 +86,8 @@ def return_directly(rng: np.random.Generator, config: MarketplaceConfig, wants: 
     direct = rng.random(len(wants.user_W)) < config.direct
     user, item = wants.user_W[direct], wants.item_W[direct]
     n = len(user)
-    # Most come back within the day, some in three.
-    wait = np.where(rng.random(n) < 0.85, rng.exponential(6.0, size=n), rng.uniform(24.0, 60.0, size=n)) * HOUR
+    soon = rng.random(n) < 1 - config.direct_late
+    wait = np.where(soon, rng.exponential(config.direct_hours, size=n), rng.uniform(24.0, 60.0, size=n)) * HOUR
     clicks = Events(
         user,
         item,

@@ -1,12 +1,13 @@
 """A seeded marketplace of six markets, in the log contract, with its ground-truth utility beside it (simulated data).
 
-Nothing here is a real user, item or query. Choices (ours; the dials are in `MarketplaceConfig`):
+Nothing here is a real user, item or query. Choices (ours; every number is a dial of `MarketplaceConfig`):
 
 - Each market has random streams of its own: neither the order of markets nor which others there are changes its rows.
 - Utility = relevance + the user's affinity to the item; it is the logit of a click once the item is looked at.
 - Positions further down are looked at less; a purchase comes after a click, in up to three days.
 - The logging policy ranks by a noisy guess at relevance, and by popularity or utility as a dial says.
-- After a share of searches the user comes back for a candidate outside search: what ES3 is to find again.
+- After a share of searches the user comes back for candidates outside search: what ES3 is to find again.
+- Sessions, a longer tail of queries, candidates of a request's own, arrivals, weekends and sales are there if dialled.
 - Titles and queries mix languages, as each market's shops do; some queries have slips of the finger.
 - Three annotators grade pooled items, and err now and then; their median counts.
 - `drift` moves popularity, prices, queries and language in the last days; 0 by default.

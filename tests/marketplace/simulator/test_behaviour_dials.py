@@ -153,6 +153,22 @@ def returned(frames: Frames) -> pd.DataFrame:
     return direct(frames, "click").merge(best, on=["user_id", "item_id"])
 
 
+def hours_of_return(frames: Frames) -> pd.Series:
+    """Hours from the user's last search that had the item to each direct click on it."""
+    searched = listed(frames, "search")[["user_id", "item_id", "timestamp"]].sort_values("timestamp")
+    clicks = direct(frames, "click")[["user_id", "item_id", "timestamp"]].sort_values("timestamp")
+    searched = searched.assign(searched=searched["timestamp"])
+    pairs = pd.merge_asof(clicks, searched, on="timestamp", by=["user_id", "item_id"])
+    return (pairs["timestamp"] - pairs["searched"]) / pd.Timedelta(hours=1)
+
+
+def median_wait_of_purchase(frames: Frames) -> float:
+    """Hours from a request to a purchase of what it showed."""
+    return float(
+        (native(frames, "purchase", "search").eval("timestamp - timestamp_r") / pd.Timedelta(hours=1)).median()
+    )
+
+
 def wanted_on_page(frames: Frames, domain: str) -> pd.DataFrame:
     """Candidates elsewhere, and whether the user's searches of the last three days retrieved them."""
     rows = listed(frames, domain)
@@ -242,6 +258,8 @@ DIALS = {
         ),
         0.5,
     ),
+    "quick_purchase_hours": Dial(0.1, 6.0, median_wait_of_purchase, 2, {"slow_purchase": 0.0}),
+    "slow_purchase_hours": Dial(5.0, 40.0, median_wait_of_purchase, 10, {"slow_purchase": 1.0}),
     "wants": Dial(1, 4, lambda f: len(direct(f, "click")) / 1500, 1.0),
     "want_appeal": Dial(0.0, 3.0, lambda f: float(returned(f)["utility"].mean()), 1.0),
     "want_days": Dial(0.2, 3.0, lambda f: recent_share(f, "rec"), 0.005, {"follow_up_hours": 30.0}),
@@ -249,6 +267,8 @@ DIALS = {
     "want_score": Dial(0.0, 5.0, recent_first, 0.3),
     "direct": Dial(0.0, 1.0, lambda f: len(direct(f, "click")) / 1500, 0.7),
     "direct_purchase": Dial(0.1, 0.8, lambda f: len(direct(f, "purchase")) / len(direct(f, "click")), 0.5),
+    "direct_hours": Dial(1.0, 12.0, lambda f: float(hours_of_return(f).median()), 4, {"direct_late": 0.0}),
+    "direct_late": Dial(0.0, 0.8, lambda f: float((hours_of_return(f) > 20).mean()), 0.4, {"direct_hours": 2.0}),
     "direct_rec": Dial(0.1, 0.9, lambda f: float((direct(f, "click")["domain"] == "rec").mean()), 0.7),
     "follow_up": Dial(0.0, 1.0, lambda f: float((hours_after_search(f) < 24).mean()), 0.2, {"users": 1500}),
     "follow_up_hours": Dial(
