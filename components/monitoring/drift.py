@@ -1,16 +1,16 @@
 """Drift of a run's data, of its judgments, or of any two data sets: drift.json, pages for people, Evidently's report.
 
 Each comparison writes into its output directory:
-- `drift.json`: what drifted, every finding, and what could not be tested (`findings.summarise`);
+- `drift.json`: what moved and how serious it is, every finding, and what could not be tested (`findings.summarise`);
 - `drift.prom`: the same for Prometheus (`exporter`);
 - `reports/drift.html`: the page for people; `reports/evidently.html` and `evidently.json`: Evidently's own.
 
 Choices (ours):
 
-- Columns are compared per market by the population stability index, as Evidently computes it (`columns`).
-- A column drifts when its score reaches the threshold *and* its own noise floor, which is measured by swapping users,
-  items or queries between the windows (`noise`).
-- A market drifts when a share of its columns does, or its predictions, or its embeddings (`findings`).
+- Whether a column of a market moved: permutation tests whose unit is the user, item or query (`sign_flips`), with false
+  discoveries controlled over all tests of the run (`findings`).
+- How far: Evidently's population stability index over bins by the reference's quantiles (`evidently_report`).
+- How serious: `findings` has the levels; only a critical finding is drift, fails the gate and exits with 3.
 - Embeddings drift when a classifier tells the windows apart on users it has not seen (`embeddings`).
 - Search: evaluation days against days two weeks before, exposed rows alone (`search_windows`). Judgments have no time:
   two folds of queries (`judgment_folds`). Any two data sets: `table_pairs`.
@@ -20,14 +20,17 @@ Choices (ours):
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from components.contracts.errors import BadInput
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
     file_digest,
     input_digest,
+    read_json,
     read_manifest,
     stage_directory,
     tree_digest,
@@ -38,9 +41,9 @@ from components.monitoring import judgment_folds, search_windows, table_pairs
 from components.monitoring.columns import Measured, compare_columns
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import compare_vectors
-from components.monitoring.evidently_report import evidently_scores
+from components.monitoring.evidently_report import evidently_psi
 from components.monitoring.exporter import prometheus_text
-from components.monitoring.findings import Finding, summarise, verdict_word
+from components.monitoring.findings import Finding, control, count_windows, moved, rate, summarise, verdict_word
 from components.monitoring.page import write_page
 
 DRIFT = "drift.json"
@@ -48,6 +51,7 @@ PROMETHEUS = "drift.prom"
 PAGE = "reports/drift.html"
 EVIDENTLY_PAGE = "reports/evidently.html"
 EVIDENTLY_JSON = "evidently.json"
+_SAID = 3  # findings of a market in a line of the log
 
 _logger = get_logger(__name__)
 
@@ -60,8 +64,8 @@ def search_drift(training_set: Path, encodings: Path, ranker: Path, config: Moni
     """
     windows = search_windows.read_windows(training_set, config)
     specs = search_windows.feature_specs(windows.history_days)
-    compared = compare_columns(windows.reference, windows.current, specs, config)
-    predicted = compare_columns(*search_windows.read_predictions(ranker, windows), [search_windows.PREDICTION], config)
+    compared = compare_columns(windows.reference, windows.current, specs, config, days=(1, 1))  # equally long
+    predicted = compare_columns(*search_windows.read_predictions(ranker, windows), search_windows.PREDICTIONS, config)
     embedded = _compare_embeddings(encodings, windows.reference, windows.current, "user_id", config)
     _write(
         "search",
@@ -96,21 +100,37 @@ def judgment_drift(log: Path, encodings: Path, config: MonitoringConfig, out: Pa
     )
 
 
-def compare(reference: Path, current: Path, config: MonitoringConfig, out: Path) -> bool:
-    """Compare two Parquet or CSV files, or two log directories; whether they drifted apart.
+def compare(
+    reference: Path,
+    current: Path,
+    config: MonitoringConfig,
+    out: Path,
+    entity: str | None = None,
+    previous: Path | None = None,
+) -> bool:
+    """Compare two Parquet or CSV files, or two log directories; whether anything critical was found.
+
+    Args:
+        reference, current: the data sets.
+        config: the stage's.
+        out: directory to make.
+        entity: the column of two files whose rows belong together; None: each row is independent of the others.
+        previous: what the comparison of the window before wrote, to count warnings in a row.
 
     Raises:
-        BadInput: see `table_pairs.read_pairs`.
+        BadInput: see `table_pairs.read_pairs`; or `previous` has no drift.json.
     """
+    before = _read_previous(previous) if previous else None
     findings: list[Finding] = []
     measured: list[Measured] = []
-    for pair in table_pairs.read_pairs(reference, current):
-        compared = compare_columns(pair.reference, pair.current, pair.specs, config)
-        findings += [_of_table(pair.name, f) for f in compared.findings]
+    for pair in table_pairs.read_pairs(reference, current, entity):
+        compared = compare_columns(pair.reference, pair.current, pair.specs, config, pair.days)
+        findings += [_of_table(pair.name, f) for f in (*pair.facts, *compared.findings)]
         measured += [replace(m, finding=_of_table(pair.name, m.finding)) for m in compared.measured]
     described = {"reference": str(reference), "current": str(current)}
     inputs = _digests(reference=reference, current=current)
-    return _write("compare", findings, measured, config, described, _simulated(reference, current), inputs, out)
+    simulated = _simulated(reference, current)
+    return _write("compare", findings, measured, config, described, simulated, inputs, out, before)
 
 
 def _compare_embeddings(
@@ -121,6 +141,12 @@ def _compare_embeddings(
         for vectors in search_windows.read_vectors(encodings, {"reference": reference, "current": current})
         for finding in compare_vectors(reference, current, vectors, entity, config)
     ]
+
+
+def _read_previous(previous: Path) -> dict[str, Any]:
+    if not (previous / DRIFT).is_file():
+        raise BadInput(f"{previous}: no {DRIFT}: name a folder that a comparison wrote")
+    return read_json(previous / DRIFT)
 
 
 def _of_table(name: str, finding: Finding) -> Finding:
@@ -136,15 +162,20 @@ def _write(
     simulated: bool | None,
     inputs: dict[str, str],
     out: Path,
+    previous: dict[str, Any] | None = None,
 ) -> bool:
-    """Score the measured columns with Evidently, write everything, and say whether there is drift."""
+    """Control, rate and write everything; whether there is anything critical."""
+    controlled = {f.key: f for f in control(findings, config)}
     with stage_directory(out) as root:
-        scores = evidently_scores(measured, config, root / EVIDENTLY_PAGE, root / EVIDENTLY_JSON)
-        findings = _with_scores(findings, measured, scores)
+        shown = [m for m in measured if moved(controlled[m.finding.key], config)]
+        scores = evidently_psi(shown, config, root / EVIDENTLY_PAGE, root / EVIDENTLY_JSON)
+        for measure, psi in zip(shown, scores, strict=True):
+            controlled[measure.finding.key] = replace(controlled[measure.finding.key], psi=psi)
+        findings = count_windows([rate(f, config) for f in controlled.values()], previous, config)
         summary = summarise(kind, findings, config, windows, simulated)
         write_json(root / DRIFT, summary)
         (root / PROMETHEUS).write_text(prometheus_text(summary), encoding="utf-8")
-        write_page(root / PAGE, summary, findings)
+        write_page(root / PAGE, summary, findings, {m.finding.key: m.distribution for m in measured})
         write_manifest(
             root,
             "drift",
@@ -153,30 +184,18 @@ def _write(
             metrics={
                 "drifted": summary["drifted"],
                 "tested": sum(f.tested for f in findings),
-                "drifted_findings": sum(f.drifted for f in findings),
+                "critical": sum(f.severity == "critical" for f in findings),
+                "warnings": sum(f.severity == "warning" for f in findings),
                 "untested": len(summary["untested"]),
             },
-            packages=["evidently", "scikit-learn"],
+            packages=["evidently", "scikit-learn", "scipy"],
             simulated=simulated,
         )
-    for market, verdict in summary["shares"].items():
-        _logger.info(
-            "drift %s: %s, %d of %d columns%s",
-            market, verdict_word(verdict), verdict["drifted_columns"], verdict["tested"],
-            f" ({', '.join(verdict['because'])})" if verdict["because"] else "",
-        )  # fmt: skip
+    for market, verdict in summary["markets"].items():
+        log = _logger.info if verdict["severity"] in ("none", "info") else _logger.warning
+        because = f": {'; '.join(verdict['because'][:_SAID])}" if verdict["because"] else ""
+        log("drift %s: %s, %d columns tested%s", market, verdict_word(verdict), verdict["tested"], because)
     return bool(summary["drifted"])
-
-
-def _with_scores(findings: Sequence[Finding], measured: Sequence[Measured], scores: Sequence[float]) -> list[Finding]:
-    """The findings with Evidently's scores in place of our own, which differ by rounding at most."""
-    scored = {
-        (m.finding.scope, m.finding.market, m.finding.column): replace(
-            m.finding, score=score, drifted=not m.finding.expected and score >= (m.finding.threshold or 0)
-        )
-        for m, score in zip(measured, scores, strict=True)
-    }
-    return [scored.get((f.scope, f.market, f.column), f) for f in findings]
 
 
 def _digests(**inputs: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 Evidently's own `EmbeddingsDrift` always draws a t-SNE (half a minute for a thousand rows), and its classifier splits
 rows at random, so that a user's repeated queries lie on both sides of the split and pass for drift. So: principal
 components, a logistic regression on held-out users (scikit-learn, which Evidently brings), its ROC AUC, and the AUC's
-own noise floor from swapping users.
+p-value from flipping users' signs.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import Finding, untested
-from components.monitoring.noise import swapped_auc, swaps
+from components.monitoring.sign_flips import (
+    flipped,
+    flips,
+    group_rows,
+    p_value,
+    signed_weights,
+    value_contributions,
+)
 
-METHOD = "domain classifier AUC"
 _FOLDS = 5
 
 
@@ -54,8 +61,6 @@ def compare_vectors(
 
 
 def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: MonitoringConfig) -> Finding:
-    from sklearn.metrics import roc_auc_score
-
     is_current = rows["is_current"].to_numpy()
     sizes = (int((~is_current).sum()), int(is_current.sum()))
     entities = pd.factorize(rows["entity"])[0]
@@ -64,15 +69,20 @@ def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: Monitori
     if min(sizes) < config.min_rows:
         why = f"{sizes[0]} reference and {sizes[1]} current vectors, {config.min_rows} needed"
     elif num_entities < config.min_entities:
-        why = f"{num_entities} distinct users or queries, {config.min_entities} needed to tell drift from noise"
+        why = f"{num_entities} distinct users or queries, {config.min_entities} needed to tell a move from noise"
     if why:
         return untested("embedding", market, vectors.name, sizes, why)
-    draws = swaps(num_entities, config.noise_draws, config.seed)
     scores = _held_out_scores(rows["vector"].to_numpy(), is_current, entities, vectors.values, config)
-    null = swapped_auc(scores, is_current, entities, draws)
-    score = float(roc_auc_score(is_current, scores))
-    threshold = max(config.embedding_threshold, float(np.nanquantile(null, config.noise_quantile)))
-    return Finding("embedding", market, vectors.name, METHOD, score, threshold, score >= threshold, *sizes)
+    # The AUC less a half is the difference of the windows' mean ranks; only a higher one is a move.
+    ranks = (rankdata(scores)[:, None] - 0.5) / len(scores)
+    groups, _ = group_rows(rows["entity"], len(rows), config.seed)
+    contributions = value_contributions(ranks, signed_weights(is_current), groups)
+    null = flipped(contributions, flips(config.draws, config.seed))[:, 0]
+    change = float(contributions.sum())
+    what = f"a classifier tells the windows apart with an AUC of {0.5 + change:.2f}"
+    return Finding(
+        "embedding", market, vectors.name, what, *sizes, p_values={"AUC": p_value(change, null)}, size=0.5 + change
+    )
 
 
 def _held_out_scores(

@@ -1,8 +1,9 @@
-"""Evidently's own report on compared columns: its scores, its HTML page and its JSON.
+"""Evidently's part of the verdict: how far each column that moved has moved (PSI), its page and its JSON.
 
-Every market's column is a column of one wide frame ("TH price_log"), so that one page holds them all, each with its own
-threshold. Its table of drifted columns (`DataDriftPreset`) is on all markets together, the pictures are by market:
-the preset draws every column twice and would take three times as long.
+Evidently is given the bins (`distributions.py`) as categories, with their names: its own are of equal width over both
+windows, which one outlier empties. Its other tests don't fit: they take rows for independent, decide column by column
+whatever their number is, and know no market. So whether a column moved is our test (`sign_flips.py`), and how far is
+Evidently's figure; only columns that moved are shown, one a market ("TH price").
 """
 
 import json
@@ -11,65 +12,68 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from components.contracts.tools.manifest import write_json
 from components.contracts.tools.report import write_report
 from components.monitoring.columns import Measured
 from components.monitoring.config import MonitoringConfig
-from components.monitoring.findings import EVERY_MARKET
 
 
-def evidently_scores(measured: Sequence[Measured], config: MonitoringConfig, html: Path, details: Path) -> list[float]:
-    """Run Evidently over the columns, write its HTML and JSON, and return its score of each, in order.
+def evidently_psi(measured: Sequence[Measured], config: MonitoringConfig, html: Path, details: Path) -> list[float]:
+    """Run Evidently over columns that moved, write its HTML and JSON, and return its PSI of each, in order.
 
-    Columns that are expected to move are left out of the report (and come back with the score they had).
+    Raises:
+        RuntimeError: Evidently gave no figure for a column: a verdict without it would be a guess.
     """
+    if not measured:
+        write_report(
+            html, "No column moved", "So Evidently has nothing to show: see drift.html for what was tested.", []
+        )
+        write_json(details, {})
+        return []
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently sends telemetry otherwise
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
-    from evidently.presets import DataDriftPreset
 
-    shown = {_name(m): m for m in measured if not m.finding.expected}
-    if not shown:
-        write_report(html, "Nothing to compare", "Evidently had no column to look at: see drift.html for why.", [])
-        write_json(details, {})
-        return [float(m.finding.score or 0.0) for m in measured]
-    definition = DataDefinition(
-        numerical_columns=[name for name, m in shown.items() if m.kind == "numeric"],
-        categorical_columns=[name for name, m in shown.items() if m.kind == "categorical"],
-    )
+    names = [_name(m) for m in measured]
+    definition = DataDefinition(categorical_columns=names)
     reference, current = (
         Dataset.from_pandas(
-            pd.DataFrame({name: pd.Series(getattr(m, window)) for name, m in shown.items()}), definition
+            pd.DataFrame({name: _bins(m, window) for name, m in zip(names, measured, strict=True)}), definition
         )
-        for window in ("reference", "current")
+        for window in (False, True)
     )
-    together = [name for name, m in shown.items() if m.finding.market == EVERY_MARKET] or list(shown)
-    preset = DataDriftPreset(
-        columns=together,
-        method=config.method,
-        per_column_threshold={name: shown[name].finding.threshold for name in together},
-        drift_share=config.market_share,
-    )
-    by_market = [
-        ValueDrift(column=name, method=config.method, threshold=m.finding.threshold)
-        for name, m in shown.items()
-        if name not in together
+    metrics = [
+        ValueDrift(column=name, method="psi", threshold=_limit(m, config))
+        for name, m in zip(names, measured, strict=True)
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # it correlates columns, constant ones too
-        snapshot = Report([preset, *by_market], include_tests=True).run(current, reference)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        snapshot = Report(metrics, include_tests=True).run(current, reference)
     html.parent.mkdir(parents=True, exist_ok=True)
     snapshot.save_html(str(html))
     content = json.loads(snapshot.json())
     write_json(details, content)
-    scores = {
-        metric["config"]["column"]: float(metric["value"])
-        for metric in content["metrics"]
-        if metric["config"].get("column") in shown
-    }
-    return [scores.get(_name(m), float(m.finding.score or 0.0)) for m in measured]
+    scores = {metric["config"].get("column"): metric["value"] for metric in content["metrics"]}
+    absent = [name for name in names if scores.get(name) is None]
+    if absent:
+        raise RuntimeError(f"Evidently gave no PSI for {len(absent)} of {len(names)} columns, the first: {absent[0]}")
+    return [float(scores[name]) for name in names]
+
+
+def _bins(measured: Measured, window: bool) -> pd.Series:
+    """The bin of each row of a window as text, numbered so that sorting keeps their order."""
+    distribution = measured.distribution
+    width = len(str(len(distribution.labels)))
+    labels = [f"{number:0{width}d}: {label}" for number, label in enumerate(distribution.labels, 1)]
+    codes = distribution.codes[distribution.is_current == window]
+    return pd.Series(np.asarray(labels, dtype=object)[codes])
+
+
+def _limit(measured: Measured, config: MonitoringConfig) -> float:
+    return config.critical_psi if measured.finding.scope == "feature" else config.critical_outcome_psi
 
 
 def _name(measured: Measured) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from components.monitoring.findings import SEVERITIES
+
 
 def prometheus_text(drift: Mapping[str, Any]) -> str:
     """The content of drift.json in Prometheus' text format.
 
-    Gauges: archipelago_drift_detected and archipelago_drift_column_share by market; archipelago_drift_score and
-    archipelago_drift_threshold by scope, market, column and method; archipelago_drift_untested by market;
-    archipelago_drift_expected. All have the label `kind` ("search", "relevance", "compare").
+    Gauges: archipelago_drift_severity (0 none, 1 info, 2 warning, 3 critical) and archipelago_drift_untested by market;
+    archipelago_drift_column_severity, _moved_share (AUC for an embedding), _psi and _p_value (adjusted) by scope,
+    market and column; archipelago_drift_expected. All have the label `kind` ("search", "relevance", "compare").
     """
     registry = CollectorRegistry()
     kind = drift["kind"]
@@ -23,19 +25,22 @@ def prometheus_text(drift: Mapping[str, Any]) -> str:
         return Gauge(f"archipelago_drift_{name}", text, ["kind", *labels], registry=registry)
 
     gauge("expected", "Whether the profile expects drift").labels(kind).set(drift["expected"])
-    detected = gauge("detected", "Whether the market drifted", "market")
-    share = gauge("column_share", "Share of the market's tested columns that drifted", "market")
+    severity = gauge("severity", "Worst level of the market: 0 none, 1 info, 2 warning, 3 critical", "market")
     absent = gauge("untested", "Columns of the market that could not be tested", "market")
-    for market, verdict in drift["shares"].items():
-        detected.labels(kind, market).set(verdict["drifted"])
-        share.labels(kind, market).set(verdict["share"])
+    for market, verdict in drift["markets"].items():
+        severity.labels(kind, market).set(SEVERITIES.index(verdict["severity"]))
         absent.labels(kind, market).set(sum(column["market"] == market for column in drift["untested"]))
-    columns = ("scope", "market", "column", "method")
-    score = gauge("score", "Drift score of the column", *columns)
-    threshold = gauge("threshold", "Score at which the column drifts", *columns)
+    columns = ("scope", "market", "column")
+    gauges = {
+        "severity": gauge("column_severity", "Level of the column: 0 none, 1 info, 2 warning, 3 critical", *columns),
+        "size": gauge("moved_share", "Share of rows in another bin or category; an embedding's AUC", *columns),
+        "psi": gauge("psi", "Population stability index of a column that moved", *columns),
+        "adjusted": gauge("p_value", "P-value, adjusted over the run", *columns),
+    }
     for finding in drift["findings"]:
-        if finding["score"] is not None:
-            labels = [kind, *(finding[name] for name in columns)]
-            score.labels(*labels).set(finding["score"])
-            threshold.labels(*labels).set(finding["threshold"])
+        labels = [kind, *(finding[name] for name in columns)]
+        for name, metric in gauges.items():
+            value = SEVERITIES.index(finding[name]) if name == "severity" else finding[name]
+            if value is not None:
+                metric.labels(*labels).set(value)
     return generate_latest(registry).decode()

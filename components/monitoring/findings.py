@@ -1,15 +1,32 @@
-"""What a comparison found, and when that is drift."""
+"""What a comparison found, and how serious it is.
 
-import math
+Levels:
+- critical: fails the gate, exit code 3. A market or domain gone or new, far fewer or more rows, a column that is gone,
+  new, of another type, empty or constant, whose unit changed or whose distribution is another one; labels, predictions
+  or served scores that moved; a warning in several windows in a row.
+- warning: any other column that moved; a market that could not be tested.
+- info: a move too small to matter, or one that is expected; a column that could not be tested.
+
+False alarms are controlled by run: the p-values of all tests of all columns and markets go through one control of the
+false discovery rate (Benjamini-Hochberg). Where nothing moved at all, a run has any warning with a probability of at
+most `false_discovery_rate`. A critical finding needs a large move beside it.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any, Literal
+
+from scipy.stats import false_discovery_control, norm
 
 from components.monitoring.config import MonitoringConfig
 
-Scope = Literal["feature", "missing", "label", "prediction", "embedding", "market"]
+Scope = Literal["schema", "rows", "market", "missing", "feature", "label", "prediction", "embedding"]
+Severity = Literal["none", "info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("none", "info", "warning", "critical")
 EVERY_MARKET = "all"
 EVERY_COLUMN = "*"
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -17,15 +34,23 @@ class Finding:
     """One comparison of one column in one market.
 
     Attributes:
-        scope: kind of the column; "market" when nothing of the market could be tested.
+        scope: kind of what was compared; "schema" and "rows" are plain facts without a p-value.
         market: a market, or "all" for all rows together.
-        column: its name; "*" with scope "market".
-        method: name of the way it was scored, e.g. "psi"; "" if it was not.
-        score, threshold: it drifts where score >= threshold; None if it could not be tested. The threshold is the
-            configured one or the noise floor, whichever is higher.
-        drifted: whether score >= threshold, in a column that is not expected to move.
+        column: its name; "*" where it is the market's rows.
+        what: what moved, in one sentence: "median 195 -> 219 (+12 %)".
         rows_reference, rows_current: rows with a value.
-        why: reason why it was not tested, or is expected to move; "" otherwise.
+        p_values: test -> p-value; none if it was not tested.
+        adjusted: the smallest of them after control over the whole run.
+        size: share of rows that moved to another bin or category; for embeddings the classifier's ROC AUC.
+        psi: population stability index, as Evidently gives it; None where no test found a move.
+        severity: how serious it is.
+        broken: the rule that makes a move critical, e.g. "empty now"; "" if none.
+        noise: standard deviation of the change without any move, in `unit`; None if unknown.
+        unit: "sd" (standard deviations of the column) or "share".
+        smallest: the smallest change that this many rows find four times in five, in `unit`.
+        windows_needed: windows like this to pool until the smallest change is one worth finding; 1 if it is already.
+        in_a_row: windows in a row in which it is a warning or worse.
+        why: why it was not tested, or is expected to move; "" otherwise.
         expected: whether it moves by construction, so that it is shown and not judged.
         table: table of the column, where several are compared.
     """
@@ -33,69 +58,162 @@ class Finding:
     scope: Scope
     market: str
     column: str
-    method: str
-    score: float | None
-    threshold: float | None
-    drifted: bool
+    what: str
     rows_reference: int
     rows_current: int
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    adjusted: float | None = None
+    size: float | None = None
+    psi: float | None = None
+    severity: Severity = "none"
+    broken: str = ""
+    noise: float | None = None
+    unit: Literal["sd", "share"] = "share"
+    smallest: float | None = None
+    windows_needed: int = 1
+    in_a_row: int = 0
     why: str = ""
     expected: bool = False
     table: str = ""
 
     @property
     def tested(self) -> bool:
-        """Whether the finding counts: it was scored and is not expected to move."""
-        return self.score is not None and not self.expected
+        """Whether the finding counts: it was tested and is not expected to move."""
+        return bool(self.p_values) and not self.expected
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What it is about, the same in every window."""
+        return self.table, self.market, self.column, self.scope
+
+    @property
+    def serious(self) -> bool:
+        """Whether it is a warning or critical."""
+        return self.severity in ("warning", "critical")
 
 
 def untested(scope: Scope, market: str, column: str, rows: tuple[int, int], why: str) -> Finding:
-    """A finding that says what could not be tested, and why."""
-    return Finding(scope, market, column, "", None, None, False, *rows, why)
+    """A finding that says what could not be tested, and why: a warning for a market, never a pass."""
+    return Finding(scope, market, column, "", *rows, severity="warning" if scope == "market" else "info", why=why)
+
+
+def control(findings: Sequence[Finding], config: MonitoringConfig) -> list[Finding]:
+    """The findings with their p-values adjusted over the run, and the smallest change that each could have found.
+
+    That change is for a column that moves alone, where Benjamini-Hochberg is as strict as Bonferroni.
+    """
+    judged = [f for f in findings if f.tested]
+    tests = [p for f in judged for p in f.p_values.values()]
+    adjusted = iter(false_discovery_control(tests) if tests else ())
+    level = norm.isf(config.false_discovery_rate / max(len(tests), 1) / 2) + norm.isf(1 - _POWER)
+    worth = {"sd": config.worth_finding_sd, "share": config.worth_finding_share}
+    controlled = []
+    for finding in findings:
+        if finding.tested:
+            finding = replace(finding, adjusted=min(float(next(adjusted)) for _ in finding.p_values))
+        elif finding.p_values:  # expected to move: beside the family of tests
+            finding = replace(finding, adjusted=min(1.0, len(finding.p_values) * min(finding.p_values.values())))
+        if finding.noise is not None:
+            smallest = float(level * finding.noise)
+            windows = max(1, ceil((smallest / worth[finding.unit]) ** 2))
+            finding = replace(finding, smallest=smallest, windows_needed=windows)
+        controlled.append(finding)
+    return controlled
+
+
+def moved(finding: Finding, config: MonitoringConfig) -> bool:
+    """Whether a test found a move."""
+    return finding.adjusted is not None and finding.adjusted <= config.false_discovery_rate
+
+
+def rate(finding: Finding, config: MonitoringConfig) -> Finding:
+    """The finding with its severity; facts and untested columns have theirs already."""
+    if not finding.p_values or not moved(finding, config):
+        return finding
+    return replace(finding, severity="info" if finding.expected else _severity(finding, config))
+
+
+def _severity(finding: Finding, config: MonitoringConfig) -> Severity:
+    assert finding.size is not None
+    if finding.broken:
+        return "critical"
+    if finding.scope == "embedding":
+        return "warning" if finding.size >= config.embedding_threshold else "info"
+    limit = config.critical_psi if finding.scope == "feature" else config.critical_outcome_psi
+    if finding.psi is not None and finding.psi >= limit:
+        return "critical"
+    return "warning" if finding.size >= config.min_moved_share else "info"
+
+
+def count_windows(
+    findings: Sequence[Finding], previous: Mapping[str, Any] | None, config: MonitoringConfig
+) -> list[Finding]:
+    """The findings with their windows in a row, given drift.json of the window before; many in a row are critical."""
+    before = {
+        (f["table"], f["market"], f["column"], f["scope"]): f["in_a_row"]
+        for f in (previous["findings"] if previous else [])
+    }
+    counted = []
+    for finding in findings:
+        if finding.serious:
+            in_a_row = before.get(finding.key, 0) + 1
+            finding = replace(finding, in_a_row=in_a_row)
+            if in_a_row >= config.critical_in_a_row and finding.scope != "market":
+                finding = replace(finding, severity="critical", broken=f"a warning in {in_a_row} windows in a row")
+        counted.append(finding)
+    return counted
 
 
 @dataclass(frozen=True)
 class MarketVerdict:
-    """A market's columns (its features, their missing values, its label), counted, and whether it drifted.
+    """A market's findings, counted: its worst level, its columns, and what the serious findings are about."""
 
-    `share` is drifted / tested; `because` names what made it drift.
-    """
-
+    severity: Severity
     tested: int
-    drifted_columns: int
-    share: float
-    drifted: bool
+    critical: int
+    warnings: int
     because: tuple[str, ...]
 
 
-def judge_markets(findings: Sequence[Finding], config: MonitoringConfig) -> dict[str, MarketVerdict]:
-    """A verdict for every market that was found, tested or not.
-
-    A market drifts when `market_share` of a table's tested columns do (but two at least, where it has more than one),
-    or its predictions or one of its embeddings do.
-    """
-    return {market: _judge(market, findings, config) for market in dict.fromkeys(f.market for f in findings)}
+def judge_markets(findings: Sequence[Finding]) -> dict[str, MarketVerdict]:
+    """A verdict for every market that was found, tested or not."""
+    return {market: _judge([f for f in findings if f.market == market]) for market in _markets(findings)}
 
 
-def _judge(market: str, findings: Sequence[Finding], config: MonitoringConfig) -> MarketVerdict:
-    tested = [f for f in findings if f.market == market and f.tested]
-    in_tables = [f for f in tested if f.scope in ("feature", "missing", "label")]
-    columns, drifted, because = 0, 0, []
-    for table in dict.fromkeys(f.table for f in in_tables):
-        of_table = {f.column for f in in_tables if f.table == table}
-        moved = {f.column for f in in_tables if f.table == table and f.drifted}
-        if len(moved) >= max(math.ceil(config.market_share * len(of_table)), min(2, len(of_table))):
-            because.append(f"{len(moved)} of {len(of_table)} columns" + (f" of {table}" if table else ""))
-        columns, drifted = columns + len(of_table), drifted + len(moved)
-    because += [f"{f.scope} {f.column}" for f in tested if f.drifted and f.scope in ("prediction", "embedding")]
-    return MarketVerdict(columns, drifted, drifted / columns if columns else 0.0, bool(because), tuple(because))
+def _markets(findings: Sequence[Finding]) -> list[str]:
+    """In alphabetical order, all of them together last."""
+    return sorted({f.market for f in findings}, key=lambda market: (market == EVERY_MARKET, market))
+
+
+def _judge(findings: Sequence[Finding]) -> MarketVerdict:
+    serious = sorted((f for f in findings if f.serious), key=seriousness, reverse=True)
+    return MarketVerdict(
+        severity=max((f.severity for f in findings), key=SEVERITIES.index),
+        tested=len({(f.table, f.column) for f in findings if f.tested}),
+        critical=sum(f.severity == "critical" for f in findings),
+        warnings=sum(f.severity == "warning" for f in findings),
+        because=tuple(sentence(f) for f in serious),
+    )
+
+
+def seriousness(finding: Finding) -> tuple[int, int, float, float]:
+    """Sort key: the more serious, the larger."""
+    certain = 1 - (finding.adjusted or 0.0)
+    return SEVERITIES.index(finding.severity), int(bool(finding.broken)), finding.size or 0.0, certain
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding says, without its market."""
+    name = "" if finding.column == EVERY_COLUMN else f"{finding.column}: "
+    said = ", ".join(part for part in (finding.what, finding.broken) if part)
+    return name + (said or f"not tested ({finding.why})")
 
 
 def verdict_word(verdict: Mapping[str, Any]) -> str:
     """A market's verdict in drift.json, for people; a market of which nothing was tested did not pass."""
-    if verdict["drifted"]:
-        return "drifted"
-    return "no drift" if verdict["tested"] else "not tested"
+    if verdict["severity"] in ("warning", "critical"):
+        return str(verdict["severity"])
+    return "no move" if verdict["tested"] else "not tested"
 
 
 def summarise(
@@ -105,23 +223,29 @@ def summarise(
 
     Args:
         kind: "search", "relevance" or "compare".
-        findings: of every market and column.
+        findings: of every market and column, rated.
         config: the stage's.
         windows: what "reference" and "current" were, for people.
         simulated: whether the data was; None if nothing says so.
     """
-    verdicts = judge_markets(findings, config)
+    verdicts = judge_markets(findings)
     return {
         "kind": kind,
-        "drifted": any(v.drifted for v in verdicts.values()),
+        "drifted": any(v.severity == "critical" for v in verdicts.values()),
+        "severity": max((v.severity for v in verdicts.values()), key=SEVERITIES.index, default="none"),
         "expected": config.expects_drift,
         "simulated": simulated,
         "windows": windows,
-        "shares": {market: asdict(verdict) for market, verdict in verdicts.items()},
+        "tests": sum(len(f.p_values) for f in findings if f.tested),
+        "false_discovery_rate": config.false_discovery_rate,
+        "markets": {market: asdict(verdict) for market, verdict in verdicts.items()},
         "untested": [
-            {"market": f.market, "scope": f.scope, "column": f.column, "why": f.why}
-            for f in findings
-            if f.score is None
+            {"market": f.market, "scope": f.scope, "column": f.column, "why": f.why} for f in findings if _silent(f)
         ],
         "findings": [asdict(finding) for finding in findings],
     }
+
+
+def _silent(finding: Finding) -> bool:
+    """Whether it says why it could not be tested."""
+    return bool(finding.why) and not finding.p_values and not finding.expected

@@ -24,7 +24,7 @@ SPECS = [
     ColumnSpec("query_words", "numeric", entity="query_key"),
     ColumnSpec("title_chars", "numeric", entity="query_key"),
     ColumnSpec("title_words", "numeric", entity="query_key"),
-    ColumnSpec("titles_of_query", "numeric", entity="query_key", log_scale=True),
+    ColumnSpec("titles_of_query", "numeric", entity="query_key"),
 ]
 
 

@@ -1,4 +1,6 @@
-"""The drift page for people: verdicts by market, a heatmap of market x column, then every finding."""
+"""The drift page for people: a sentence a market on what moved and what to do, the largest moves as pictures, then all
+of it.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,123 +10,149 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from components.contracts.tools.report import Section, Table, write_report
-from components.monitoring.embeddings import METHOD as AUC_METHOD
-from components.monitoring.findings import Finding, verdict_word
+from components.monitoring.distributions import Distribution, spell_share
+from components.monitoring.findings import EVERY_MARKET, Finding, sentence, seriousness, verdict_word
 
-_SCOPES = {
-    "feature": "Features",
-    "label": "Features",
-    "missing": "Missing values",
-    "prediction": "Predictions",
-    "embedding": "Embeddings",
+_PICTURES = 5
+_SAID = 3  # findings of a market in its sentence
+_COLOURS = {"before": "#9aa7b4", "now": "#24598f"}
+_TO_DO = {
+    "schema": "check the export's columns",
+    "rows": "check that the log is complete",
+    "market": "collect more rows",
+    "missing": "check the import",
+    "feature": "check the import, then the catalogue",
+    "label": "check how labels are made before training on them",
+    "prediction": "look at the inputs above, then compare the model with its predecessor",
+    "embedding": "look at what is new among the texts",
 }
-_ROW_PIXELS = 26
 
 
-def write_page(path: Path, summary: Mapping[str, Any], findings: Sequence[Finding]) -> None:
-    """Write the page of a drift.json content (`findings.summarise`) and its findings."""
-    sections = [_verdict(summary)]
-    for title in dict.fromkeys(_SCOPES.values()):
-        shown = [f for f in findings if _SCOPES.get(f.scope) == title and f.tested]
+def write_page(
+    path: Path,
+    summary: Mapping[str, Any],
+    findings: Sequence[Finding],
+    distributions: Mapping[tuple[str, str, str, str], Distribution],
+) -> None:
+    """Write the page of a drift.json content (`findings.summarise`), its findings and the distributions behind them."""
+    ordered = sorted(findings, key=seriousness, reverse=True)
+    serious = [f for f in ordered if f.serious]
+    sections = [Section("What moved, and what to do", _levels(summary), tables=[_verdicts(summary, serious)])]
+    pictures = [_picture(f, distributions[f.key]) for f in _largest(serious) if f.key in distributions]
+    if pictures:
+        sections.append(Section("Largest moves", "Share of rows, before and now.", figures=pictures[:_PICTURES]))
+    noted = [f for f in ordered if f.severity == "info" and f.p_values]
+    for title, text, shown in (
+        ("All warnings and critical findings", "", serious),
+        ("Moved, not judged", "Too small to matter, or expected to move.", noted),
+    ):
         if shown:
-            sections.append(Section(title, _READING[title], figures=[_heatmap(shown)]))
-    expected = [f for f in findings if f.expected and f.score is not None]
-    if expected:
-        text = "These columns move by construction, so they are shown and not judged."
-        sections.append(Section("Expected to move", text, tables=[_table(expected)]))
+            sections.append(Section(title, text, tables=[_table(shown)]))
     if summary["untested"]:
-        text = "Nothing is said of these: they did not pass, they were not tested."
+        text = "Nothing is said of these: too few rows or users. They did not pass."
         sections.append(Section("Not tested", text, tables=[Table(pd.DataFrame(summary["untested"]))]))
-    text = "Nearest to its threshold first. Rows are those with a value, before (reference) and now (current)."
-    sections.append(Section("All tested columns", text, tables=[_table([f for f in findings if f.tested])]))
+    sections.append(Section("All tested columns", _READING, tables=[_table([f for f in ordered if f.tested])]))
     write_report(path, _title(summary), _note(summary), sections)
 
 
-_READING = {
-    "Features": (
-        "PSI (population stability index) of the current window against the reference window; 0 is no change. The "
-        "darker, the nearer to the threshold; a star marks a drifted column: at or above both the usual threshold and "
-        "the noise floor of its market. 'all' is every market together. Distributions are in Evidently's own report, "
-        "evidently.html, whose headline counts the columns of 'all' alone."
-    ),
-    "Missing values": "Change of the share of rows without a value.",
-    "Predictions": "PSI of predicted click probabilities, test days against validation days.",
-    "Embeddings": "ROC AUC of telling current from reference vectors, of users unseen in training; 0.5 is no drift.",
-}
+_READING = (
+    "Moved: share of rows in another bin or category now (for an embedding, a classifier's AUC: 0.5 is no move). "
+    "Chance: how often a column that did not move would look like this, adjusted for the number of tests. Finds: the "
+    "smallest change that this many rows find four times in five, in standard deviations (sd) of a number or in points "
+    "of a share. Windows: how many windows like this to pool until a change worth finding is found."
+)
 
 
 def _title(summary: Mapping[str, Any]) -> str:
+    words = {
+        "critical": "Drift: critical",
+        "warning": "Warnings: some columns moved",
+        "info": "No move that matters",
+        "none": "No move found",
+    }
     if summary["drifted"]:
-        return "Drift found" + (", as the profile expects" if summary["expected"] else "")
-    return "No drift found" + (", though the profile expects some" if summary["expected"] else "")
+        return words["critical"] + (", as the profile expects" if summary["expected"] else "")
+    return words[summary["severity"]] + (", though the profile expects drift" if summary["expected"] else "")
 
 
 def _note(summary: Mapping[str, Any]) -> str:
     data = {True: "Simulated data. ", False: "Logged data. ", None: ""}[summary["simulated"]]
-    windows = "; ".join(f"{name} {value}" for name, value in summary["windows"].items())
+    windows = "; ".join(f"{name}: {value}" for name, value in summary["windows"].items())
     return f"{data}Compared: {windows}."
 
 
-def _verdict(summary: Mapping[str, Any]) -> Section:
-    rows = [
-        {
-            "market": market,
-            "verdict": verdict_word(v),
-            "columns tested": v["tested"],
-            "drifted": v["drifted_columns"],
-            "share": v["share"],
-            "because of": ", ".join(v["because"]) or None,
-        }
-        for market, v in summary["shares"].items()
-    ]
-    text = "A market drifts when enough of its columns do, or its predictions or embeddings do."
-    return Section("Verdict by market", text, tables=[Table(pd.DataFrame(rows), {"share": "percent"})])
+def _levels(summary: Mapping[str, Any]) -> str:
+    return (
+        "Critical fails the gate; a warning is for someone to look at. "
+        f"{summary['tests']:,} tests were made; where nothing moved, the chance of any warning by accident is "
+        f"{summary['false_discovery_rate']:.0%} in all."
+    )
 
 
-def _heatmap(findings: Sequence[Finding]) -> go.Figure:
-    """Scores as text; the colour is how near each is to its own threshold, from no drift at all."""
-    frame = pd.DataFrame(
-        [
+def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding]) -> Table:
+    rows = []
+    for market, verdict in summary["markets"].items():
+        own = [f for f in serious if f.market == market]
+        said = "; ".join(sentence(f) for f in own[:_SAID])
+        more = f"; {len(own) - _SAID} more below" if len(own) > _SAID else ""
+        rows.append(
             {
-                "market": f.market,
-                "column": f.column,
-                "text": f"{f.score:.2f}" + (" *" if f.drifted else ""),
-                "nearness": _nearness(f),
+                "market": _market(market),
+                "level": verdict_word(verdict),
+                "what moved": said + more if own else f"nothing that matters, {verdict['tested']} columns tested",
+                "what to do": "; ".join(dict.fromkeys(_TO_DO[f.scope] for f in own[:_SAID])) or None,
             }
-            for f in findings
-        ]
-    )
-    columns, markets = list(dict.fromkeys(frame["column"])), list(dict.fromkeys(frame["market"]))
-    text, nearness = (
-        frame.pivot(index="column", columns="market", values=name).loc[columns, markets]
-        for name in ("text", "nearness")
-    )
-    figure = go.Figure(
-        go.Heatmap(
-            z=nearness.to_numpy(dtype=float), x=markets, y=columns, text=text.fillna("").to_numpy(),
-            texttemplate="%{text}", colorscale="YlOrRd", zmin=0, zmax=1.5, xgap=2, ygap=2, showscale=False,
-            hovertemplate="%{y}, %{x}: %{text}, %{z:.0%} of its threshold<extra></extra>",
         )
-    )  # fmt: skip
-    figure.update_yaxes(autorange="reversed")
-    return figure.update_layout(height=90 + _ROW_PIXELS * len(columns), xaxis_title="market")
+    return Table(pd.DataFrame(rows))
 
 
-def _nearness(finding: Finding) -> float:
-    none = 0.5 if finding.method == AUC_METHOD else 0.0
-    assert finding.score is not None and finding.threshold is not None
-    return max(0.0, (finding.score - none) / (finding.threshold - none))
+def _market(market: str) -> str:
+    return "all together" if market == EVERY_MARKET else market
+
+
+def _largest(findings: Sequence[Finding]) -> list[Finding]:
+    """Each column once: in the market where it moved most, not in all of them together where it can be helped."""
+    by_market = sorted(findings, key=lambda f: f.market == EVERY_MARKET)
+    once: dict[tuple[str, str], Finding] = {}
+    for finding in by_market:
+        once.setdefault((finding.table, finding.column), finding)
+    return sorted(once.values(), key=seriousness, reverse=True)
+
+
+def _picture(finding: Finding, distribution: Distribution) -> go.Figure:
+    bars = [
+        go.Bar(name=name, x=list(distribution.labels), y=shares, marker_color=_COLOURS[name])
+        for name, shares in zip(_COLOURS, distribution.shares(), strict=True)
+    ]
+    figure = go.Figure(bars)
+    figure.update_xaxes(type="category", automargin=True)
+    figure.update_yaxes(tickformat=".0%")
+    title = f"{_market(finding.market)}, {sentence(finding)}"
+    return figure.update_layout(title=title, barmode="group", bargap=0.15)
 
 
 def _table(findings: Sequence[Finding]) -> Table:
-    ordered = sorted(findings, key=_nearness, reverse=True)
     rows = [
         {
-            "market": f.market, "column": f.column, "scope": f.scope, "method": f.method, "score": f.score,
-            "threshold": f.threshold, "drifted": f.drifted, "reference rows": f.rows_reference,
-            "current rows": f.rows_current, "note": f.why or None,
+            "market": _market(f.market),
+            "column": f.column,
+            "level": f.severity if f.severity != "none" else None,
+            "what": ", ".join(part for part in (f.what, f.broken, f.why) if part),
+            "moved": None if f.size is None else f"{f.size:.2f}" if f.scope == "embedding" else spell_share(f.size),
+            "chance": f.adjusted,
+            "PSI": f.psi,
+            "finds": _smallest(f),
+            "windows": f.windows_needed if f.windows_needed > 1 else None,
+            "in a row": f.in_a_row or None,
+            "rows before": f.rows_reference,
+            "rows now": f.rows_current,
         }
-        for f in ordered
-    ]  # fmt: skip
-    frame = pd.DataFrame(rows)
-    return Table(frame.dropna(axis="columns", how="all"))
+        for f in findings
+    ]
+    return Table(pd.DataFrame(rows).dropna(axis="columns", how="all"))
+
+
+def _smallest(finding: Finding) -> str | None:
+    if finding.smallest is None:
+        return None
+    return f"{finding.smallest:.2f} sd" if finding.unit == "sd" else f"{finding.smallest * 100:.1f} points"

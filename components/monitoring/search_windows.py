@@ -78,15 +78,18 @@ def feature_specs(history_days: float) -> list[ColumnSpec]:
 
 _MARKET_MIX = ColumnSpec("market", "categorical", entity="user_id")
 _LABEL = ColumnSpec("native_click", "categorical", scope="label", entity="user_id")
-PREDICTION = ColumnSpec("p_click", "numeric", scope="prediction", entity="user_id")
+PREDICTIONS = [
+    ColumnSpec("p_click", "numeric", scope="prediction", entity="user_id"),
+    ColumnSpec("score", "numeric", scope="prediction", entity="user_id"),
+]
 
 
 def read_predictions(ranker: Path, windows: SearchWindows) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions on validation and on test rows: market, user_id, p_click.
+    """Predictions on validation and on test rows: market, user_id, p_click, and the served score (the blend).
 
     The ranker never saw either; its predictions on training rows would differ from both.
     """
-    predictions = _read(ranker / "predictions.parquet", ["sample_id", "split", "p_click"]).to_pandas()
+    predictions = _read(ranker / "predictions.parquet", ["sample_id", "split", "p_click", "score"]).to_pandas()
     seen = windows.current[["sample_id", "market", "user_id"]].merge(predictions, on="sample_id")
     return seen[seen["split"] == "valid"], seen[seen["split"] == "test"]
 
@@ -138,7 +141,6 @@ def _spec(feature: Feature, history_days: float) -> ColumnSpec:
         feature.name,
         "categorical" if feature.kind == "categorical" else "numeric",
         entity=_ENTITY_OF_GROUP[feature.group] if windowed else "user_id",
-        log_scale=bool(windowed) and "_ctr_" not in feature.name,
         expected=expected,
     )
 

@@ -1,15 +1,17 @@
-"""What the `drift` command compares: two files, or the common tables of two log directories.
+"""What the `drift` command compares: two files, or the tables of two log directories.
 
 Any table with typed columns will do: numbers are compared as numbers, booleans and short text as categories, long text
 by its length, times by the hour of day, queries by their mix and their length. Ids, lists and keys say nothing about a
-distribution and are left out. In a log, what was shown and what was done is compared with the item's attributes beside
-it.
+distribution and are left out: by name, or because hardly any value comes twice. In a log, what was shown and what was
+done is compared with the item's attributes beside it. What one side lacks or has as another type is a finding, and the
+rest is compared.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,10 +23,19 @@ from components.contracts.schemas import LOG_TABLES
 from components.contracts.tables import Limits, find_table, read_table
 from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.monitoring.columns import ColumnSpec
-from components.monitoring.findings import EVERY_MARKET
+from components.monitoring.findings import EVERY_MARKET, Finding, Scope
 
-# Rows of one of these belong together, the first that a table has.
-_ENTITIES = ("user_id", "query_id", "request_id", "item_id")
+# Rows that belong together in the log contract's tables; elsewhere `--entity` says so.
+_LOG_ENTITIES = {"requests": "user_id", "candidates": "user_id", "events": "user_id", "judgments": "query_id"}
+_LABELS = frozenset({"label", "grade", "click", "clicked", "native_click", "purchase", "conversion"})
+_PREDICTIONS = frozenset({"score", "p_click", "p_purchase", "prediction", "relevance"})
+_SEGMENTS = frozenset({"market", "domain", "language", "locale"})
+_NO_MARKET = "(none)"
+_REPEATED, _SINGLE = "repeated rows", "single"
+# Rows that repeat others say nothing where that is usual.
+_USUAL_REPEATS = 0.01
+# Share of distinct values from which a column is an id.
+_DISTINCT_IDS = 0.95
 _HOUR, _LENGTH = " (hour)", " (characters)"
 _HOURS_A_BIN = 3
 _LONG_TEXT_CHARS = 40
@@ -39,20 +50,30 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class TablePair:
-    """One table of both sides, as frames with a column `market`, and how its columns are compared."""
+    """One table of both sides, as frames with a column `market`, and how its columns are compared.
+
+    `facts` are findings that need no test: columns that are gone, new or of another type. `days` is how long each side
+    is; (1, 1) where the table has no times.
+    """
 
     name: str
     reference: pd.DataFrame
     current: pd.DataFrame
     specs: list[ColumnSpec]
+    facts: list[Finding]
+    days: tuple[float, float]
 
 
-def read_pairs(reference: Path, current: Path) -> list[TablePair]:
+def read_pairs(reference: Path, current: Path, entity: str | None = None) -> list[TablePair]:
     """The tables of both sides.
 
+    Args:
+        reference, current: two files or two log directories.
+        entity: the column of two files whose rows belong together; a log's are known.
+
     Raises:
-        BadInput: a side is missing or unreadable, one is a file and the other a directory, a table or column is on one
-            side only, a column's type differs, or nothing is left to compare.
+        BadInput: a side is missing or unreadable, one is a file and the other a directory, a side lacks the entity's
+            column, or nothing is left to compare.
     """
     for path in (reference, current):
         if not path.exists():
@@ -60,30 +81,46 @@ def read_pairs(reference: Path, current: Path) -> list[TablePair]:
     if reference.is_dir() != current.is_dir():
         raise BadInput(f"{reference} and {current}: one is a directory, the other a file")
     if reference.is_dir():
-        tables = _log_tables(reference, current)
+        if entity:
+            raise BadInput(f"entity {entity}: a log's entities are known; name one for two files alone")
+        tables, absent = _log_tables(reference, current)
     else:
-        tables = {reference.stem.removesuffix(".csv"): (_read_file(reference), _read_file(current))}
-    pairs = []
-    for name, (old, new) in tables.items():
-        _check_columns(old, new, f"{reference} and {current}: {name}")
-        specs = [spec for column in old.column_names if _compared(column, old) for spec in _specs(column, old)]
-        if specs:
-            mix = ColumnSpec("market", "categorical", entity=_entity(old))
-            pairs.append(TablePair(name, _frame(old, specs), _frame(new, specs), [*specs, mix]))
-    if not pairs:
+        tables, absent = {reference.stem.removesuffix(".csv"): (_read_file(reference), _read_file(current))}, []
+        for path, table in zip((reference, current), next(iter(tables.values())), strict=True):
+            if entity and entity not in table.column_names:
+                raise BadInput(
+                    f"{path}: no column {entity}, which --entity names (found: {', '.join(table.column_names)})"
+                )
+    pairs = [
+        _pair(name, *sides, _LOG_ENTITIES.get(name) if reference.is_dir() else entity) for name, sides in tables.items()
+    ]
+    if not any(pair.specs for pair in pairs):
         raise BadInput(f"{reference} and {current}: no column to compare (ids, keys and lists are left out)")
-    return pairs
+    return [*pairs, *absent]
 
 
-def _log_tables(reference: Path, current: Path) -> dict[str, tuple[pa.Table, pa.Table]]:
-    """The tables of the log contract that are on both sides, `market` added where a table names users alone."""
+def _pair(name: str, old: pa.Table, new: pa.Table, entity: str | None) -> TablePair:
+    old, new, facts = _same_columns(old, new)
+    columns = [column for column in old.column_names if column != entity and _compared(column, old, new)]
+    specs = [spec for column in columns for spec in _specs(column, old, new, entity)]
+    reference, current = (_frame(side, specs, entity) for side in (old, new))
+    if (reference[_REPEATED] != _SINGLE).mean() <= _USUAL_REPEATS:
+        specs.append(ColumnSpec(_REPEATED, "categorical"))
+    specs.append(ColumnSpec("market", "categorical", entity=entity, segment="market"))
+    return TablePair(name, reference, current, specs if columns else [], facts, _days(old, new))
+
+
+def _log_tables(reference: Path, current: Path) -> tuple[dict[str, tuple[pa.Table, pa.Table]], list[TablePair]]:
+    """The tables of the log contract that are on both sides, and a finding for each that is on one side."""
     sides = [_read_log(reference), _read_log(current)]
-    for name in sides[0].keys() ^ sides[1].keys():
-        here, there = (reference, current) if name in sides[0] else (current, reference)
-        raise BadInput(f"{there}: no table {name}, which {here} has")
     if not sides[0]:
         raise BadInput(f"{reference}: none of the tables {', '.join(schema.name for schema in LOG_TABLES)}")
-    return {name: (sides[0][name], sides[1][name]) for name in sides[0]}
+    absent = []
+    for name in sorted(sides[0].keys() ^ sides[1].keys()):
+        rows = tuple(side[name].num_rows if name in side else 0 for side in sides)
+        fact = _schema("*", "the table is " + ("gone" if name in sides[0] else "new"), rows)
+        absent.append(TablePair(name, pd.DataFrame({"market": []}), pd.DataFrame({"market": []}), [], [fact], (1, 1)))
+    return {name: (sides[0][name], sides[1][name]) for name in sides[0] if name in sides[1]}, absent
 
 
 def _read_log(directory: Path) -> dict[str, pa.Table]:
@@ -115,39 +152,71 @@ def _read_file(path: Path) -> pa.Table:
     return table
 
 
-def _check_columns(old: pa.Table, new: pa.Table, where: str) -> None:
-    one_sided = sorted(set(old.column_names) ^ set(new.column_names))
-    if one_sided:
-        raise BadInput(f"{where}: column {', '.join(one_sided)} on one side only")
-    for name in old.column_names:
-        kinds = {_kind(old[name]), _kind(new[name])} - {"empty"}
-        if len(kinds) > 1:
-            raise BadInput(f"{where}: column {name} is {old[name].type} on one side, {new[name].type} on the other")
+def _same_columns(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table, list[Finding]]:
+    """The columns that both sides have as the same kind, and a finding for each of the others.
+
+    Where the reference has text and the current side numbers, text it is: a batch of a CSV file may hold digits alone.
+    """
+    rows = (old.num_rows, new.num_rows)
+    names, now = ([name for name in table.column_names if not _is_index_name(name)] for table in (old, new))
+    facts = [_schema(name, "the column is gone", rows) for name in names if name not in now]
+    facts += [_schema(name, "the column is new", rows) for name in now if name not in names]
+    kept = [name for name in names if name in now]
+    for name in kept.copy():
+        before, after = _kind(old[name]), _kind(new[name])
+        if before == "text" and after == "number":
+            new = new.set_column(new.column_names.index(name), name, new[name].cast(pa.string()))
+        elif before != after and "empty" not in (before, after):
+            kept.remove(name)
+            if not _is_key(name):
+                facts.append(_schema(name, f"type {old[name].type} -> {new[name].type}", rows))
+    return old.select(kept), new.select(kept), facts
+
+
+def _schema(column: str, broken: str, rows: tuple[int, ...]) -> Finding:
+    return Finding("schema", EVERY_MARKET, column, "", rows[0], rows[1], severity="critical", broken=broken)
 
 
 def _kind(values: pa.ChunkedArray) -> str:
     return next((kind for is_kind, kind in _KINDS if is_kind(values.type)), "other")
 
 
-def _compared(name: str, table: pa.Table) -> bool:
-    return name != "market" and not name.endswith(("_id", "_key")) and _kind(table[name]) not in ("other", "empty")
+def _is_key(name: str) -> bool:
+    return name == "id" or name.endswith(("_id", "_key"))
 
 
-def _specs(name: str, table: pa.Table) -> list[ColumnSpec]:
-    kind, entity = _kind(table[name]), _entity(table)
+def _is_index_name(name: str) -> bool:
+    """The row numbers that pandas writes beside the columns."""
+    return name == "" or name.startswith(("__index_level_", "Unnamed: "))
+
+
+def _compared(name: str, old: pa.Table, new: pa.Table) -> bool:
+    kind = _kind(old[name]) if _kind(old[name]) != "empty" else _kind(new[name])
+    if name == "market" or _is_key(name) or kind in ("other", "empty"):
+        return False
+    return kind != "number" or not (_is_index(old[name]) or _is_index(new[name]))
+
+
+def _is_index(values: pa.ChunkedArray) -> bool:
+    """Whether these are whole numbers of which hardly any comes twice."""
+    if not pa.types.is_integer(values.type):
+        return False
+    return bool(pc.count_distinct(values).as_py() >= _DISTINCT_IDS * max(len(values) - values.null_count, 1))
+
+
+def _specs(name: str, old: pa.Table, new: pa.Table, entity: str | None) -> list[ColumnSpec]:
+    table = new if _kind(old[name]) == "empty" else old
+    kind = _kind(table[name])
+    scope: Scope = "label" if name in _LABELS else "prediction" if name in _PREDICTIONS else "feature"
     if kind == "number":
-        return [ColumnSpec(name, "numeric", entity=entity, log_scale=name == "price")]
+        return [ColumnSpec(name, "numeric", scope, entity)]
     if kind == "time":
         return [ColumnSpec(name + _HOUR, "categorical", entity=entity)]
-    mix = ColumnSpec(name, "categorical", entity=entity)
+    mix = ColumnSpec(name, "categorical", scope, entity, name if name in _SEGMENTS else "")
     length = ColumnSpec(name + _LENGTH, "numeric", entity=entity)
     if kind == "text" and name == "query":
         return [mix, length]
     return [length if kind == "text" and _is_long(name, table[name]) else mix]
-
-
-def _entity(table: pa.Table) -> str | None:
-    return next((column for column in _ENTITIES if column in table.column_names), None)
 
 
 def _is_long(name: str, values: pa.ChunkedArray) -> bool:
@@ -155,8 +224,24 @@ def _is_long(name: str, values: pa.ChunkedArray) -> bool:
     return name == "title" or mean_chars > _LONG_TEXT_CHARS
 
 
-def _frame(table: pa.Table, specs: Sequence[ColumnSpec]) -> pd.DataFrame:
-    columns = {"market": table["market"].to_pandas() if "market" in table.column_names else EVERY_MARKET}
+def _days(old: pa.Table, new: pa.Table) -> tuple[float, float]:
+    """Days from the first to the last `timestamp` of each side."""
+    if "timestamp" not in old.column_names or _kind(old["timestamp"]) != "time" or _kind(new["timestamp"]) != "time":
+        return 1.0, 1.0
+    return _span(old["timestamp"]), _span(new["timestamp"])
+
+
+def _span(times: pa.ChunkedArray) -> float:
+    values = times.to_pandas()
+    values = pd.to_datetime(values[values.notna()], utc=True)
+    whole_days = values.empty or (values == values.dt.normalize()).all()
+    span = (values.max() - values.min()) / pd.Timedelta(days=1) if len(values) else 0.0
+    return float(span + 1 if whole_days else max(span, 1 / 24))
+
+
+def _frame(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> pd.DataFrame:
+    market = table["market"].cast(pa.string()) if "market" in table.column_names else None
+    columns = {"market": market.to_pandas().fillna(_NO_MARKET) if market is not None else EVERY_MARKET}
     for spec in specs:
         if spec.name.endswith(_HOUR):
             values = pc.floor(pc.divide(pc.hour(table[spec.name.removesuffix(_HOUR)]), _HOURS_A_BIN))
@@ -165,6 +250,16 @@ def _frame(table: pa.Table, specs: Sequence[ColumnSpec]) -> pd.DataFrame:
         else:
             values = table[spec.name]
         columns[spec.name] = values.to_pandas()
-    for entity in {spec.entity for spec in specs if spec.entity}:
+    if entity:
         columns[entity] = table[entity].to_pandas()
-    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+    frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
+    return frame.assign(**{_REPEATED: _repeats(table)})
+
+
+def _repeats(table: pa.Table) -> np.ndarray:
+    """Which rows are equal to an earlier one; columns of lists are not looked at."""
+    flat = [name for name in table.column_names if _kind(table[name]) != "other"]
+    if not flat:
+        return np.full(table.num_rows, _SINGLE)
+    hashes = pd.util.hash_pandas_object(table.select(flat).to_pandas(), index=False)
+    return np.where(hashes.duplicated(), _REPEATED, _SINGLE)

@@ -4,7 +4,8 @@ Choices (ours; the floors are in `GateConfig`):
 
 - Relevance: every market with enough judgments reaches a floor; the pooled AUC is not far below a baseline's.
 - Ranking: AUC and GAUC on native search exposures reach floors, and are not far below the baseline ranker's.
-- Data: no market drifted, unless the profile expects it; and something could be tested.
+- Data: nothing critical moved in any market, unless the profile expects it; warnings pass and are shown; and something
+  could be tested.
 - A figure that is missing or not judged is listed with its reason.
 """
 
@@ -31,6 +32,7 @@ from components.release.gate_config import GateConfig
 VERDICT = "verdict.json"
 PAGE = "reports/gate.html"
 _POOLED = "pooled"
+_SAID = 3  # findings that a market's check names
 _SUMMARIES = (_POOLED, "macro", "interval")  # of a variant's metrics, beside its markets
 
 _logger = get_logger(__name__)
@@ -44,7 +46,7 @@ class Check:
         name: what was checked, e.g. "relevance auc".
         market: a market, or "pooled" / "all".
         value: the figure; None if there is none.
-        floor: what it had to reach (a share of drifted columns must stay below it); None if it was not judged.
+        floor: what it had to reach; None if it was not judged by a floor.
         passed: whether it did; a figure that was not judged passes, and `why` says why it was not.
         why: one sentence.
     """
@@ -136,22 +138,24 @@ def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check
 
 
 def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
-    """One check per market: it must not have drifted unless the profile expects drift; and something was tested."""
+    """One check per market: nothing critical moved, unless the profile expects drift; and something was tested."""
     checks = []
-    for market, verdict in drift["shares"].items():
-        absent = [column for column in drift["untested"] if column["market"] == market]
-        if verdict["drifted"]:
-            because = ", ".join(verdict["because"])
-            why = f"{market} drifted ({because})" + (", as the profile expects" if drift["expected"] else "")
-            checks.append(Check("drift", market, verdict["share"], None, bool(drift["expected"]), why))
+    for market, verdict in drift["markets"].items():
+        said = "; ".join(verdict["because"][:_SAID])
+        critical = verdict["severity"] == "critical"
+        if critical:
+            why = f"{market} drifted ({said})" + (", as the profile expects" if drift["expected"] else "")
+        elif not verdict["tested"]:
+            why = f"{market} was not tested for drift: {said}"
+        elif verdict["warnings"]:
+            why = f"{market}: {verdict['warnings']} of {verdict['tested']} columns moved, nothing critical ({said})"
         else:
-            why = f"{market}: {verdict['drifted_columns']} of {verdict['tested']} columns drifted"
-            if absent and not verdict["tested"]:
-                why = f"{market} was not tested for drift: {absent[0]['why']}"
-            elif absent:
-                why += f", {len(absent)} not tested ({absent[0]['column']}: {absent[0]['why']})"
-            checks.append(Check("drift", market, verdict["share"], None, True, why))
-    tested = sum(verdict["tested"] for verdict in drift["shares"].values())
+            why = f"{market}: none of {verdict['tested']} columns moved"
+        absent = [column for column in drift["untested"] if column["market"] == market and column["column"] != "*"]
+        if absent:
+            why += f"; {len(absent)} not tested ({absent[0]['column']}: {absent[0]['why']})"
+        checks.append(Check("drift", market, float(verdict["critical"]), None, not critical or drift["expected"], why))
+    tested = sum(verdict["tested"] for verdict in drift["markets"].values())
     why = f"{tested} columns were tested for drift" + ("" if tested else ": nothing says that the data did not drift")
     return [*checks, Check("drift tested", "all", float(tested), 1.0, tested > 0, why)]
 

@@ -50,13 +50,19 @@ def drift(
     reference: Annotated[Path, typer.Option(help="a table (.parquet, .csv, .csv.gz) or a log folder")],
     current: Annotated[Path, typer.Option(help="what to compare with it, of the same kind")],
     out: Annotated[Path, typer.Option(help="folder for drift.json and the HTML reports")],
+    entity: Annotated[
+        str | None, typer.Option(help="column whose rows belong together, e.g. user_id; none: each row on its own")
+    ] = None,
+    previous: Annotated[
+        Path | None, typer.Option(help="--out of the window before: the same warning three times is critical")
+    ] = None,
     profile: Annotated[str, typer.Option(help="whose monitoring section sets methods and thresholds")] = "laptop",
 ) -> None:
-    """Compare two data sets with Evidently; exits with 3 where they drifted apart."""
+    """Compare two data sets; exits with 3 where something critical moved, with 0 and a word on each warning else."""
     from components.monitoring.drift import compare
     from pipelines.profile import load_profile
 
-    drifted = compare(reference, current, load_profile(profile).monitoring, out)
+    drifted = compare(reference, current, load_profile(profile).monitoring, out, entity, previous)
     typer.echo(f"reports: {out / 'reports'}")
     if drifted:
         raise DriftFound(f"{current} drifted from {reference}: see {out / 'drift.json'}")

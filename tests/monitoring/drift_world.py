@@ -20,7 +20,7 @@ MARKETS = ("TH", "VN")
 DIM = 8
 # As on the laptop: 28 days of log, of which 4 are history.
 FIRST_TRAINING_DAY, VALID_DAY, TEST_DAY = -24, -5, -3
-CONFIG = MonitoringConfig(noise_draws=200)
+CONFIG = MonitoringConfig(draws=5000)
 
 
 def shopping(
@@ -98,7 +98,9 @@ def write_encodings(rows: pd.DataFrame, root: Path) -> Path:
 def write_ranker(rows: pd.DataFrame, root: Path, test_logit: float = 0.0) -> Path:
     """A ranker's predictions on every row; on test rows they are higher by `test_logit`."""
     logit = np.random.default_rng(2).normal(-2, 1, len(rows)) + test_logit * (rows["split"] == "test")
-    predictions = rows[["sample_id", "market", "timestamp", "split"]].assign(p_click=1 / (1 + np.exp(-logit)))
+    predictions = rows[["sample_id", "market", "timestamp", "split"]].assign(
+        p_click=1 / (1 + np.exp(-logit)), score=1 / (1 + np.exp(-2 * logit))
+    )
     write_table(pa.Table.from_pandas(predictions, preserve_index=False), root / "predictions.parquet")
     write_manifest(root, "ranker", {}, {})
     return root

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from components.monitoring.embeddings import METHOD, Vectors, compare_vectors
+from components.monitoring.embeddings import Vectors, compare_vectors
+from components.monitoring.findings import Finding, control, rate
 from tests.monitoring.drift_world import CONFIG
 
 ROWS, TEXTS, USERS = 2000, 100, 200
@@ -19,23 +21,27 @@ def _compare(weights: np.ndarray | None = None, values: np.ndarray | None = None
         frames[window] = pd.DataFrame({"market": "TH", "user_id": rng.integers(0, users, ROWS).astype(str)})
         rows[window] = rng.choice(TEXTS, ROWS, p=p)
     (finding,) = compare_vectors(*frames.values(), Vectors("title", rows, vectors), "user_id", CONFIG)
-    return finding
+    return _rated(finding)
+
+
+def _rated(finding: Finding) -> Finding:
+    return rate(control([finding], CONFIG)[0], CONFIG)
 
 
 def test_the_same_mix_does_not_drift() -> None:
     finding = _compare()
-    assert not finding.drifted and 0.4 < finding.score < 0.56 and finding.method == METHOD
+    assert finding.severity == "none" and 0.4 < finding.size < 0.56
 
 
 def test_another_mix_drifts() -> None:
     weights = np.r_[np.full(TEXTS // 2, 1.8), np.full(TEXTS // 2, 0.2)] / TEXTS
     finding = _compare(weights)
-    assert finding.drifted and finding.score > finding.threshold >= CONFIG.embedding_threshold
+    assert finding.severity == "warning" and finding.size > CONFIG.embedding_threshold
 
 
 def test_identical_vectors_do_not_drift() -> None:
     finding = _compare(values=np.ones((TEXTS, 16), dtype=np.float32))
-    assert finding.score == 0.5 and not finding.drifted
+    assert finding.size == pytest.approx(0.5) and finding.severity == "none"
 
 
 def test_a_users_repeats_are_not_drift() -> None:
@@ -49,7 +55,7 @@ def test_a_users_repeats_are_not_drift() -> None:
     vectors = Vectors("query", rows, rng.normal(size=(300, 64)).astype(np.float32))
     config = CONFIG.model_copy(update={"min_rows": 50})
     (finding,) = compare_vectors(*frames.values(), vectors, "user_id", config)
-    assert not finding.drifted
+    assert _rated(finding).severity == "none"
 
 
 def test_rows_without_a_vector_are_left_out_and_too_few_are_reported() -> None:
@@ -57,9 +63,9 @@ def test_rows_without_a_vector_are_left_out_and_too_few_are_reported() -> None:
     rows = {"reference": np.arange(500), "current": np.r_[np.arange(150), np.full(350, -1)]}
     vectors = Vectors("title", rows, np.random.default_rng(0).normal(size=(500, 4)))
     (finding,) = compare_vectors(frame, frame, vectors, "user_id", CONFIG)
-    assert finding.score is None and "500 reference and 150 current vectors" in finding.why
+    assert not finding.tested and "500 reference and 150 current vectors" in finding.why
 
 
 def test_too_few_users_are_reported() -> None:
     finding = _compare(users=4)
-    assert finding.score is None and "4 distinct users" in finding.why
+    assert not finding.tested and "4 distinct users" in finding.why

@@ -9,8 +9,8 @@ from tests.monitoring.drift_world import CONFIG
 
 def test_every_figure_of_drift_json_parses_back() -> None:
     findings = [
-        Finding("feature", "TH", 'odd "name"\n', "psi", 0.4, 0.2, True, 500, 500),
-        Finding("embedding", "TH", "title", "domain classifier AUC", 0.7, 0.6, True, 500, 500),
+        Finding("feature", "TH", 'odd "name"\n', "", 500, 500, {"mix": 0.001}, 0.01, 0.4, 0.3, "warning"),
+        Finding("embedding", "TH", "title", "", 500, 500, {"AUC": 0.5}, 0.5, 0.51),
         untested("market", "VN", "*", (3, 500), "too few"),
     ]
     summary = summarise("search", findings, CONFIG, {}, True)
@@ -19,10 +19,12 @@ def test_every_figure_of_drift_json_parses_back() -> None:
         for family in text_string_to_metric_families(prometheus_text(summary))
         for sample in family.samples
     }
-    assert samples["archipelago_drift_detected", "TH", None] == 1
-    assert samples["archipelago_drift_detected", "VN", None] == 0
+    assert samples["archipelago_drift_severity", "TH", None] == 2
+    assert samples["archipelago_drift_severity", "VN", None] == 2, "a market that was not tested did not pass"
     assert samples["archipelago_drift_untested", "VN", None] == 1
-    assert samples["archipelago_drift_column_share", "TH", None] == 1.0
-    assert samples["archipelago_drift_score", "TH", 'odd "name"\n'] == 0.4
-    assert samples["archipelago_drift_threshold", "TH", "title"] == 0.6
+    assert samples["archipelago_drift_column_severity", "TH", 'odd "name"\n'] == 2
+    assert samples["archipelago_drift_moved_share", "TH", 'odd "name"\n'] == 0.4
+    assert samples["archipelago_drift_psi", "TH", 'odd "name"\n'] == 0.3
+    assert samples["archipelago_drift_p_value", "TH", "title"] == 0.5
+    assert ("archipelago_drift_psi", "TH", "title") not in samples
     assert samples["archipelago_drift_expected", None, None] == 0

@@ -48,7 +48,7 @@ def _drift(root: Path, judgments: pd.DataFrame) -> dict:
 def test_halves_by_hash_are_alike(tmp_path: Path) -> None:
     found = _drift(tmp_path, _judgments())
     assert found["kind"] == "relevance" and found["drifted"] is False and found["simulated"] is False
-    tested = {f["column"] for f in found["findings"] if f["score"] is not None}
+    tested = {f["column"] for f in found["findings"] if f["p_values"]}
     assert {"grade", "query_chars", "title_words", "title", "pair (e5-small)"} <= tested
     # A query counts once, and 75 a half are too few: said, not passed over.
     assert {(u["market"], u["column"]) for u in found["untested"]} == {("TH", "query"), ("VN", "query")}
@@ -64,8 +64,10 @@ def test_a_test_split_unlike_the_training_split_drifts(tmp_path: Path) -> None:
     judgments.loc[unlike, "query"] += " and many words more than before"
     found = _drift(tmp_path, judgments)
     assert found["windows"]["reference"].startswith("split train")
-    assert found["shares"]["TH"]["drifted"] and not found["shares"]["VN"]["drifted"]
-    drifted = {f["column"] for f in found["findings"] if f["drifted"] and f["market"] == "TH"}
+    assert found["markets"]["TH"]["critical"] and not found["markets"]["VN"]["warnings"]
+    drifted = {
+        f["column"] for f in found["findings"] if f["severity"] in ("warning", "critical") and f["market"] == "TH"
+    }
     assert {"grade", "query_chars", "query_words"} <= drifted
 
 

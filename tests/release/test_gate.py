@@ -30,10 +30,11 @@ RANKING = {
     "released": "hhsft_es3",
     "baseline": "dlrm_exposed",
 }
-QUIET = {"tested": 15, "drifted_columns": 0, "share": 0.0, "drifted": False, "because": []}
-MOVED = {"tested": 15, "drifted_columns": 5, "share": 1 / 3, "drifted": True, "because": ["5 of 15 columns"]}
-NOTHING = {"tested": 0, "drifted_columns": 0, "share": 0.0, "drifted": False, "because": []}
-DRIFT = {"drifted": False, "expected": False, "shares": {"TH": QUIET, "VN": QUIET}, "untested": []}
+QUIET = {"severity": "none", "tested": 15, "critical": 0, "warnings": 0, "because": []}
+WARNED = {"severity": "warning", "tested": 15, "critical": 0, "warnings": 1, "because": ["price: median 195 -> 219"]}
+MOVED = {"severity": "critical", "tested": 15, "critical": 1, "warnings": 0, "because": ["brand: empty now"]}
+NOTHING = {"severity": "warning", "tested": 0, "critical": 0, "warnings": 1, "because": ["12 reference rows"]}
+DRIFT = {"drifted": False, "expected": False, "markets": {"TH": QUIET, "VN": QUIET}, "untested": []}
 
 
 class World:
@@ -79,11 +80,13 @@ def _no_ranker(world: World) -> None:
     world.ranking = None
 
 
-def _drift(expected: bool = False, untested: tuple[str, ...] = (), **shares: dict[str, Any]) -> Callable[[World], None]:
+def _drift(
+    expected: bool = False, untested: tuple[str, ...] = (), **markets: dict[str, Any]
+) -> Callable[[World], None]:
     def change(world: World) -> None:
         columns = [{"market": m, "scope": "market", "column": "*", "why": "12 reference rows"} for m in untested]
-        drifted = any(share["drifted"] for share in shares.values())
-        world.drift = {"drifted": drifted, "expected": expected, "shares": shares, "untested": columns}
+        drifted = any(verdict["critical"] for verdict in markets.values())
+        world.drift = {"drifted": drifted, "expected": expected, "markets": markets, "untested": columns}
 
     return change
 
@@ -108,7 +111,8 @@ def _drift(expected: bool = False, untested: tuple[str, ...] = (), **shares: dic
         ([_put("ranking/ranking/hhsft_es3/gauc", None)], "ranking gauc of pooled could not be computed"),
         ([_put("ranking/ranking/hhsft_es3/auc", 0.665)], None),  # within tolerance
         ([_put("ranking/ranking/hhsft_es3/auc", 0.655)], "ranking auc against dlrm_exposed: 0.6550 is below its 0.68"),
-        ([_drift(TH=MOVED, VN=QUIET)], r"TH drifted \(5 of 15 columns\)"),
+        ([_drift(TH=MOVED, VN=QUIET)], r"TH drifted \(brand: empty now\)"),
+        ([_drift(TH=WARNED, VN=QUIET)], None),
         ([_drift(expected=True, TH=MOVED, VN=QUIET)], None),
         ([_drift(untested=("VN",), TH=QUIET, VN=NOTHING)], None),
         ([_drift(untested=("TH", "VN"), TH=NOTHING, VN=NOTHING)], "nothing says that the data did not drift"),

@@ -22,8 +22,8 @@ def stages(tmp_path: Path) -> dict[str, Path]:
     counts = dict.fromkeys(run["markets"], 100) | {"JA": 0}  # it has no AUC
     relevance = {"relevance": run["relevance"], "deltas": run["deltas"], "judgments": counts}
     ranker = {"ranking": run["ranking"], "baseline": run["baseline"], "released": "hhsft_es3"}
-    shares = {"TH": {"share": 0.0, "drifted": False, "drifted_columns": 0, "tested": 5, "because": []}}
-    write_json(made["drift"] / "drift.json", {"shares": shares, "untested": [], "expected": False, "drifted": False})
+    markets = {"TH": {"severity": "none", "tested": 5, "critical": 0, "warnings": 0, "because": []}}
+    write_json(made["drift"] / "drift.json", {"markets": markets, "untested": [], "expected": False, "drifted": False})
     for name, metrics in (("relevance_model", relevance), ("ranker", ranker), ("drift", {})):
         write_manifest(made[name], name, {}, {}, metrics, simulated=run["simulated"])
     return made

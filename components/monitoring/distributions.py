@@ -1,0 +1,253 @@
+"""Whether and how one column's values moved between two windows: tests, size, words, and bins for a picture.
+
+Bins of a number are the deciles of the reference and its outer hundredths, so that one outlier or a long tail can't
+empty them, and a doubled price moves rows. Categories are the most frequent ones; the others are tested as a tail.
+
+Shapes: R rows, B bins, G groups.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from components.monitoring.config import MonitoringConfig
+from components.monitoring.sign_flips import (
+    bin_contributions,
+    distance_p_value,
+    mean_p_values,
+    mix_p_values,
+    signed_weights,
+    value_contributions,
+)
+
+_QUANTILES = (0.01, *np.arange(0.1, 0.91, 0.1), 0.99)
+_MAX_EXACT_VALUES = 20
+# A shift of one standard deviation changes the mean rank of normal values by 1 / (2 sqrt(pi)).
+_SD_PER_RANK = 2 * np.sqrt(np.pi)
+_OTHER = "(other)"
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One column of both windows, reference first.
+
+    Attributes:
+        labels: of its bins, in order.
+        codes: bin of each row (R,).
+        is_current: whether each row is of the current window (R,).
+    """
+
+    labels: Sequence[str]
+    codes: np.ndarray
+    is_current: np.ndarray
+
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share of each bin in the reference and in the current window, (B,) each."""
+        before, after = (
+            np.bincount(self.codes[part], minlength=len(self.labels)) for part in (~self.is_current, self.is_current)
+        )
+        return before / max(before.sum(), 1), after / max(after.sum(), 1)
+
+
+@dataclass(frozen=True)
+class Move:
+    """What tests said of a column; attributes as those of a `Finding`."""
+
+    p_values: dict[str, float]
+    size: float
+    noise: float
+    unit: Literal["sd", "share"]
+    what: str
+    broken: str
+    distribution: Distribution
+
+
+def number_move(
+    values: np.ndarray, is_current: np.ndarray, groups: np.ndarray, flips: np.ndarray, outcome_factor: float | None,
+    config: MonitoringConfig,
+) -> Move:  # fmt: skip
+    """Test a number: its bins, its level (mean rank) and its spread (distance of ranks from the middle).
+
+    Args:
+        values: finite, (R,).
+        is_current, groups: of each row.
+        flips: sign flips, (P, G).
+        outcome_factor: factor between means that is critical, for a label, a prediction or a score; else None.
+        config: the stage's.
+    """
+    distribution = number_bins(values, is_current)
+    weights = signed_weights(is_current)
+    binned = bin_contributions(distribution.codes, len(distribution.labels), weights, groups)
+    shape, _ = mix_p_values(binned, _pooled(distribution), flips)
+    ranks = (rankdata(values) - 0.5) / len(values) - 0.5
+    ranked = value_contributions(np.stack([ranks, ranks**2], axis=1), weights, groups)
+    level, spread = mean_p_values(ranked, flips)
+    old, new = values[~is_current], values[is_current]
+    return Move(
+        p_values={"shape": shape, "level": level, "spread": spread},
+        size=_size(distribution),
+        noise=float(_SD_PER_RANK * np.sqrt((ranked[:, 0] ** 2).sum())),
+        unit="sd",
+        what=_describe_number(old, new, distribution, outcome_factor is not None),
+        broken=_constant(old, new, config) or _factor(old, new, outcome_factor, config),
+        distribution=distribution,
+    )
+
+
+def category_move(
+    values: np.ndarray, is_current: np.ndarray, groups: np.ndarray, flips: np.ndarray, segment: str,
+    config: MonitoringConfig,
+) -> Move:  # fmt: skip
+    """Test categories: their mix, the one that moved most, and where there are many, the tail of rare ones.
+
+    Args:
+        values: text, (R,).
+        is_current, groups: of each row.
+        flips: sign flips, (P, G).
+        segment: what the categories are ("domain") where one that is gone or new is critical; else "".
+        config: the stage's.
+    """
+    codes, names = _by_frequency(values)
+    head = np.minimum(codes, config.max_categories)
+    labels = [*map(str, names[: config.max_categories]), *([_OTHER] if len(names) > config.max_categories else [])]
+    distribution = Distribution(labels, head, is_current)
+    weights = signed_weights(is_current)
+    contributions = bin_contributions(head, len(labels), weights, groups)
+    mix, category = mix_p_values(contributions, _pooled(distribution), flips)
+    p_values, size = {"mix": mix, "category": category}, _size(distribution)
+    if len(names) > config.max_categories:
+        in_tail = codes >= config.max_categories
+        # Its own weights: the tail is compared within, its share is a category of the mix.
+        tail = bin_contributions(
+            codes[in_tail] - config.max_categories, len(names) - config.max_categories,
+            signed_weights(is_current[in_tail]), groups[in_tail],
+        )  # fmt: skip
+        p_values["tail"] = distance_p_value(tail, flips)
+        if _is_tail(p_values):
+            size = max(size, _one_sided(codes, is_current))
+    return Move(
+        p_values=p_values,
+        size=size,
+        noise=float(np.sqrt((contributions**2).sum(0)).max()),
+        unit="share",
+        what=_describe_categories(codes, names, is_current, p_values),
+        broken=_constant(codes[~is_current], codes[is_current], config)
+        or (_gone_or_new(distribution, segment) if segment else ""),
+        distribution=distribution,
+    )
+
+
+def number_bins(values: np.ndarray, is_current: np.ndarray) -> Distribution:
+    """Bins by the reference's quantiles; where there are few values, each is a bin."""
+    distinct = np.unique(values)
+    if len(distinct) <= _MAX_EXACT_VALUES:
+        return Distribution([spell_number(v) for v in distinct], np.searchsorted(distinct, values), is_current)
+    edges = np.unique(np.quantile(values[~is_current], _QUANTILES))
+    ends = [spell_number(edge) for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(ends)]
+    labels = [f"up to {ends[0]}", *between, f"above {ends[-1]}"]
+    return Distribution(labels, np.searchsorted(edges, values, side="left"), is_current)
+
+
+def spell_number(value: float) -> str:
+    """Three digits, thousands apart: 0.0123, 1.5, 219, 12,300."""
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e9):
+        return f"{value:.2e}"
+    decimals = 0 if abs(value) >= 100 else 2 - int(np.floor(np.log10(abs(value)))) if value else 0
+    text = f"{value:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def spell_share(share: float) -> str:
+    """A share in percent, with a digit after the point below ten."""
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def _pooled(distribution: Distribution) -> np.ndarray:
+    return np.bincount(distribution.codes, minlength=len(distribution.labels)) / len(distribution.codes)
+
+
+def _size(distribution: Distribution) -> float:
+    """Half the sum of absolute changes: the share of rows that is elsewhere now (total variation distance)."""
+    before, after = distribution.shares()
+    return float(np.abs(after - before).sum() / 2)
+
+
+def _by_frequency(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes by falling frequency in both windows together, and the category of each; ties in alphabetical order."""
+    codes, names = pd.factorize(values, sort=True)
+    order = np.argsort(-np.bincount(codes), kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place[codes], np.asarray(names)[order]
+
+
+def _is_tail(p_values: dict[str, float]) -> bool:
+    """Whether the tail of rare values moved as surely as anything else."""
+    return p_values.get("tail", 1.0) <= min(p_values["mix"], p_values["category"])
+
+
+def _one_sided(codes: np.ndarray, is_current: np.ndarray) -> float:
+    """Share of rows whose value the other window does not have."""
+    old, new = (np.bincount(codes[part], minlength=int(codes.max()) + 1) for part in (~is_current, is_current))
+    return float(((old / old.sum())[new == 0].sum() + (new / new.sum())[old == 0].sum()) / 2)
+
+
+def _constant(old: np.ndarray, new: np.ndarray, config: MonitoringConfig) -> str:
+    """A column that took other values before, in more rows than a warning needs, and takes one now."""
+    varied = float((old != new[0]).mean()) >= config.min_moved_share
+    return "one value alone now" if varied and new.min() == new.max() else ""
+
+
+def _factor(old: np.ndarray, new: np.ndarray, outcome_factor: float | None, config: MonitoringConfig) -> str:
+    """A change of unit, or of an outcome's mean."""
+    before, after, factor, name = float(np.median(old)), float(np.median(new)), config.unit_factor, "the unit changed"
+    if outcome_factor is not None:
+        before, after, factor, name = float(old.mean()), float(new.mean()), outcome_factor, "the mean changed"
+    if before * after <= 0 or max(after / before, before / after) < factor:
+        return ""
+    return f"{name}: x{spell_number(after / before)}"
+
+
+def _gone_or_new(distribution: Distribution, segment: str) -> str:
+    before, after = distribution.shares()
+    said = [
+        f"{segment} {name} is {'gone' if b else 'new'}"
+        for name, b, a in zip(distribution.labels, before, after, strict=True)
+        if (b > 0) != (a > 0)
+    ]
+    return ", ".join(sorted(said))
+
+
+def _describe_number(old: np.ndarray, new: np.ndarray, distribution: Distribution, by_mean: bool) -> str:
+    name, middle = ("mean", np.mean) if by_mean or len(distribution.labels) <= 2 else ("median", np.median)
+    before, after = float(middle(old)), float(middle(new))
+    if spell_number(before) == spell_number(after):
+        spreads = [float(np.subtract(*np.quantile(part, [0.9, 0.1]))) for part in (old, new)]
+        if spell_number(spreads[0]) == spell_number(spreads[1]):
+            shares = distribution.shares()
+            place = int(np.abs(shares[1] - shares[0]).argmax())
+            return f"{distribution.labels[place]}: {spell_share(shares[0][place])} -> {spell_share(shares[1][place])}"
+        return f"{name} {spell_number(before)} as before, 80 % range {_change(*spreads)}"
+    return f"{name} {_change(before, after)}"
+
+
+def _change(before: float, after: float) -> str:
+    said = f"{spell_number(before)} -> {spell_number(after)}"
+    return said + (f" ({after / before - 1:+.0%})" if before > 0 and 0.1 <= after / before < 10 else "")
+
+
+def _describe_categories(
+    codes: np.ndarray, names: np.ndarray, is_current: np.ndarray, p_values: dict[str, float]
+) -> str:
+    before, after = (np.bincount(codes[part], minlength=len(names)) / part.sum() for part in (~is_current, is_current))
+    if _is_tail(p_values):
+        unseen = float(after[before == 0].sum())
+        return f"rare values changed: {spell_share(unseen)} of rows have a value that was not there before"
+    place = int(np.abs(after - before).argmax())
+    return f"{names[place]}: {spell_share(before[place])} -> {spell_share(after[place])}"
