@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.monitoring.columns import ColumnSpec, ColumnsCompared, compare_columns
+from components.monitoring.columns import ColumnsCompared, ColumnSpec, compare_columns
 from components.monitoring.findings import (
     Finding,
     Severity,

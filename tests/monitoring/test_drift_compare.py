@@ -208,5 +208,5 @@ def test_warnings_are_counted_over_windows(tmp_path: Path) -> None:
             day == 2
         )
         previous = out
-    with pytest.raises(BadInput, match="no drift.json"):
+    with pytest.raises(BadInput, match=r"no drift\.json"):
         compare(old, new, CONFIG, tmp_path / "refused", previous=tmp_path)
