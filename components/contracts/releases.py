@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.contracts.errors import BadInput
-from components.contracts.tools.manifest import MANIFEST, file_digest, read_manifest
+from components.contracts.tools.manifest import MANIFEST, check_text_version, file_digest, read_manifest
 
 SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"  # a manifest's `kind`
 NAME_DIGITS = 12  # of the content's digest: the name of a release's folder
@@ -86,11 +86,16 @@ def read_release(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_features(root: Path) -> None:
-    """Before a release is served or deployed: BadInput where it ranks by other features than this code reads."""
+def check_versions(root: Path) -> None:
+    """Before a release is served or deployed.
+
+    Raises:
+        BadInput: it ranks by other features than this code reads, or text has another normal form in it.
+    """
     from components.contracts.features import feature_schema  # with numpy, for which a command's help need not wait
 
     manifest = read_release(root)
+    check_text_version(manifest, root)
     built_for = manifest.get("feature_schema")
     if manifest["kind"] == SEARCH_RELEASE and built_for != feature_schema():
         raise BadInput(

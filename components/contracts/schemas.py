@@ -4,12 +4,13 @@ A `TableSchema` states the columns a table must have (extra ones are kept) and w
 `components.contracts.tables` reads files against them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from components.contracts.markets import DOMAINS
-from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
+from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS, normalise_query, normalise_title
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 EVENT_TYPES = ("click", "cart", "purchase")
@@ -27,8 +28,9 @@ class Column:
         nullable: whether nulls (and NaN, in float columns) are allowed.
         minimum, maximum: inclusive bounds of numbers.
         values: the allowed values.
-        max_chars: longest allowed string.
-        blank: whether a string may be empty or white space.
+        max_chars: longest allowed string, in normal form where one is named.
+        normalise: makes a string's normal form.
+        blank: whether a string may show nothing: be empty, or white space and characters that nobody sees.
         is_market: values must be among the profile's markets.
         is_past: timestamps must not lie after `as_of`.
     """
@@ -39,6 +41,7 @@ class Column:
     maximum: float | None = None
     values: tuple[str, ...] | None = None
     max_chars: int | None = None
+    normalise: Callable[[str], str] | None = None
     blank: bool = False
     is_market: bool = False
     is_past: bool = False
@@ -56,8 +59,8 @@ class TableSchema:
 
 _ID = Column(pa.string(), max_chars=256)
 _MARKET = Column(pa.string(), is_market=True)
-_QUERY = Column(pa.string(), max_chars=MAX_QUERY_CHARS)
-_TITLE = Column(pa.string(), max_chars=MAX_TITLE_CHARS)
+QUERY = Column(pa.string(), max_chars=MAX_QUERY_CHARS, normalise=normalise_query)
+TITLE = Column(pa.string(), max_chars=MAX_TITLE_CHARS, normalise=normalise_title)
 _TIME = Column(TIMESTAMP, is_past=True)
 _DOMAIN = Column(pa.string(), values=DOMAINS)
 _FLAG = Column(pa.int8(), minimum=0, maximum=1)
@@ -67,7 +70,7 @@ ITEMS = TableSchema(
     {
         "item_id": _ID,
         "market": _MARKET,
-        "title": _TITLE,
+        "title": TITLE,
         "category": Column(pa.string()),
         "price": Column(pa.float64(), minimum=0),
         "brand": Column(pa.string(), nullable=True, blank=True),
@@ -82,7 +85,7 @@ REQUESTS = TableSchema(
         "user_id": _ID,
         "market": _MARKET,
         "domain": _DOMAIN,
-        "query": Column(pa.string(), nullable=True, max_chars=MAX_QUERY_CHARS),
+        "query": replace(QUERY, nullable=True),
         "timestamp": _TIME,
     },
     key=("request_id",),
@@ -113,9 +116,9 @@ JUDGMENTS = TableSchema(
     {
         "query_id": _ID,
         "market": _MARKET,
-        "query": _QUERY,
+        "query": QUERY,
         "item_id": _ID,
-        "title": _TITLE,
+        "title": TITLE,
         "grade": Column(pa.float64(), minimum=0, maximum=1),
     },
     key=("query_id", "item_id"),
@@ -150,7 +153,7 @@ RELEVANCE_SCORES = TableSchema(
     "relevance_scores",
     {
         "market": _MARKET,
-        "query": _QUERY,
+        "query": QUERY,
         "item_id": _ID,
         "relevance": Column(pa.float32(), minimum=0, maximum=1),
         "experts": Column(pa.list_(pa.int64())),
@@ -164,7 +167,7 @@ TITLE_VECTORS = TableSchema(
 )
 QUERY_VECTORS = TableSchema(
     "query_vectors",
-    {"market": _MARKET, "query": _QUERY, "vector": Column(pa.list_(pa.float32()))},
+    {"market": _MARKET, "query": QUERY, "vector": Column(pa.list_(pa.float32()))},
     key=("market", "query"),
 )
 SAMPLES = TableSchema(
@@ -176,7 +179,7 @@ SAMPLES = TableSchema(
         "item_id": _ID,
         "market": _MARKET,
         "domain": _DOMAIN,
-        "query": _QUERY,
+        "query": QUERY,
         "timestamp": _TIME,
         "exposed": _FLAG,
         "native_click": _FLAG,

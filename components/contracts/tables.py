@@ -5,7 +5,7 @@ A message names the file, the column, and how many of how many rows are at fault
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from components.contracts.casting import cast_column, refuse
 from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES, Column, TableSchema
+from components.contracts.text import BLANK, GROWTH, too_long
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 # Bytes of a Parquet column that are read ahead.
@@ -207,14 +208,10 @@ def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) ->
         refuse(pc.is_inf(values), values, where, "infinite")
     if pa.types.is_string(rule.type):
         if not rule.blank:
-            refuse(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(values)), 0), values, where, "blank")
+            refuse(pc.match_substring_regex(values, BLANK), values, where, "blank")
         if rule.max_chars is not None:
-            refuse(
-                pc.greater(pc.utf8_length(values), rule.max_chars),
-                values,
-                where,
-                f"longer than {rule.max_chars} characters",
-            )
+            long = _too_long(values, rule.max_chars, rule.normalise)
+            refuse(long, values, where, f"longer than {rule.max_chars} characters")
     allowed = tuple(limits.markets) if rule.is_market else rule.values
     if allowed is not None:
         known = pc.is_in(values, value_set=pa.array(allowed, type=rule.type), skip_nulls=False)
@@ -227,6 +224,19 @@ def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) ->
             f"after {limits.as_of.isoformat()}",
         )
     return values
+
+
+def _too_long(values: pa.ChunkedArray, max_chars: int, normalise: Callable[[str], str] | None) -> pa.ChunkedArray:
+    """Which strings are longer, in normal form where there is one; few are normalised for it."""
+    lengths = pc.utf8_length(values)
+    if normalise is None:
+        return pc.greater(lengths, max_chars)
+    long = [
+        text
+        for text in values.filter(pc.greater(lengths, max_chars // GROWTH)).unique().to_pylist()
+        if too_long(text, normalise, max_chars)
+    ]
+    return pc.is_in(values, value_set=pa.array(long, pa.string()))
 
 
 def _check_key(table: pa.Table, schema: TableSchema, where: str) -> None:

@@ -34,6 +34,7 @@ from components.contracts.releases import (
     sealed,
 )
 from components.contracts.signature import sign_release
+from components.contracts.text import TEXT_VERSION
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
@@ -190,6 +191,7 @@ def _facts(
         "k": mixture.top_k,
         "experts": [{"name": e.name, "licence": e.licence, "digest": e.digest} for e in experts],
         "feature_schema": feature_schema() if ranks else None,
+        "text_version": TEXT_VERSION,
         "simulated": read_manifest(inputs["log"])["simulated"],
         "as_of": as_of.isoformat(),
         "config": config.model_dump(mode="json"),

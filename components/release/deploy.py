@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import BadInput
-from components.contracts.releases import check_features, check_release, read_release
+from components.contracts.releases import check_release, check_versions, read_release
 from components.contracts.signature import check_signature
 from components.release.cluster import Cluster
 from components.release.inference_service import (
@@ -36,7 +36,7 @@ def check_before_deploying(release: Path, public_key: Path | None) -> str:
         BadInput: not a release, changed since it was built, built for other features than this code serves, or, with a
             key, not signed by its owner.
     """
-    check_features(release)
+    check_versions(release)
     if public_key:
         check_signature(release, public_key)
     check_release(release)

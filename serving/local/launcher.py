@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 
 from components.contracts.errors import BadInput
-from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_features, check_release
+from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, check_release, check_versions
 from components.contracts.signature import check_signature
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
@@ -105,7 +105,7 @@ def serve_release(
     for each in opened:
         if public_key:  # before Triton runs any of its code
             check_signature(each.path, public_key)
-        check_features(each.path)
+        check_versions(each.path)
         check_release(each.path)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state, f"{state}: another server uses this folder; stop it, or name another (--state)"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from kserve import Model, model_server
 
 from components.contracts.errors import BadInput
-from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, PUBLIC_KEY, check_features, check_release
+from components.contracts.releases import ONLINE_STORE, PROCESS_METRICS, PUBLIC_KEY, check_release, check_versions
 from components.contracts.signature import check_signature
 from components.contracts.tools import log
 from components.contracts.tools.exits import errors_in_one_line
@@ -66,7 +66,7 @@ def main() -> None:
         if args.public_key:
             check_signature(args.release, args.public_key)
         release = open_release(args.release)
-        check_features(args.release)
+        check_versions(args.release)
         check_release(args.release)
         for port in (args.http_port, args.grpc_port):
             listen(args.host, port, shared=False).close()  # workers share a port, with nobody else

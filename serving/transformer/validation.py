@@ -7,12 +7,19 @@ message are shortened and shown with `repr`, so that no request can make its own
 import re
 import reprlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from components.contracts.errors import BadInput
-from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
+from components.contracts.text import (
+    BLANK,
+    MAX_QUERY_CHARS,
+    MAX_TITLE_CHARS,
+    normalise_query,
+    normalise_title,
+    too_long,
+)
 
 MAX_ITEMS = 1000
 MAX_ID_BYTES = 256
@@ -20,11 +27,7 @@ MAX_ID_BYTES = 256
 MAX_TENSORS = 16
 MAX_PARAMETERS = 64
 _SHOWN = 5
-# What shows nothing though it counts as a letter, a mark or a symbol: fillers, variation selectors, the empty braille
-# cell. Spaces, control and format characters (zero-width ones, byte order marks) are known by their categories.
-_UNSEEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-)
+_BLANK = re.compile(BLANK)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def search_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Search
     _check_markets([market], markets)
     check_ids("user_id", [user_id])
     check_ids("item_ids", item_ids)
-    _check_texts("query", [query], MAX_QUERY_CHARS)
+    _check_texts("query", [query], normalise_query, MAX_QUERY_CHARS)
     seen: set[str] = set()
     repeated = [item_id for item_id in item_ids if item_id in seen or seen.add(item_id)]  # type: ignore[func-returns-value]
     if repeated:
@@ -115,8 +118,8 @@ def relevance_request(inputs: Sequence[RawInput], markets: Sequence[str]) -> Rel
         shown = ", ".join(f"{name} [{length}]" for name, length in lengths.items())
         raise BadInput(f"market, query and title must have the same length, found {shown}")
     _check_markets(texts["market"], markets)
-    _check_texts("query", texts["query"], MAX_QUERY_CHARS)
-    _check_texts("title", texts["title"], MAX_TITLE_CHARS)
+    _check_texts("query", texts["query"], normalise_query, MAX_QUERY_CHARS)
+    _check_texts("title", texts["title"], normalise_title, MAX_TITLE_CHARS)
     return RelevanceRequest(texts["market"], texts["query"], texts["title"])
 
 
@@ -192,11 +195,16 @@ def _check_markets(found: Sequence[str], markets: Sequence[str]) -> None:
             raise BadInput(f"market: value {place}: unknown market {shorten(market)} (served: {', '.join(markets)})")
 
 
-def _check_texts(name: str, values: Sequence[str], max_chars: int) -> None:
+def _check_texts(name: str, values: Sequence[str], normalise: Callable[[str], str], max_chars: int) -> None:
+    checked: set[str] = set()
     for place, value in enumerate(values):
-        if len(value) > max_chars:
-            raise BadInput(f"{name}: value {place} has {len(value)} characters, at most {max_chars}")
+        if value in checked:
+            continue
+        if too_long(value, normalise, max_chars):
+            found = f"{len(value)} characters" if len(value) > max_chars else "more characters in normal form"
+            raise BadInput(f"{name}: value {place} has {found}, at most {max_chars}")
         _check_not_blank(name, place, value)
+        checked.add(value)
 
 
 def check_ids(name: str, values: Sequence[str]) -> None:
@@ -210,8 +218,7 @@ def check_ids(name: str, values: Sequence[str]) -> None:
 
 
 def _check_not_blank(name: str, place: int, value: str) -> None:
-    seen = (character for character in value if unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp"))
-    if not _UNSEEN.sub("", "".join(seen)):
+    if _BLANK.match(value):
         raise BadInput(f"{name}: value {place} is blank")
 
 

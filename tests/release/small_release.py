@@ -4,6 +4,7 @@ from pathlib import Path
 
 from components.contracts.features import feature_schema
 from components.contracts.releases import file_digests, release_digest, sealed
+from components.contracts.text import TEXT_VERSION
 from components.contracts.tools.manifest import write_json
 
 
@@ -14,5 +15,6 @@ def write_small_release(root: Path, schema: str | None = None) -> str:
     files = file_digests(root)
     digest = release_digest(files)
     facts = {"kind": "search-release", "files": files, "digest": digest, "feature_schema": schema or feature_schema()}
+    facts["text_version"] = TEXT_VERSION
     write_json(root / "manifest.json", sealed(facts))
     return digest[:12]

@@ -121,6 +121,7 @@ def write_manifest(
         "inputs": dict(inputs),
         "metrics": dict(metrics or {}),
         "versions": package_versions(["archipelago-search", "numpy", "pyarrow", *packages]),
+        "text_version": _text_version(),
         **extra,
     }
     write_json(root / MANIFEST, manifest)
@@ -144,8 +145,27 @@ def facts(root: Path) -> dict[str, Any]:
 
 
 def input_digest(root: Path) -> str:
-    """The digest an input directory's manifest states."""
-    return str(read_manifest(root)["digest"])
+    """The digest an input directory's manifest states.
+
+    Raises:
+        BadInput: no manifest, or it was made under another version of text: its keys would not be found.
+    """
+    manifest = read_manifest(root)
+    check_text_version(manifest, root)
+    return str(manifest["digest"])
+
+
+def check_text_version(manifest: Mapping[str, Any], root: Path) -> None:
+    """BadInput where text had another normal form, or was cut otherwise, for what lies in `root` than in this code."""
+    made, own = manifest.get("text_version", 1), _text_version()
+    if made != own:
+        raise BadInput(f"{root}: made under version {made} of text's normal form, this code's is {own}; make it anew")
+
+
+def _text_version() -> int:
+    from components.contracts.text import TEXT_VERSION  # with numpy, for which a command's help need not wait
+
+    return TEXT_VERSION
 
 
 @contextmanager

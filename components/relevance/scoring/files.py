@@ -15,9 +15,8 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.contracts.schemas import Column, TableSchema
+from components.contracts.schemas import QUERY, TITLE, Column, TableSchema
 from components.contracts.tables import Limits, read_shards, write_table
-from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger, track
 from components.contracts.tools.manifest import file_digest
@@ -31,8 +30,8 @@ PAIRS = TableSchema(
     "pairs",
     {
         "market": Column(pa.string(), is_market=True),
-        "query": Column(pa.string(), max_chars=MAX_QUERY_CHARS),
-        "title": Column(pa.string(), max_chars=MAX_TITLE_CHARS),
+        "query": QUERY,
+        "title": TITLE,
     },
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.contracts.errors import ArchipelagoError, BadInput, DriftFound, GateRefused
+from components.contracts.text import TEXT_VERSION
 from components.contracts.tools.manifest import (
     atomic_directory,
     file_digest,
@@ -115,6 +116,15 @@ def test_manifest_says_what_made_it(tmp_path: Path) -> None:
     assert {"python", "numpy", "pandas"} <= set(manifest["versions"])
     assert "absent-x" not in manifest["versions"]
     assert input_digest(tmp_path) == tree_digest(tmp_path)
+
+
+def test_what_was_keyed_by_another_normal_form_is_refused(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, "x", {}, {})
+    assert manifest["text_version"] == TEXT_VERSION
+    for made in ({}, {"text_version": TEXT_VERSION + 1}):
+        write_json(tmp_path / "manifest.json", {name: manifest[name] for name in ("kind", "digest")} | made)
+        with pytest.raises(BadInput, match=f"of text's normal form, this code's is {TEXT_VERSION}; make it anew"):
+            input_digest(tmp_path)
 
 
 def test_a_stage_reports_time_and_memory_outside_its_digest(tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ IN_TABLES: dict[str, tuple[Callable[[Tables], None], str, tuple[str, ...]]] = {
     "query of 10,000 characters": (put("requests", "query", 0, "x" * 10_000), "requests", ("query", "512", "1 of 3")),
     "long query in judgments": (put("judgments", "query", 2, "ก" * 513), "judgments", ("query", "512", "1 of 3")),
     "title of 3,000 characters": (put("items", "title", 0, "x" * 3000), "items", ("title", "2048", "1 of 4")),
+    "query that grows in normal form": (
+        put("judgments", "query", 2, "น้ำ" * 170),  # 510 characters as typed
+        "judgments",
+        ("query", "longer than 512", "1 of 3"),
+    ),
+    "query of zero-width characters": (
+        put("judgments", "query", 0, "\u200b\u2060 \xad"),
+        "judgments",
+        ("query", "blank", "1 of 3"),
+    ),
+    "id that shows nothing": (put("users", "user_id", 0, "\u200b"), "users", ("user_id", "blank", "1 of 2")),
     "blank query": (put("judgments", "query", 0, "  "), "judgments", ("query", "blank", "1 of 3")),
     "search without a query": (put("requests", "query", 1, None), "requests", ("query", "null in a search", "1 of 3")),
     "query outside search": (put("requests", "query", 2, "x"), "requests", ("query", "not null outside", "1 of 3")),

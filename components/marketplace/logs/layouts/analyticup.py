@@ -5,15 +5,16 @@ markets.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from components.contracts.errors import BadInput
-from components.contracts.schemas import JUDGMENTS, Column, TableSchema
+from components.contracts.schemas import JUDGMENTS, QUERY, TITLE, Column, TableSchema
 from components.contracts.tables import Limits, find_table, read_table, validate, write_table
-from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS, normalise_query, normalise_title, query_key
+from components.contracts.text import normalise_query, normalise_title, query_key
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
 from components.marketplace.logs.layouts.profile import write_profile
@@ -25,8 +26,8 @@ _LAYOUT = TableSchema(
     "analyticup",
     {
         "language": Column(pa.string(), max_chars=16),
-        "origin_query": Column(pa.string(), nullable=True, blank=True, max_chars=MAX_QUERY_CHARS),
-        "category_path": Column(pa.string(), max_chars=MAX_TITLE_CHARS),
+        "origin_query": replace(QUERY, nullable=True, blank=True),
+        "category_path": TITLE,
         "label": Column(pa.float64(), minimum=0, maximum=1),
     },
 )
