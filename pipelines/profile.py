@@ -17,6 +17,7 @@ from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
 from components.features.config import FeaturesConfig
 from components.marketplace.config import MarketplaceConfig
+from components.marketplace.logs.config import LoadConfig
 from components.monitoring.config import MonitoringConfig
 from components.ranking.config import RankingConfig
 from components.release.config import PACKED_PRECISIONS, ReleaseConfig
@@ -38,6 +39,7 @@ class Profile(StageConfig):
     markets: tuple[str, ...] = Field(default=MARKETS, min_length=1)
     simulated_as_of: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     marketplace: MarketplaceConfig = MarketplaceConfig()
+    load: LoadConfig = LoadConfig()
     relevance: RelevanceConfig = RelevanceConfig()
     samples: SamplesConfig = SamplesConfig()
     features: FeaturesConfig = FeaturesConfig()

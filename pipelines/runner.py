@@ -15,9 +15,7 @@ import psutil
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError
-from components.contracts.schemas import JUDGMENTS
-from components.contracts.tables import Limits, read_log, read_table
-from components.marketplace.logs.load import data_end
+from components.marketplace.logs.load import check_judgments, check_log
 from pipelines.choices import Runner, Source
 from pipelines.profile import Profile
 from pipelines.step_output import StepOutput
@@ -56,20 +54,19 @@ class StepFailed(ArchipelagoError):
 
 
 def check_input(
-    source: Source, data: Path | None, judgments: Path | None, markets: tuple[str, ...], as_of: datetime
+    source: Source, data: Path | None, judgments: Path | None, profile: Profile, as_of: datetime
 ) -> datetime:
     """Read and check a user's files before anything is started; the end of the data, for windows.
 
     Raises:
         BadInput: a file breaks the contract.
     """
-    limits = Limits(markets, as_of)
     if source == "judgments":
         assert judgments is not None
-        read_table(judgments, JUDGMENTS, limits)
+        check_judgments(judgments, profile.markets)
         return as_of
     assert data is not None
-    return data_end(read_log(data, limits, judgments), as_of)
+    return check_log(data, judgments, profile.markets, as_of, profile.load).end
 
 
 def run_pipeline(

@@ -105,6 +105,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         judgments: str = "",
         as_of: str = "",
         markets: list[str] = markets_by_default,
+        load_config: dict[str, Any] = profile.load.structure,
         relevance_config: dict[str, Any] = profile.relevance.structure,
         samples_config: dict[str, Any] = profile.samples.structure,
         features_config: dict[str, Any] = profile.features.structure,
@@ -122,6 +123,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             judgments: the judgments' file, where it lies elsewhere.
             as_of: ISO 8601 instant that counts as now: later rows are an error. Empty: when the run was scheduled.
             markets: the log's markets; their order sets the codes that models learn.
+            load_config: the profile's section load: how many rows may contradict others.
             relevance_config: the profile's section relevance: experts, mixture, training.
             samples_config: the section samples: how entire-space samples are made.
             features_config: the section features: feature tables.
@@ -133,7 +135,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with _people_are_told():
-            loaded = _load(data, judgments, markets, as_of, on_cluster=resources is not None)
+            loaded = _load(data, judgments, markets, as_of, load_config, on_cluster=resources is not None)
             _search(
                 loaded.log,
                 loaded.as_of,
@@ -165,13 +167,14 @@ class _Loaded(NamedTuple):
     as_of: Any
 
 
-def _load(data: Any, judgments: Any, markets: Any, as_of: Any, on_cluster: bool) -> _Loaded:
+def _load(data: Any, judgments: Any, markets: Any, as_of: Any, config: Any, on_cluster: bool) -> _Loaded:
     """The log of a user's files; it is cached under their version, which each run looks up anew."""
     # kfp.local knows no schedule, and fails at this variable.
     scheduled = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER if on_cluster else ""
     found = marketplace.find_data(data=data, judgments=judgments, as_of=as_of, scheduled=scheduled).outputs
     where = {"data": data, "judgments": judgments}
-    loaded = marketplace.load(**where, markets=markets, as_of=found["as_of"], version=found["version"]).outputs
+    known = {"as_of": found["as_of"], "version": found["version"]}
+    loaded = marketplace.load(**where, **known, markets=markets, config=config).outputs
     return _Loaded(loaded["log"], loaded["as_of"])
 
 
@@ -244,6 +247,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         judgments: str,
         as_of: str = "",
         markets: list[str] = markets_by_default,
+        load_config: dict[str, Any] = profile.load.structure,
         relevance_config: dict[str, Any] = profile.relevance.structure,
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
@@ -257,6 +261,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             judgments: the judgments' file, at s3://, gs://, pvc://claim/path, file:// or a path.
             as_of: ISO 8601 instant that counts as now. Empty: when the run was scheduled.
             markets: their markets; their order sets the codes that models learn.
+            load_config: the profile's section load.
             relevance_config: the profile's section relevance: experts, mixture, training.
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
@@ -265,7 +270,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with _people_are_told():
-            log, now = _load("", judgments, markets, as_of, on_cluster=resources is not None)
+            log, now = _load("", judgments, markets, as_of, load_config, on_cluster=resources is not None)
             half = _relevance_half(log, relevance_config)
             drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
                 "drift"

@@ -64,6 +64,7 @@ def load(
     markets: list[str],
     as_of: str,
     version: str,
+    config: dict[str, Any],
     log: Output[Dataset],
     report: Output[HTML],
 ) -> NamedTuple("Loaded", [("as_of", str)]):  # type: ignore[valid-type]  # KFP reads it
@@ -75,6 +76,7 @@ def load(
         markets: markets that the log may name; their order sets the codes that models learn.
         as_of: ISO 8601 instant that counts as now: later rows are refused.
         version: the data's, as find-data told it; other data are refused.
+        config: the profile's section load.
 
     Returns:
         log: the log, checked.
@@ -86,12 +88,14 @@ def load(
     from pathlib import Path
 
     from components.contracts.tools.manifest import facts
+    from components.marketplace.logs.config import LoadConfig
     from components.marketplace.logs.load import load_judgments, load_log, located
     from components.marketplace.report import REPORT
 
     with located(data, judgments, version) as (folder, apart):
         if folder:
-            as_of = load_log(folder, apart, markets, datetime.fromisoformat(as_of), Path(log.path)).isoformat()
+            now, chosen = datetime.fromisoformat(as_of), LoadConfig.of_structure(config)
+            as_of = load_log(folder, apart, markets, now, Path(log.path), chosen).isoformat()
         elif apart:
             load_judgments(apart, markets, Path(log.path))
     log.metadata.update(facts(Path(log.path)), data_version=version)

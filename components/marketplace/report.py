@@ -1,8 +1,11 @@
 """The report on a log, simulated or not: how much of what, where, and what it looks like."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pandas as pd
 import plotly.express as px
 
 from components.contracts.tools.cells import Unit
@@ -11,10 +14,11 @@ from components.contracts.tools.report import Section, Table, write_report
 REPORT = "reports/marketplace.html"
 
 
-def write_log_report(root: Path, *, simulated: bool) -> None:
+def write_log_report(root: Path, *, simulated: bool, dropped: Sequence[Mapping[str, Any]] = ()) -> None:
     """Write `reports/marketplace.html` into a log directory, from the Parquet files that are there.
 
-    `simulated` says on the page whether the data is.
+    `simulated` says on the page whether the data is; `dropped` is what loading left out: table, problem, rows, of (rows
+    that were read), examples.
     """
     note = (
         "Simulated data: every user, item, query, judgment and event on this page was drawn by the simulator."
@@ -27,8 +31,26 @@ def write_log_report(root: Path, *, simulated: bool) -> None:
             database.read_parquet(str(path)).create_view(path.stem)
         sections = [_judgments(database)]
         if (root / "events.parquet").is_file():
-            sections = [_volumes(database), _clicks(database), _items(database), *sections]
+            left_out = [] if simulated else [_dropped(dropped)]
+            sections = [*left_out, _volumes(database), _clicks(database), _items(database), *sections]
     write_report(root / REPORT, "Marketplace log", note, sections)
+
+
+def _dropped(dropped: Sequence[Mapping[str, Any]]) -> Section:
+    if not dropped:
+        return Section("Left out", "Nothing: no row contradicts another.")
+    rows = pd.DataFrame(
+        {
+            "table": part["table"],
+            "problem": part["problem"],
+            "rows": part["rows"],
+            "share": part["rows"] / part["of"],
+            "first": part["examples"][0],
+        }
+        for part in dropped
+    )
+    text = "Rows that contradict other rows become no label: they were left out. A row counts under its first problem."
+    return Section("Left out", text, [Table(rows, {"share": "percent"})])
 
 
 def _volumes(database: duckdb.DuckDBPyConnection) -> Section:

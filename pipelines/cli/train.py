@@ -51,7 +51,7 @@ def run(
         raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
     moment = parse_moment(as_of, "--as-of") if as_of else moment_of_run()
     if source != "simulator":
-        moment = check_input(source, data, judgments, chosen.markets, moment)
+        moment = check_input(source, data, judgments, chosen, moment)
     elif as_of is None:
         moment = chosen.simulated_as_of
 

@@ -39,7 +39,7 @@ def test_load_step(tmp_path: Path) -> None:
     assert as_of == "2026-03-01T00:00:00+00:00"
     made = outputs(tmp_path)
     (end,) = component.load.python_func(
-        data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, **made
+        data=str(data), judgments="", markets=list(MARKETS), as_of=as_of, version=version, config={}, **made
     )
     assert end == read_manifest(tmp_path / "log")["as_of"] == "2026-02-04T00:00:00+00:00", "windows end with the data"
     assert read_manifest(tmp_path / "log")["metrics"]["rows"]["candidates"] == 5
@@ -54,7 +54,7 @@ def test_load_step_with_judgments_alone(tmp_path: Path) -> None:
     judgments = str(data / "judgments.parquet")
     version, as_of = component.find_data.python_func(data="", judgments=judgments, as_of="", scheduled="2026-03-01")
     (end,) = component.load.python_func(
-        data="", judgments=judgments, markets=["ID", "TH"], as_of=as_of, version=version, **outputs(tmp_path)
+        data="", judgments=judgments, markets=["ID", "TH"], as_of=as_of, version=version, config={}, **outputs(tmp_path)
     )
     assert end == as_of == "2026-03-01T00:00:00+00:00"
     assert not (tmp_path / "log" / "items.parquet").exists()
@@ -65,7 +65,13 @@ def test_data_that_changed_since_its_version_was_told_is_refused(tmp_path: Path)
     data = write_tables({"judgments": user_tables()["judgments"]}, tmp_path / "data")
     with pytest.raises(BadInput, match=r"changed since the run started .* run again"):
         component.load.python_func(
-            data="", judgments=str(data), markets=["ID", "TH"], as_of="", version="0" * 64, **outputs(tmp_path)
+            data="",
+            judgments=str(data),
+            markets=["ID", "TH"],
+            as_of="",
+            version="0" * 64,
+            config={},
+            **outputs(tmp_path),
         )
     assert not (tmp_path / "log").exists()
 

@@ -3,13 +3,15 @@
 Choices (ours):
 
 - Everything is checked before anything is written; the first broken rule is one error.
-- Extra columns are kept, and nothing is repaired or dropped: what is wrong is for its owner to mend.
+- Extra columns are kept, and nothing is repaired: what is wrong is for its owner to mend.
 - Beyond each column's rules: ids refer to rows that exist, searches alone have a query, a query id means one query.
+- Rows that contradict other rows are dropped and counted, up to a share of their table (`contradictions`).
 """
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from components.contracts.tables import SUFFIXES, Limits, find_table, read_log, 
 from components.contracts.text import normalise_query
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
+from components.marketplace.logs.config import LoadConfig
+from components.marketplace.logs.contradictions import Dropped, drop_contradictions, refuse_many
 from components.marketplace.report import write_log_report
 
 _logger = get_logger(__name__)
@@ -45,8 +49,50 @@ def located(data: str, judgments: str, version: str) -> Iterator[tuple[Path | No
         yield paths[0], paths[1]
 
 
-def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, out: Path) -> datetime:
+@dataclass(frozen=True)
+class CheckedLog:
+    """A log that may be loaded.
+
+    Attributes:
+        tables: the six, by name, without the rows that were dropped.
+        paths: where each of them was read.
+        dropped: what was left out, by table and reason.
+        end: where the windows of later steps end.
+    """
+
+    tables: dict[str, pa.Table]
+    paths: dict[str, Path]
+    dropped: list[Dropped]
+    end: datetime
+
+
+def check_log(
+    data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, config: LoadConfig
+) -> CheckedLog:
+    """Read a log of six files and check all that `load_log` does, which says more of arguments and errors."""
+    now = to_utc(as_of)
+    apart = _judgments_path(judgments) if judgments else None
+    tables = read_log(data, Limits(_checked(markets), now), apart)
+    paths = {schema.name: _locate(data, schema) for schema in LOG_TABLES if apart is None or schema is not JUDGMENTS}
+    paths[JUDGMENTS.name] = apart or paths[JUDGMENTS.name]
+    _check_requests(tables["requests"], str(paths["requests"]))
+    _check_query_ids(tables["judgments"], str(paths["judgments"]))
+    tables, dropped = drop_contradictions(tables)
+    refuse_many(dropped, config.max_dropped, str(data))
+    return CheckedLog(tables, paths, dropped, data_end(tables, now))
+
+
+def load_log(
+    data: Path,
+    judgments: Path | None,
+    markets: Sequence[str],
+    as_of: datetime,
+    out: Path,
+    config: LoadConfig = LoadConfig(),  # noqa: B008 (frozen)
+) -> datetime:
     """Check a log of six files and write it to the directory `out`, extra columns kept; returns where its windows end.
+
+    Rows that contradict other rows are left out; the manifest, the report and the log say how many, and why.
 
     Args:
         data: directory with one file (.parquet, .csv or .csv.gz) for each of items, users, requests, candidates, events
@@ -55,20 +101,14 @@ def load_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: 
         markets: the markets the log may name; their order sets market codes.
         as_of: what counts as now; later timestamps are an error (naive: taken as UTC).
         out: directory to make; nothing is written there unless all is well.
+        config: how many rows may contradict others.
 
     Raises:
         BadInput: what breaks the contract: file, column, how many of how many rows, a first example.
     """
-    now = to_utc(as_of)
-    apart = _judgments_path(judgments) if judgments else None
-    tables = read_log(data, Limits(_checked(markets), now), apart)
-    paths = {schema.name: _locate(data, schema) for schema in LOG_TABLES if apart is None or schema is not JUDGMENTS}
-    paths[JUDGMENTS.name] = apart or paths[JUDGMENTS.name]
-    _check_requests(tables["requests"], str(paths["requests"]))
-    _check_query_ids(tables["judgments"], str(paths["judgments"]))
-    end = data_end(tables, now)
-    _write(tables, paths, markets, end.isoformat(), out)
-    return end
+    log = check_log(data, judgments, markets, as_of, config)
+    _write(log.tables, log.paths, markets, log.end.isoformat(), out, log.dropped)
+    return log.end
 
 
 def data_end(tables: Mapping[str, pa.Table], as_of: datetime) -> datetime:
@@ -78,35 +118,48 @@ def data_end(tables: Mapping[str, pa.Table], as_of: datetime) -> datetime:
     return min(as_of, datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1))
 
 
+def check_judgments(judgments: Path, markets: Sequence[str]) -> tuple[pa.Table, Path]:
+    """Read judgments and check all that `load_judgments` does; the table, and the file that it was read from."""
+    path = _judgments_path(judgments)
+    table = read_table(path, JUDGMENTS, Limits(_checked(markets)))
+    _check_query_ids(table, str(path))
+    return table, path
+
+
 def load_judgments(judgments: Path, markets: Sequence[str], out: Path) -> None:
     """Check judgments and write a log directory that holds them alone: the input of the relevance half.
 
     Arguments and errors are those of `load_log`.
     """
-    path = _judgments_path(judgments)
-    table = read_table(path, JUDGMENTS, Limits(_checked(markets)))
-    _check_query_ids(table, str(path))
-    _write({JUDGMENTS.name: table}, {JUDGMENTS.name: path}, markets, None, out)
+    table, path = check_judgments(judgments, markets)
+    _write({JUDGMENTS.name: table}, {JUDGMENTS.name: path}, markets, None, out, [])
 
 
 def _write(
-    tables: Mapping[str, pa.Table], paths: Mapping[str, Path], markets: Sequence[str], as_of: str | None, out: Path
+    tables: Mapping[str, pa.Table],
+    paths: Mapping[str, Path],
+    markets: Sequence[str],
+    as_of: str | None,
+    out: Path,
+    dropped: Sequence[Dropped],
 ) -> None:
     with stage_directory(out) as root:
         for name, table in tables.items():
             write_table(table, root / f"{name}.parquet")
         rows = {name: table.num_rows for name, table in tables.items()}
-        write_log_report(root, simulated=False)
+        write_log_report(root, simulated=False, dropped=[asdict(part) for part in dropped])
         write_manifest(
             root,
             "log",
             config={"markets": list(markets)},
             inputs={name: file_digest(path) for name, path in paths.items()},
-            metrics={"rows": rows},
+            metrics={"rows": rows, "dropped": [asdict(part) for part in dropped]},
             simulated=False,
             markets=list(markets),
             as_of=as_of,
         )
+    for part in dropped:
+        _logger.warning("%s", part)
     _logger.info("loaded %s", ", ".join(f"{count} {name}" for name, count in rows.items()))
 
 
