@@ -4,6 +4,7 @@
 - A row holds from its time until the key's next row: views have no time to live.
 - Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
 - The feature service bears the model's version in its name.
+- A server's store also holds the instant as of which its features hold, under one key.
 - What users click and buy is pushed into their sequences as it happens; counts change at midnight only, as in training.
 """
 
@@ -35,6 +36,9 @@ CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in R
 
 TIMESTAMP_FIELD = "event_timestamp"
 
+# The view of the instant as of which a store's features hold, its key, and the key's one value.
+FRESHNESS, FRESHNESS_KEY, FRESHNESS_OF = "freshness", "store", "features"
+
 # The view whose rows are pushed between two releases, and the source that takes them.
 PUSHED_VIEW = "user_sequences"
 PUSH_SOURCE = "user_sequences_pushed"
@@ -54,16 +58,25 @@ def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]
     return _objects([_table_view(view, tables) for view in VIEWS])
 
 
-def online_objects(tables: Path, packed_tables: Path) -> list[Entity | FeatureView | FeatureService]:
-    """The same for a server's store, which holds relevance by query: `packed_tables` has what `packed` wrote."""
+def online_objects(tables: Path, made: Path) -> list[Entity | FeatureView | FeatureService]:
+    """The same for a server's store: relevance by query, and how fresh it is, from files that `online` makes."""
     packed_view = FeatureView(
         name=packed.VIEW,
         entities=[_ENTITIES["query_key"]],
         schema=[Field(name=packed.ITEM_IDS, dtype=Array(String)), Field(name=packed.RELEVANCE, dtype=Array(Float32))],
-        source=_source(packed.VIEW, packed_tables),
+        source=_source(packed.VIEW, made),
         ttl=timedelta(0),
     )
-    return _objects([*(_table_view(view, tables) for view in VIEWS if view != "relevance"), packed_view])
+    store = Entity(name=FRESHNESS_KEY, join_keys=[FRESHNESS_KEY], value_type=ValueType.STRING)
+    freshness = FeatureView(
+        name=FRESHNESS,
+        entities=[store],
+        schema=[Field(name="as_of", dtype=Int64)],
+        source=_source(FRESHNESS, made),
+        ttl=timedelta(0),
+    )
+    views = [*(_table_view(view, tables) for view in VIEWS if view != "relevance"), packed_view]
+    return [*_objects(views), store, freshness]
 
 
 def _objects(views: list[FeatureView]) -> list[Entity | FeatureView | FeatureService]:

@@ -7,8 +7,8 @@ from components.contracts.errors import BadInput
 
 # Where the log comes from.
 Source = Literal["simulator", "log", "judgments"]
-# What is compiled for a cluster: the training pipeline of a source, or batch scoring of pairs.
-PipelineKind = Literal["simulator", "log", "judgments", "pairs"]
+# What is compiled for a cluster: the training pipeline of a source, batch scoring of pairs, or fresh features.
+PipelineKind = Literal["simulator", "log", "judgments", "pairs", "features"]
 # Where steps run: in this environment, or in their images.
 Runner = Literal["subprocess", "docker"]
 # Images, one a role; a step runs in its role's.

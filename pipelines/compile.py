@@ -1,14 +1,15 @@
 """Compile a pipeline to the YAML that Kubeflow Pipelines takes, with every role mapped to a real image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from kfp import compiler
+from kfp import compiler, dsl
 
 from components.contracts.errors import BadInput
 from pipelines.choices import ROLES, PipelineKind
+from pipelines.features_pipeline import build_features_pipeline
 from pipelines.profile import Profile
 from pipelines.scoring_pipeline import build_scoring_pipeline
 from pipelines.training_pipeline import build_pipeline
@@ -23,7 +24,7 @@ def compile_pipeline(
     """Write the compiled pipeline to `out` (.yaml).
 
     Args:
-        source: where the log comes from; or pairs, for batch scoring.
+        source: where the log comes from; or pairs, for batch scoring; or features, for those of served releases.
         profile: default parameters of the pipeline.
         out: target file; replaced as a whole.
         images: role ("data", "train", ...) -> image reference, best by digest: steps of an image
@@ -37,16 +38,19 @@ def compile_pipeline(
         raise BadInput(f"image of unknown role {', '.join(unknown)} (roles: {', '.join(ROLES)})")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".staging-{out.name}")
-    traced = (
-        build_scoring_pipeline(profile.resources)
-        if source == "pairs"
-        else build_pipeline(source, profile, profile.resources)
-    )
-    compiler.Compiler().compile(traced, str(staging))
+    compiler.Compiler().compile(_traced(source, profile), str(staging))
     documents = list(yaml.safe_load_all(staging.read_text(encoding="utf-8")))
     name_images(documents[0], images or {})
     staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
     staging.rename(out)
+
+
+def _traced(source: PipelineKind, profile: Profile) -> Callable[..., dsl.PipelineTask]:
+    if source == "pairs":
+        return build_scoring_pipeline(profile.resources)
+    if source == "features":
+        return build_features_pipeline(profile, profile.resources)
+    return build_pipeline(source, profile, profile.resources)
 
 
 def tasks_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,8 @@ STEPS = {
     "build-release": "export the models, compare them with the originals, and put together what serving needs",
     "deploy-release": "bring the release to its service",
     "register-release": "note the release in the Model Registry",
+    "find-scores": "take relevance scores from where they lie",
+    "materialise-features": "write what is newer to a served release's online store",
     "find-shards": "list the files of pairs that are to be scored",
     "publish-scores": "score a file of pairs and put it where the scores are kept",
     "notify-refusal": "say why there is no release",

@@ -75,7 +75,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
-        with _people_are_told():
+        with people_are_told():
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
             _search(
                 log,
@@ -134,8 +134,8 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
-        with _people_are_told():
-            loaded = _load(data, judgments, markets, as_of, load_config, on_cluster=resources is not None)
+        with people_are_told():
+            loaded = load_log(data, judgments, markets, as_of, load_config, on_cluster=resources is not None)
             _search(
                 loaded.log,
                 loaded.as_of,
@@ -155,19 +155,19 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
     return search
 
 
-def _people_are_told() -> dsl.ExitHandler:
+def people_are_told() -> dsl.ExitHandler:
     """Around the steps of a run: tells how it ended, whatever happened."""
     return dsl.ExitHandler(release.notify_end(run=_RUN), name="run")
 
 
-class _Loaded(NamedTuple):
+class Loaded(NamedTuple):
     """KFP's channels of a user's log, and of the instant at which its windows end."""
 
     log: Any
     as_of: Any
 
 
-def _load(data: Any, judgments: Any, markets: Any, as_of: Any, config: Any, on_cluster: bool) -> _Loaded:
+def load_log(data: Any, judgments: Any, markets: Any, as_of: Any, config: Any, on_cluster: bool) -> Loaded:
     """The log of a user's files; it is cached under their version, which each run looks up anew."""
     # kfp.local knows no schedule, and fails at this variable.
     scheduled = dsl.PIPELINE_JOB_SCHEDULE_TIME_UTC_PLACEHOLDER if on_cluster else ""
@@ -175,7 +175,7 @@ def _load(data: Any, judgments: Any, markets: Any, as_of: Any, config: Any, on_c
     where = {"data": data, "judgments": judgments}
     known = {"as_of": found["as_of"], "version": found["version"]}
     loaded = marketplace.load(**where, **known, markets=markets, config=config).outputs
-    return _Loaded(loaded["log"], loaded["as_of"])
+    return Loaded(loaded["log"], loaded["as_of"])
 
 
 def _search(
@@ -269,8 +269,8 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
-        with _people_are_told():
-            log, now = _load("", judgments, markets, as_of, load_config, on_cluster=resources is not None)
+        with people_are_told():
+            log, now = load_log("", judgments, markets, as_of, load_config, on_cluster=resources is not None)
             half = _relevance_half(log, relevance_config)
             drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
                 "drift"

@@ -1,8 +1,10 @@
 """The floors: who may import whom, and what stays out of which module."""
 
 import ast
+import sys
 from collections import Counter
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,13 @@ def test_test_modules_have_names_of_their_own() -> None:
     """pytest imports a test module by its base name: a second one of that name ends the whole collection."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_file_of_the_tests_hides_an_installed_package() -> None:
+    """pytest puts a test module's folder first on the path: a `kserve.py` there would be imported for KServe."""
+    installed = packages_distributions().keys() | sys.stdlib_module_names
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path.stem != "__init__"]
+    assert sorted(str(path.relative_to(ROOT)) for path in files if path.stem in installed) == []
 
 
 def test_component_bodies_are_thin() -> None:

@@ -25,8 +25,10 @@ SIGNING_KEY = "ARCHIPELAGO_SIGNING_KEY"
 # Environment variable of a server: a public key's file. With it, only releases that its owner signed are served.
 PUBLIC_KEY = "ARCHIPELAGO_PUBLIC_KEY"
 
-# Environment variable of a server: address of an online store other than an SQLite file.
+# Environment variable of a server: address of an online store other than an SQLite file. The step that keeps features
+# fresh reads it, too, and the address of an SQL registry of Feast that shall know the definitions.
 ONLINE_STORE = "ARCHIPELAGO_ONLINE_STORE"
+FEATURE_REGISTRY = "ARCHIPELAGO_FEATURE_REGISTRY"
 # And prometheus_client's: a folder, empty at the start, where its worker processes add up their metrics.
 PROCESS_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 

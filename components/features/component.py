@@ -3,7 +3,7 @@
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Input, Output
+from kfp.dsl import HTML, Dataset, Input, Markdown, Metrics, Output
 
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
@@ -64,3 +64,36 @@ def join_features(
 
     join_training_set(Path(features.path), Path(log.path), Path(samples.path), Path(training_set.path))
     training_set.metadata.update(facts(Path(training_set.path)))
+
+
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def materialise_features(
+    features: Input[Dataset], release: str, metrics: Output[Metrics], summary: Output[Markdown]
+) -> float:
+    """Write what is newer to the online store of a release that is served; the variables' values come from Secrets.
+
+    ARCHIPELAGO_ONLINE_STORE is the store's address, ARCHIPELAGO_FEATURE_REGISTRY that of a registry, if there is one.
+
+    Args:
+        features: the tables.
+        release: the release's folder.
+
+    Returns:
+        metrics: how old the store's features are now, in hours, and the number of rows written, by view.
+        summary: the same in words.
+        Output: the age in hours.
+    """
+    import os
+    from pathlib import Path
+
+    from components.contracts.releases import FEATURE_REGISTRY, ONLINE_STORE
+    from components.features.refresh import refresh
+
+    addresses = (os.environ.get(variable) for variable in (ONLINE_STORE, FEATURE_REGISTRY))
+    done = refresh(Path(features.path), release, *addresses)
+    age = done.age_hours()
+    metrics.log_metric("feature age hours", round(age, 2))
+    for view, rows in done.rows.items():
+        metrics.log_metric(f"rows {view}", rows)
+    Path(summary.path).write_text(done.text(), encoding="utf-8")
+    return age

@@ -30,7 +30,7 @@ def latest_slice(features: Path, as_of: datetime, out: Path) -> None:
         write_manifest(
             root,
             KIND,
-            config={},
+            config=source["config"],
             inputs={"features": input_digest(features)},
             metrics={"rows": rows},
             as_of=as_utc(as_of).isoformat(),

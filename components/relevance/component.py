@@ -87,6 +87,28 @@ def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Outp
     scores.metadata.update(facts(Path(scores.path)))
 
 
+@dsl.component(base_image="archipelago-data", install_kfp_package=False)
+def find_scores(location: str, scores: Output[Dataset]) -> None:
+    """Take the relevance scores of an earlier run.
+
+    Args:
+        location: folder of scores, as a training run's step score-relevance left it.
+
+    Returns:
+        scores: relevance of (market, query, item).
+    """
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    from components.contracts.locations import local_copy
+    from components.contracts.tools.manifest import facts
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(local_copy(location, Path(folder)), scores.path, dirs_exist_ok=True)
+    scores.metadata.update(facts(Path(scores.path)))
+
+
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
 def find_shards(pairs: str, out: str) -> list[str]:
     """List the files of pairs that are to be scored.

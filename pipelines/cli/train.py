@@ -76,7 +76,8 @@ def compile_(
     out: Annotated[Path, typer.Option(help="target file (.yaml)")],
     profile: Annotated[str, typer.Option(help="built-in profile or a YAML file")] = "laptop",
     source: Annotated[
-        PipelineKind, typer.Option(help="where the log comes from; pairs: batch scoring instead of training")
+        PipelineKind,
+        typer.Option(help="where the log comes from; instead of training: pairs to score, features of served releases"),
     ] = "simulator",
     image: Annotated[
         list[str] | None, typer.Option(help="ROLE=IMAGE, once per role: data, train, monitor, serve")

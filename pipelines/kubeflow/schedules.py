@@ -30,7 +30,7 @@ class Schedule(StageConfig):
     """One recurring run.
 
     Attributes:
-        source: where its log comes from; or pairs, for batch scoring.
+        source: where its log comes from; or pairs, for batch scoring; or features, for those of served releases.
         profile: built-in profile or a YAML file.
         parameters: of the pipeline, beside the profile's; `as_of` is the time for which a run was scheduled.
         cron: six fields, seconds first, in UTC.

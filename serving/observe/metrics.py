@@ -54,7 +54,7 @@ def count(exchange: Exchange, experts: Sequence[str]) -> None:
 
 
 class FeatureAge(Collector):
-    """Seconds since the instant as of which a release's feature tables hold; what clicks push is newer.
+    """Seconds since the instant as of which the online store's features hold; what clicks push is newer.
 
     Args:
         as_of: that instant.
@@ -65,7 +65,7 @@ class FeatureAge(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Asked at each scrape."""
-        text = "Seconds since the instant as of which the release's feature tables hold"
+        text = "Seconds since the instant as of which the online store's features hold"
         yield GaugeMetricFamily("archipelago_feature_age_seconds", text, value=time.time() - self._as_of)
 
 
@@ -73,7 +73,7 @@ def page(features_as_of: datetime | None, accept: str | None) -> tuple[bytes, st
     """What /metrics answers, and its content type.
 
     Args:
-        features_as_of: of the release's features, if it has any.
+        features_as_of: of the features that are read, if any are.
         accept: the header of the caller, which chooses the format.
     """
     together = CollectorRegistry()

@@ -1,7 +1,7 @@
 """What is done with every request that is over: it is counted, and logged where a log is kept."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -20,7 +20,7 @@ class Observer:
         models: names that a request may ask for; others are counted as one.
         experts: names of the release's experts, by slot.
         log: where requests are logged, if they are.
-        features_as_of: the instant as of which the release's features hold, if it has any.
+        features_as_of: says as of which instant the features hold that are read now, if any are.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Observer:
         models: Collection[str],
         experts: Sequence[str],
         log: ServingLog | None = None,
-        features_as_of: datetime | None = None,
+        features_as_of: Callable[[], datetime] | None = None,
     ) -> None:
         self._models = frozenset(models)
         self._experts = experts

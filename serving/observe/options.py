@@ -1,12 +1,11 @@
 """Flags of what is observed, and what they open."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from components.contracts.tools.manifest import read_manifest
 from serving.observe import tracing
 from serving.observe.boundary import EVENTS_MODEL
 from serving.observe.observer import Observer
@@ -34,8 +33,15 @@ def _megabytes(text: str) -> int:
 
 
 @contextmanager
-def observing(args: argparse.Namespace, release: Release) -> Iterator[Observer]:
+def observing(
+    args: argparse.Namespace, release: Release, features_as_of: Callable[[], datetime] | None
+) -> Iterator[Observer]:
     """What the flags ask for, until the server has stopped; then what is left is written and sent.
+
+    Args:
+        args: the flags.
+        release: what is served.
+        features_as_of: says as of which instant the features hold that are read now, if any are.
 
     Raises:
         BadInput: a log without a key, or traces without their packages.
@@ -46,12 +52,9 @@ def observing(args: argparse.Namespace, release: Release) -> Iterator[Observer]:
         log = ServingLog(args.log_folder, release.name, pseudonyms, args.log_limit_mb << 20, args.log_queries)
     if args.traces:
         tracing.start(args.traces, release.name)
-    models, as_of = ["relevance"], None
-    if release.has_search:
-        models += ["search", EVENTS_MODEL]
-        as_of = datetime.fromisoformat(read_manifest(release.features)["as_of"])
+    models = ["relevance", *(["search", EVENTS_MODEL] if release.has_search else [])]
     try:
-        yield Observer(models, release.experts, log, as_of)
+        yield Observer(models, release.experts, log, features_as_of)
     finally:
         if log:
             log.close()

@@ -92,7 +92,7 @@ def _serve(args: argparse.Namespace, release: Release, worker: int = 0) -> None:
         models.append(search)
     health.start()
     page_of = release if args.page else None
-    with observing(args, release) as observer:
+    with observing(args, release, (lambda: search.features.as_of) if release.has_search else None) as observer:
         events = None
         if release.has_search:
             session = Session(args.state)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _FOLDER = "online_store"
 _BUILT = "built.json"
 _DATABASE = "online.db"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Goes up with what a store holds beside the tables: one of an older layout is built anew.
+_LAYOUT = 1
 # Where a value lies in Feast's protobuf message.
 _FIELDS = {"numeric": "float_val", "categorical": "int64_val", "sequence": "int64_list_val"}
 _USER_VIEWS = ("user_profile", "user_stats", "user_sequences")
@@ -53,23 +54,20 @@ def build_online_store(features: Path, state: Path, online: str | None = None, r
         BadInput: `features` has no manifest, or `online` is no address.
         StoreUnavailable: the store is locked, cannot be reached, or has no room.
     """
+    from feature_repo.online import fill, project_of
+    from feature_repo.store import connect, offline_session
+
     manifest = read_manifest(features)
-    project = f"archipelago_{release or manifest['digest'][:12]}"
-    wanted = {"digest": manifest["digest"], "online": online, "project": project}
+    project = project_of(release or manifest["digest"][:12])
+    wanted = {"digest": manifest["digest"], "online": online, "project": project, "layout": _LAYOUT}
     target = store_folder(state)
     state.mkdir(parents=True, exist_ok=True)
     with alone_in(state):  # of two servers that start together, one builds and the other finds it built
         if (target / _BUILT).is_file() and _is_whole(state, wanted):
             return
-        from feature_repo.definitions import online_objects
-        from feature_repo.packed import pack_relevance
-        from feature_repo.store import connect, offline_session
-
         with store_errors(), atomic_directory(target) as root, offline_session():
-            pack_relevance(features, root)
             store = connect(root / "registry.db", online or root / _DATABASE, project)
-            store.apply(online_objects(features, root))
-            store.materialize(_EPOCH, datetime.fromisoformat(manifest["as_of"]))
+            fill(store, features, root, datetime.fromisoformat(manifest["as_of"]))
             rows = {} if online else row_counts(root / _DATABASE)
             write_json(root / _BUILT, wanted | {"rows": rows, "known": known_keys(features)})
     _logger.info("online store built in %s from features %s", target, manifest["digest"][:12])
@@ -110,6 +108,7 @@ class OnlineFeatures:
 
     Attributes:
         failing: why the store cannot be read now, empty where it can.
+        as_of: the instant as of which its features hold, as it was at the last look.
     """
 
     def __init__(self, state: Path):
@@ -117,10 +116,12 @@ class OnlineFeatures:
         from feast.protos.feast.types.Value_pb2 import Value
 
         from feature_repo import packed
+        from feature_repo.definitions import FRESHNESS, FRESHNESS_OF
 
         self.failing = ""
         self._state = state
         self._packed = packed
+        self._freshness, self._freshness_key = FRESHNESS, FRESHNESS_OF
         self._key: Callable[[str, str], Any] = lambda name, value: EntityKey(
             join_keys=[name], entity_values=[Value(string_val=value)]
         )
@@ -130,16 +131,18 @@ class OnlineFeatures:
     def reopen(self) -> None:
         """Connect, anew where the store was built anew."""
         store = connect_built(self._state)
-        views = (*_USER_VIEWS, *_ITEM_VIEWS, "query_stats", self._packed.VIEW)
+        views = (*_USER_VIEWS, *_ITEM_VIEWS, "query_stats", self._packed.VIEW, self._freshness)
         self._views = {view: store.get_feature_view(view) for view in views}
         self._known: dict[str, str] = read_json(store_folder(self._state) / _BUILT)["known"]
         self._file = None if store.config.online_store.type == "redis" else _identity(self._state)
         self._store = store
+        self.as_of = self._fresh_as_of()
 
     def check(self) -> None:
         """Set `failing` to what is true now."""
         try:
             self.failing = self.lost()
+            self.as_of = self._fresh_as_of()
         except StoreUnavailable as error:
             self.failing = str(error)
 
@@ -155,6 +158,11 @@ class OnlineFeatures:
         # Redis gives values without content for a row that is not there.
         missing = [view for view, row in rows.items() if not any(value.ByteSize() for value in row.values())]
         return f"online store: rows of {', '.join(missing)} are missing" if missing else ""
+
+    def _fresh_as_of(self) -> datetime:
+        # Messages are empty, hence the epoch, where Redis has no row.
+        row = self._read_rows(self._freshness, [self._freshness_key])[0]
+        return datetime.fromtimestamp(row["as_of"].int64_val if row else 0, UTC)
 
     def read(
         self, user_id: str, market_code: int, query_key: str, item_ids: Sequence[str]

@@ -65,7 +65,8 @@ class Endpoints:
 
     async def metrics(self, request: Request) -> Response:
         """Of all processes that serve here."""
-        content, content_type = metrics.page(self._observer.features_as_of, request.headers.get("accept"))
+        as_of = self._observer.features_as_of
+        content, content_type = metrics.page(as_of() if as_of else None, request.headers.get("accept"))
         return Response(content, headers={"content-type": content_type})
 
     async def ready(self) -> dict[str, Any]:

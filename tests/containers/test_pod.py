@@ -19,7 +19,7 @@ from tests.containers.docker_daemon import docker
 from tests.containers.docker_pod import POD_ADDRESS, Pod, Unknown, running_pod
 from tests.containers.roles import BASE, BUILD, REPOSITORY
 from tests.containers.stand_in_triton import write_context
-from tests.manifests.kserve import made_by_kserve
+from tests.manifests.controller import made_by_kserve
 from tests.manifests.pods import flags
 from tests.manifests.rendering import render
 from tests.release.tiny_release import Tiny, tiny_releases

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tests.manifests.kserve import Manifest, made_by_kserve
+from tests.manifests.controller import Manifest, made_by_kserve
 from tests.manifests.network_rules import traffic_is_what_the_page_says
 from tests.manifests.rules import RULES
 from tests.manifests.schemas import Schemas

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.manifests.kserve import Manifest
+from tests.manifests.controller import Manifest
 from tests.manifests.pods import name_of, pods
 
 README = Path(__file__).resolve().parents[2] / "manifests" / "README.md"

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from tests.manifests.kserve import Manifest
+from tests.manifests.controller import Manifest
 from tests.manifests.pods import Pod, flags, pods
 
 _POD_VOLUMES = {

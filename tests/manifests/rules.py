@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.manifests import network_rules, pod_rules, serving_rules
-from tests.manifests.kserve import Manifest
+from tests.manifests.controller import Manifest
 from tests.manifests.pods import name_of, pods
 
 # Whoever deploys looks at what it changes, and at what KServe makes of that.

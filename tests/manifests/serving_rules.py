@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.manifests.kserve import RELEASE_MOUNT, Manifest, made_by_kserve, runtime_of, storage_container_of
+from tests.manifests.controller import RELEASE_MOUNT, Manifest, made_by_kserve, runtime_of, storage_container_of
 from tests.manifests.pods import Pod, flags, name_of, pods
 
 _RELEASE_URI = re.compile(r"(s3|gs|https|pvc)://[^/]+(/\w[\w.-]*)*/[0-9a-f]{12}")

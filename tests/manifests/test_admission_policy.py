@@ -8,7 +8,7 @@ import celpy
 import celpy.celtypes as cel
 import pytest
 
-from tests.manifests.kserve import Manifest
+from tests.manifests.controller import Manifest
 from tests.manifests.rendering import render
 
 Object = dict[str, Any]

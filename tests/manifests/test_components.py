@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.manifests.checks import problems
-from tests.manifests.kserve import made_by_kserve
+from tests.manifests.controller import made_by_kserve
 from tests.manifests.rendering import MANIFESTS, render
 from tests.manifests.schemas import Schemas
 

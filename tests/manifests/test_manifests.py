@@ -16,7 +16,7 @@ from serving.local.triton_server import triton_environment
 from serving.observe.pseudonym import KEY_VARIABLE
 from tests.manifests.broken_variants import BASE, DEV, PRODUCTION, VARIANTS, Manifests, one
 from tests.manifests.checks import problems
-from tests.manifests.kserve import runtime_of
+from tests.manifests.controller import runtime_of
 from tests.manifests.network_rules import allowances_of_the_page
 from tests.manifests.pods import flags, pods
 from tests.manifests.rendering import MANIFESTS, RENDERINGS, render

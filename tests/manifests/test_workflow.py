@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.manifests.kserve import made_by_kserve
+from tests.manifests.controller import made_by_kserve
 from tests.manifests.rendering import render
 from tests.test_pages import exists
 

@@ -19,7 +19,7 @@ from pipelines.profile import Profile, load_profile, profile_names
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("source", ["simulator", "log", "judgments", "pairs"])
+@pytest.mark.parametrize("source", get_args(PipelineKind))
 def test_compiled_pipeline_equals_its_golden_file(
     source: PipelineKind, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -158,3 +158,29 @@ def test_batch_scoring_takes_its_shards_apart_on_gpus(tmp_path: Path) -> None:
     accelerator = executors["exec-publish-scores"]["container"]["resources"]["accelerator"]
     assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1")
     assert "exec-publish-scores" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_fresh_features_are_written_a_release_a_step_by_a_store_that_a_secret_names(tmp_path: Path) -> None:
+    compile_pipeline("features", load_profile("cluster"), tmp_path / "p.yaml", {"data": f"r/d@sha256:{'0' * 64}"})
+    spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    tasks = {task["componentRef"]["name"]: bool(task["cachingOptions"]) for task in tasks_of(spec)}
+    assert tasks.pop("comp-build-features") and tasks.pop("comp-load")
+    assert tasks.keys() == {"comp-find-data", "comp-find-scores", "comp-materialise-features", "comp-notify-end"}
+    assert not any(tasks.values()), "what looks or acts outside of the run is never taken from the cache"
+    loops = [
+        task["parameterIterator"]["items"]["inputParameter"]
+        for component in spec["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "parameterIterator" in task
+    ]
+    assert loops == ["pipelinechannel--releases"]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    asked = {
+        (key["envVar"], secret["secretName"], secret.get("optional", False))
+        for secret in pods["exec-materialise-features"]["secretAsEnv"]
+        for key in secret["keyToEnv"]
+    }
+    assert asked == {
+        ("ARCHIPELAGO_ONLINE_STORE", "archipelago-online-store", False),
+        ("ARCHIPELAGO_FEATURE_REGISTRY", "archipelago-feature-registry", True),
+    }

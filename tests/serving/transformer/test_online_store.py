@@ -1,10 +1,6 @@
 """The online store: it answers what the point-in-time join answers, sees pushes at once, and is built once."""
 
 import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -195,27 +191,6 @@ def test_tables_without_a_manifest_are_refused(tmp_path: Path) -> None:
 def test_a_state_without_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="online_store"):
         OnlineFeatures(tmp_path)
-
-
-@pytest.fixture
-def redis_address(tmp_path: Path) -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server on PATH")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
 def test_redis_serves_the_same_values(release: Path, tmp_path: Path, redis_address: str) -> None:

@@ -2,11 +2,9 @@
 
 import dataclasses
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -187,27 +185,6 @@ def test_two_processes_lose_no_event_of_one_user(state: Path) -> None:
     clicked = sequences(online, "stranger")["clicked_items"]
     buckets = online.read("stranger", 0, "ID:bag", [f"i{i}" for i in range(20)])[0]["item_bucket"]
     assert sorted(clicked) == sorted(buckets.tolist())
-
-
-@pytest.fixture
-def redis_address(tmp_path: Path) -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server on PATH")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
 def test_redis_keeps_every_event_however_close_or_late(release: Path, tmp_path: Path, redis_address: str) -> None:

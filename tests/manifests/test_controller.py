@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.manifests.kserve import made_by_kserve, strategic_merge
+from tests.manifests.controller import made_by_kserve, strategic_merge
 
 
 def cluster(**predictor: Any) -> list[dict[str, Any]]:
