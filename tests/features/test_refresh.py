@@ -1,5 +1,13 @@
 """A served release's features, refreshed in a real Redis: what is then read is what a point-in-time join gives now."""
 
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +29,8 @@ from components.features.latest import latest_slice
 from components.features.refresh import refresh
 from components.features.tables import build_feature_tables
 from components.relevance.component import find_scores
+from feature_repo.online import fresh_as_of, project_of
+from feature_repo.store import connect
 from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from tests.features.toy_log import AS_OF, write_toy_log
 from tests.serving.transformer.test_online_store import assert_no_skew
@@ -196,3 +206,45 @@ def test_the_step_before_it_takes_scores_from_where_they_lie(world: World, tmp_p
     find_scores.python_func(location=f"file://{world.scores}", scores=scores)
     assert (tmp_path / "scores" / "scores.parquet").read_bytes() == (world.scores / "scores.parquet").read_bytes()
     assert scores.metadata["digest"] == read_json(world.scores / "manifest.json")["digest"]
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """SQLAlchemy's address of a PostgreSQL of its own, which runs as nobody: as root it would not start."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs or os.geteuid() != 0:
+        pytest.skip("no postgresql, or not root to start one as another user")
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        shutil.chown(folder, "nobody")
+        data, initdb = (
+            f"{folder}/data",
+            [programs[-1] / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=feast", "-D"],
+        )
+        subprocess.run([*initdb, data], check=True, capture_output=True, user="nobody", env={})
+        server = [programs[-1] / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"]
+        running = subprocess.Popen(server, user="nobody", stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.05)
+            yield f"postgresql+psycopg://feast@127.0.0.1:{port}/postgres"
+        finally:
+            running.send_signal(signal.SIGINT)  # at its SIGTERM it waits for its clients
+            running.wait(timeout=20)
+
+
+def test_a_registry_in_postgresql_knows_the_definitions_of_every_release(
+    world: World, tmp_path: Path, redis_address: str, database: str
+) -> None:
+    world.serve(tmp_path / "state", redis_address)
+    for _ in range(2):  # the second finds them there
+        refresh(world.now, str(world.release), redis_address, database)
+    registered = connect(database, redis_address, project_of(world.name))
+    assert {view.name for view in registered.list_feature_views()} >= {"user_stats", "item_stats", "query_relevance"}
+    assert fresh_as_of(registered) == AS_OF
+    assert_no_skew(OnlineFeatures(tmp_path / "state"), world.now, ITEMS)
