@@ -15,6 +15,7 @@ import psutil
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError
+from components.marketplace.logs.contradictions import refuse_many
 from components.marketplace.logs.load import check_judgments, check_log
 from pipelines.choices import Runner, Source
 from pipelines.profile import Profile
@@ -66,7 +67,9 @@ def check_input(
         check_judgments(judgments, profile.markets)
         return as_of
     assert data is not None
-    return check_log(data, judgments, profile.markets, as_of, profile.load).end
+    log = check_log(data, judgments, profile.markets, as_of)
+    refuse_many(log.dropped, profile.load.max_dropped, str(data))
+    return log.end
 
 
 def run_pipeline(

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from components.contracts.errors import BadInput
+from components.contracts.mapping import MAPPING
 from components.contracts.tools.manifest import file_digest
 
 # A step's volume claims are mounted below this folder, each under its name.
@@ -96,7 +97,7 @@ def files_of(location: str, suffix: str) -> list[str]:
         BadInput: the folder can't be read, or has no such file.
     """
     names = [line.partition(" ")[0] for line in _contents(location)]
-    found = [name for name in names if name.endswith(suffix)]
+    found = [name for name in names if name.endswith(suffix) and "/" not in name]
     if not found:
         raise BadInput(f"{location}: no file *{suffix} there")
     return found
@@ -135,13 +136,16 @@ def _contents(location: str) -> list[str]:
         path = _local(location)
         if not path.exists():
             raise BadInput(f"{location}: no such file or directory")
-        files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
-        return [f"{file.name} {file_digest(file)}" for file in files]
+        if path.is_file():
+            mapping = path.with_name(MAPPING)  # says how the file is to be read
+            return [f"{file.name} {file_digest(file)}" for file in (path, mapping) if file.is_file()]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [f"{file.relative_to(path).as_posix()} {file_digest(file)}" for file in files]
     store, source = _open(location)
     try:
         found = store.get_file_info(source)
         if found.type == fs.FileType.Directory:
-            infos = store.get_file_info(fs.FileSelector(source, recursive=False))
+            infos = store.get_file_info(fs.FileSelector(source, recursive=True))
             files_there = sorted((info for info in infos if info.is_file), key=lambda info: info.path)
         else:
             files_there = [found] if found.is_file else []
@@ -149,7 +153,8 @@ def _contents(location: str) -> list[str]:
         raise _unreadable(location, error) from error
     if not files_there:
         raise BadInput(f"{location}: nothing there")
-    return [f"{info.base_name} {info.size} {info.mtime_ns}" for info in files_there]
+    names = [info.path.removeprefix(f"{source}/") for info in files_there]
+    return [f"{name} {info.size} {info.mtime_ns}" for name, info in zip(names, files_there, strict=True)]
 
 
 def _local(location: str) -> Path:

@@ -33,6 +33,7 @@ class Column:
         blank: whether a string may show nothing: be empty, or white space and characters that nobody sees.
         is_market: values must be among the profile's markets.
         is_past: timestamps must not lie after `as_of`.
+        is_id: text that may have been a whole number once, and a float in between.
     """
 
     type: pa.DataType
@@ -45,6 +46,7 @@ class Column:
     blank: bool = False
     is_market: bool = False
     is_past: bool = False
+    is_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class TableSchema:
     references: tuple[tuple[str, str], ...] = ()
 
 
-_ID = Column(pa.string(), max_chars=256)
+_ID = Column(pa.string(), max_chars=256, is_id=True)
 _MARKET = Column(pa.string(), is_market=True)
 QUERY = Column(pa.string(), max_chars=MAX_QUERY_CHARS, normalise=normalise_query)
 TITLE = Column(pa.string(), max_chars=MAX_TITLE_CHARS, normalise=normalise_title)
@@ -104,7 +106,7 @@ EVENTS = TableSchema(
         "user_id": _ID,
         "item_id": _ID,
         "domain": _DOMAIN,
-        "request_id": Column(pa.string(), nullable=True),
+        "request_id": Column(pa.string(), nullable=True, is_id=True),
         "type": Column(pa.string(), values=EVENT_TYPES),
         "timestamp": _TIME,
     },

@@ -4,28 +4,26 @@ A message names the file, the column, and how many of how many rows are at fault
 """
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from components.contracts.casting import cast_column, refuse
-from components.contracts.errors import BadInput
+from components.contracts.casting import cast_column, faults_of, refuse, refuse_thousands, whole_ids
+from components.contracts.errors import BadInput, Fault, Findings
+from components.contracts.files import SUFFIXES, find_table, read_batches, read_file
+from components.contracts.items_per_market import ids_of_markets, keyed_by_market
+from components.contracts.mapping import LogMapping, read_mapping
 from components.contracts.markets import MARKETS
 from components.contracts.schemas import LOG_TABLES, Column, TableSchema
 from components.contracts.text import BLANK, GROWTH, too_long
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
-# Bytes of a Parquet column that are read ahead.
-_READ_BYTES = 1 << 20
+# A check of one table beyond its columns' rules: raises BadInput with `where` in the message.
+Check = Callable[[pa.Table, str], None]
 
 
 @dataclass(frozen=True)
@@ -36,21 +34,16 @@ class Limits:
     as_of: datetime | None = None
 
 
-def find_table(directory: Path, name: str) -> Path | None:
-    """The file of table `name` in `directory`; BadInput if it is there in more than one format."""
-    found = [directory / f"{name}{suffix}" for suffix in SUFFIXES if (directory / f"{name}{suffix}").is_file()]
-    if len(found) > 1:
-        raise BadInput(f"{directory}: table {name} is there {len(found)} times: {', '.join(p.name for p in found)}")
-    return found[0] if found else None
-
-
-def read_table(path: Path, schema: TableSchema, limits: Limits | None = None) -> pa.Table:
-    """Read one Parquet, CSV or gzipped CSV file, cast its declared columns and check them.
+def read_table(
+    path: Path, schema: TableSchema, limits: Limits | None = None, mapping: LogMapping | None = None
+) -> pa.Table:
+    """Read one table, a file or a folder of its parts, cast its declared columns and check them.
 
     Raises:
         BadInput: the file is unreadable, empty, lacks a column or breaks a rule of the schema.
     """
-    return validate(_read(path, schema), schema, str(path), limits)
+    mapping = mapping or LogMapping()
+    return validate(read_file(path, schema, mapping), schema, str(path), limits, mapping)
 
 
 def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> Iterator[pa.Table]:
@@ -61,7 +54,7 @@ def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> I
         BadInput: as `read_table`; the message names the shard's first row where a rule is broken.
     """
     start = 0
-    for batch in _sized(_read_batches(path), rows):
+    for batch in _sized(read_batches(path), rows):
         where = str(path) if start == 0 else f"{path} (from row {start})"
         yield validate(batch, schema, where, limits)
         start += batch.num_rows
@@ -69,33 +62,61 @@ def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> I
         raise BadInput(f"{path}: empty, 0 rows")
 
 
-def read_log(directory: Path, limits: Limits | None = None, judgments: Path | None = None) -> dict[str, pa.Table]:
+def read_log(
+    directory: Path,
+    limits: Limits | None = None,
+    judgments: Path | None = None,
+    checks: Mapping[str, Check] | None = None,
+) -> dict[str, pa.Table]:
     """Read the six tables of the log contract from `directory` and check references between them.
 
-    `judgments` names that table's file where it lies elsewhere.
+    Args:
+        directory: where the tables lie, and `mapping.yaml` where they are written in a way of their own.
+        limits: what values are checked against.
+        judgments: that table's file where it lies elsewhere, with a mapping of its own beside it.
+        checks: by table, what is checked beyond its columns' rules.
+
+    Raises:
+        BadInput: with all that is wrong in any of the tables.
     """
     if not directory.is_dir():
         raise BadInput(f"{directory}: no such directory")
-    tables = {}
+    mapping = read_mapping(directory)
+    tables, findings = {}, Findings()
     for schema in LOG_TABLES:
-        apart = judgments if schema.name == "judgments" else None
-        path = apart or find_table(directory, schema.name)
-        if path is None:
-            raise BadInput(f"{directory}: no file {schema.name}.parquet, .csv or .csv.gz")
-        tables[schema.name] = read_table(path, schema, limits)
-    check_references(tables, str(directory))
+        with findings.gather():
+            apart = judgments if schema.name == "judgments" else None
+            path = apart or find_table(directory, schema.name)
+            if path is None:
+                raise BadInput(f"{directory}: no file {' or '.join(schema.name + suffix for suffix in SUFFIXES)}")
+            chosen = read_mapping(apart.parent) if apart else mapping
+            declared = keyed_by_market(schema) if mapping.items_per_market else schema
+            table = read_table(path, declared, limits, chosen)
+            tables[schema.name] = table
+            if checks and schema.name in checks:
+                checks[schema.name](table, str(path))
+    if mapping.items_per_market:
+        tables = ids_of_markets(tables)
+    with findings.gather():
+        check_references(tables, str(directory))
+    findings.refuse()
     return tables
 
 
 def check_references(tables: Mapping[str, pa.Table], where: str) -> None:
-    """Every id that refers to another table exists there, or BadInput."""
+    """Every id that refers to another of the tables exists there, or BadInput."""
+    findings = Findings()
     for schema in LOG_TABLES:
         for column, target in schema.references:
+            if not {schema.name, target} <= tables.keys():
+                continue
             target_column = {"users": "user_id", "items": "item_id", "requests": "request_id"}[target]
             values = tables[schema.name][column]
             known = pc.is_in(values, value_set=tables[target][target_column].combine_chunks())
             dangling = pc.and_(pc.is_valid(values), pc.invert(known))
-            refuse(dangling, values, f"{where}: {schema.name}.{column}", f"not found in {target}.{target_column}")
+            with findings.gather():
+                refuse(dangling, values, f"{where}: {schema.name}.{column}", f"not found in {target}.{target_column}")
+    findings.refuse()
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -106,54 +127,40 @@ def write_table(table: pa.Table, path: Path) -> None:
         (Path(staging) / "table.parquet").rename(path)
 
 
-def validate(table: pa.Table, schema: TableSchema, where: str, limits: Limits | None = None) -> pa.Table:
-    """Cast the declared columns, check every rule and return the table, extra columns kept after the declared ones."""
-    limits = limits or Limits()
+def validate(
+    table: pa.Table,
+    schema: TableSchema,
+    where: str,
+    limits: Limits | None = None,
+    mapping: LogMapping | None = None,
+) -> pa.Table:
+    """Cast the declared columns, check every rule and return the table, extra columns kept after the declared ones.
+
+    Raises:
+        BadInput: with all that is wrong.
+    """
+    limits, mapping = limits or Limits(), mapping or LogMapping()
     missing = [name for name in schema.columns if name not in table.column_names]
     if missing:
         found = ", ".join(table.column_names)
         raise BadInput(f"{where}: missing column {', '.join(missing)} in {table.num_rows} rows (found: {found})")
     if table.num_rows == 0:
         raise BadInput(f"{where}: empty, 0 rows")
-    columns = {
-        name: _check(table[name], rule, f"{where}: column {name}", limits) for name, rule in schema.columns.items()
-    }
+    columns, findings = {}, Findings()
+    for name, rule in schema.columns.items():
+        with findings.gather():
+            place = f"{where}: column {name}"
+            stated = table[name]
+            if name == "grade" and mapping.grades:
+                stated = _graded(stated, mapping.grades, place)
+            columns[name] = _cast(stated, rule, place, mapping)
+            findings.faults += _broken_rules(columns[name], rule, place, limits)
+    if set(schema.key) <= columns.keys():
+        with findings.gather():
+            _check_key(pa.table({name: columns[name] for name in schema.key}), schema, where)
+    findings.refuse()
     columns |= {name: table[name] for name in table.column_names if name not in schema.columns}
-    checked = pa.table(columns)
-    _check_key(checked, schema, where)
-    return checked
-
-
-def _read(path: Path, schema: TableSchema) -> pa.Table:
-    with _readable(path):
-        if path.suffix == ".parquet":
-            # A folder called `market=ID` is just a folder: no columns from paths.
-            table = pq.read_table(path, partitioning=None)
-            table.validate(full=True)
-        else:
-            table = pa_csv.read_csv(path, **_csv_options(schema.columns))
-    _refuse_repeated(table, path)
-    return table
-
-
-def _read_batches(path: Path) -> Iterator[pa.Table]:
-    """The file as tables of whatever size it is stored in."""
-    with _readable(path):
-        if path.suffix == ".parquet":
-            # Buffered ahead, all that was read of the file would stay in memory until its end; without a buffer of its
-            # own, a column is read a whole row group at a time, which may be the file.
-            file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES)
-            batches: Iterable[pa.RecordBatch] = file.iter_batches()
-        else:
-            # A stream's types are those of its first block: columns that nobody declared are read as text too.
-            with pa_csv.open_csv(path, **_csv_options(())) as first:
-                names = first.schema.names
-            batches = pa_csv.open_csv(path, **_csv_options(names))
-        for batch in batches:
-            table = pa.Table.from_batches([batch])
-            table.validate(full=True)
-            _refuse_repeated(table, path)
-            yield table
+    return pa.table(columns)
 
 
 def _sized(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -168,62 +175,49 @@ def _sized(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield held
 
 
-def _csv_options(columns: Iterable[str]) -> dict[str, Any]:
-    """Read these columns as text; they are cast later: an id "00123" and a query "nan" stay what they are."""
-    text = dict.fromkeys(columns, pa.string())
-    return {
-        "convert_options": pa_csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""]),
-        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
-    }
+def _graded(stated: pa.ChunkedArray, grades: Mapping[str, float], where: str) -> pa.ChunkedArray:
+    """Grades of a mapping for what the file states."""
+    texts = cast_column(stated, pa.string(), where)
+    known = pc.index_in(texts, value_set=pa.array(list(grades), pa.string()))
+    unknown = pc.and_(texts.is_valid(), known.is_null())
+    refuse(unknown, texts, where, f"none of the mapping's grades ({', '.join(grades)})")
+    return pc.take(pa.chunked_array([pa.array(list(grades.values()), pa.float64())]), known)
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn a reader's errors into BadInput."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
-        raise BadInput(f"{path}: not a readable {kind} file ({str(error).splitlines()[0]})") from error
+def _cast(values: pa.ChunkedArray, rule: Column, where: str, mapping: LogMapping) -> pa.ChunkedArray:
+    is_text = pa.types.is_string(values.type)
+    if is_text and pa.types.is_floating(rule.type) and rule.maximum is None and mapping.numbers is None:
+        refuse_thousands(values, where)
+    cast = cast_column(values, rule.type, where, mapping)
+    return whole_ids(cast, where) if rule.is_id and is_text else cast
 
 
-def _refuse_repeated(table: pa.Table, path: Path) -> None:
-    repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
-    if repeated:
-        raise BadInput(f"{path}: column {', '.join(repeated)} is there more than once in {table.num_rows} rows")
-
-
-def _check(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) -> pa.ChunkedArray:
-    values = cast_column(values, rule.type, where)
-    absent = values.is_null(nan_is_null=True) if pa.types.is_floating(rule.type) else values.is_null()
+def _broken_rules(values: pa.ChunkedArray, rule: Column, where: str, limits: Limits) -> list[Fault]:
+    """Every rule of a column that some of its values break, once each."""
+    broken = []
     if not rule.nullable:
-        refuse(absent, values, where, "null or NaN")
+        absent = values.is_null(nan_is_null=True) if pa.types.is_floating(rule.type) else values.is_null()
+        broken.append((absent, "null or NaN"))
     if rule.minimum is not None:
-        refuse(pc.less(values, rule.minimum), values, where, f"below {rule.minimum:g}")
+        broken.append((pc.less(values, rule.minimum), f"below {rule.minimum:g}"))
     if rule.maximum is not None:
-        refuse(pc.greater(values, rule.maximum), values, where, f"above {rule.maximum:g}")
+        broken.append((pc.greater(values, rule.maximum), f"above {rule.maximum:g}"))
     if pa.types.is_floating(rule.type):
-        refuse(pc.is_inf(values), values, where, "infinite")
+        broken.append((pc.is_inf(values), "infinite"))
     if pa.types.is_string(rule.type):
         if not rule.blank:
-            refuse(pc.match_substring_regex(values, BLANK), values, where, "blank")
+            broken.append((pc.match_substring_regex(values, BLANK), "blank"))
         if rule.max_chars is not None:
             long = _too_long(values, rule.max_chars, rule.normalise)
-            refuse(long, values, where, f"longer than {rule.max_chars} characters")
+            broken.append((long, f"longer than {rule.max_chars} characters"))
     allowed = tuple(limits.markets) if rule.is_market else rule.values
     if allowed is not None:
         known = pc.is_in(values, value_set=pa.array(allowed, type=rule.type), skip_nulls=False)
-        refuse(pc.and_(values.is_valid(), pc.invert(known)), values, where, f"not one of {', '.join(allowed)}")
+        broken.append((pc.and_(values.is_valid(), pc.invert(known)), f"not one of {', '.join(allowed)}"))
     if rule.is_past and limits.as_of is not None:
-        refuse(
-            pc.greater(values, pa.scalar(limits.as_of, type=rule.type)),
-            values,
-            where,
-            f"after {limits.as_of.isoformat()}",
-        )
-    return values
+        later = pc.greater(values, pa.scalar(limits.as_of, type=rule.type))
+        broken.append((later, f"after {limits.as_of.isoformat()}"))
+    return [fault for at_fault, problem in broken for fault in faults_of(at_fault, values, where, problem)]
 
 
 def _too_long(values: pa.ChunkedArray, max_chars: int, normalise: Callable[[str], str] | None) -> pa.ChunkedArray:

@@ -19,8 +19,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
+from components.contracts.files import find_table
 from components.contracts.schemas import LOG_TABLES
-from components.contracts.tables import Limits, find_table, read_table
+from components.contracts.tables import Limits, read_table
 from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.monitoring.columns import ColumnSpec
 from components.monitoring.findings import EVERY_MARKET, Finding, Scope

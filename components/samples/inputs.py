@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts.errors import BadInput
+from components.contracts.files import find_table
 from components.contracts.schemas import (
     CANDIDATES,
     EVENTS,
@@ -21,7 +22,7 @@ from components.contracts.schemas import (
     TITLE_VECTORS,
     TableSchema,
 )
-from components.contracts.tables import Limits, find_table, read_table
+from components.contracts.tables import Limits, read_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys

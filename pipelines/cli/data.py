@@ -20,6 +20,30 @@ def ingest(
     typer.echo(f"wrote {', '.join(sorted(path.name for path in out.iterdir()))} to {out}")
 
 
+def check(
+    data: Annotated[
+        Path | None, typer.Option(help="folder with items, users, requests, candidates, events, judgments")
+    ] = None,
+    judgments: Annotated[Path | None, typer.Option(help="judgments file; alone: checks nothing else")] = None,
+    profile: Annotated[str, typer.Option(help="whose markets and limits count: built-in or a YAML file")] = "laptop",
+    as_of: Annotated[str | None, typer.Option(help="ISO 8601 instant that counts as now")] = None,
+) -> None:
+    """Say all that is wrong with a log, before anything runs: what is refused, and which rows would be left out."""
+    from components.contracts.moments import moment_of_run, parse_moment
+    from components.marketplace.logs.check import check as check_files
+    from pipelines.profile import load_profile
+
+    if data is None and judgments is None:
+        raise BadInput("name what to check: --data FOLDER, or --judgments FILE")
+    chosen = load_profile(profile)
+    moment = parse_moment(as_of, "--as-of") if as_of else moment_of_run()
+    verdict = check_files(data, judgments, chosen.markets, moment, chosen.load)
+    for line in verdict.lines:
+        typer.echo(line)
+    if verdict.refused:
+        raise BadInput(f"{data or judgments}: refused, {verdict.refused} kinds of faults, all of them above")
+
+
 def simulate(
     out: Annotated[Path, typer.Option(help="new folder for the log")],
     profile: Annotated[str, typer.Option(help="whose section marketplace is the world: built-in or a YAML file")] = (

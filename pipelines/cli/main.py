@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command()(data.ingest)
+app.command()(data.check)
 app.command()(data.simulate)
 app.command()(train.run)
 app.command("compile")(train.compile_)

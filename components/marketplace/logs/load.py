@@ -19,13 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts.casting import refuse, to_utc
-from components.contracts.errors import BadInput
+from components.contracts.errors import BadInput, Findings
+from components.contracts.files import SUFFIXES, find_table, suffix_of
+from components.contracts.items_per_market import ids_of_markets
 from components.contracts.locations import data_version, local_copy
+from components.contracts.mapping import MAPPING, read_mapping
 from components.contracts.schemas import JUDGMENTS, LOG_TABLES, TableSchema
-from components.contracts.tables import SUFFIXES, Limits, find_table, read_log, read_table, write_table
-from components.contracts.text import normalise_query
+from components.contracts.tables import Limits, read_log, read_table, write_table
+from components.contracts.text import normalise_query, normalise_title
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.log import get_logger
-from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
+from components.contracts.tools.manifest import file_digest, stage_directory, tree_digest, write_manifest
 from components.marketplace.logs.config import LoadConfig
 from components.marketplace.logs.contradictions import Dropped, drop_contradictions, refuse_many
 from components.marketplace.report import write_log_report
@@ -66,19 +70,21 @@ class CheckedLog:
     end: datetime
 
 
-def check_log(
-    data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime, config: LoadConfig
-) -> CheckedLog:
-    """Read a log of six files and check all that `load_log` does, which says more of arguments and errors."""
+def check_log(data: Path, judgments: Path | None, markets: Sequence[str], as_of: datetime) -> CheckedLog:
+    """Read a log of six files and check all that `load_log` does, but for how much was dropped.
+
+    Arguments are those of `load_log`.
+
+    Raises:
+        BadInput: with all that is wrong in any file. Contradictions are looked for in a log that has no other fault.
+    """
     now = to_utc(as_of)
     apart = _judgments_path(judgments) if judgments else None
-    tables = read_log(data, Limits(_checked(markets), now), apart)
+    checks = {"requests": _check_requests, "judgments": _check_query_ids}
+    tables = read_log(data, Limits(_checked(markets), now), apart, checks)
     paths = {schema.name: _locate(data, schema) for schema in LOG_TABLES if apart is None or schema is not JUDGMENTS}
     paths[JUDGMENTS.name] = apart or paths[JUDGMENTS.name]
-    _check_requests(tables["requests"], str(paths["requests"]))
-    _check_query_ids(tables["judgments"], str(paths["judgments"]))
     tables, dropped = drop_contradictions(tables)
-    refuse_many(dropped, config.max_dropped, str(data))
     return CheckedLog(tables, paths, dropped, data_end(tables, now))
 
 
@@ -106,7 +112,8 @@ def load_log(
     Raises:
         BadInput: what breaks the contract: file, column, how many of how many rows, a first example.
     """
-    log = check_log(data, judgments, markets, as_of, config)
+    log = check_log(data, judgments, markets, as_of)
+    refuse_many(log.dropped, config.max_dropped, str(data))
     _write(log.tables, log.paths, markets, log.end.isoformat(), out, log.dropped)
     return log.end
 
@@ -121,8 +128,15 @@ def data_end(tables: Mapping[str, pa.Table], as_of: datetime) -> datetime:
 def check_judgments(judgments: Path, markets: Sequence[str]) -> tuple[pa.Table, Path]:
     """Read judgments and check all that `load_judgments` does; the table, and the file that it was read from."""
     path = _judgments_path(judgments)
-    table = read_table(path, JUDGMENTS, Limits(_checked(markets)))
-    _check_query_ids(table, str(path))
+    mapping, findings = read_mapping(path.parent), Findings()
+    table = read_table(path, JUDGMENTS, Limits(_checked(markets)), mapping)
+    with findings.gather():
+        _check_query_ids(table, str(path))
+    if mapping.items_per_market:
+        table = ids_of_markets({JUDGMENTS.name: table})[JUDGMENTS.name]
+    with findings.gather():
+        _check_titles(table, str(path))
+    findings.refuse()
     return table, path
 
 
@@ -152,7 +166,7 @@ def _write(
             root,
             "log",
             config={"markets": list(markets)},
-            inputs={name: file_digest(path) for name, path in paths.items()},
+            inputs={name: tree_digest(path) if path.is_dir() else file_digest(path) for name, path in paths.items()},
             metrics={"rows": rows, "dropped": [asdict(part) for part in dropped]},
             simulated=False,
             markets=list(markets),
@@ -177,9 +191,11 @@ def _locate(directory: Path, schema: TableSchema) -> Path:
 
 
 def _judgments_path(judgments: Path) -> Path:
-    if judgments.is_dir():
+    if judgments.is_dir() and not any(suffix_of(part) for part in judgments.glob("part*")):
         return _locate(judgments, JUDGMENTS)
-    if not judgments.name.endswith(SUFFIXES):
+    if judgments.is_dir():
+        return judgments
+    if suffix_of(judgments) is None:
         raise BadInput(f"{judgments}: expected a name that ends in {', '.join(SUFFIXES)}")
     return judgments
 
@@ -202,3 +218,22 @@ def _check_query_ids(judgments: pa.Table, where: str) -> None:
     ambiguous = per_id.filter(pc.greater(per_id["count_all"], 1))["query_id"]
     at_fault = pc.is_in(judgments["query_id"], value_set=ambiguous.combine_chunks())
     refuse(at_fault, judgments["query_id"], f"{where}: column query_id", "stands for several queries")
+
+
+def _check_titles(judgments: pa.Table, where: str) -> None:
+    """Without a catalogue, an item is what its judgments say: it has one market, and one title when normalised."""
+    items = judgments.group_by(["item_id", "market", "title"]).aggregate([])
+    titles = pa.array(map_distinct(normalise_title, items["title"].to_pylist()), pa.string())
+    items = items.set_column(2, "title", titles).group_by(["item_id", "market", "title"]).aggregate([])
+    per_id = items.group_by("item_id").aggregate([([], "count_all"), ("market", "count_distinct")])
+    several = per_id.filter(pc.greater(per_id["count_all"], 1))
+    findings = Findings()
+    for is_market, problem in (
+        (True, f"names items of several markets (state items_per_market: true in {MAPPING}, and ids become MARKET:ID)"),
+        (False, "has several titles in one market"),
+    ):
+        ids = several.filter(pc.equal(pc.greater(several["market_count_distinct"], 1), is_market))["item_id"]
+        at_fault = pc.is_in(judgments["item_id"], value_set=ids.combine_chunks())
+        with findings.gather():
+            refuse(at_fault, judgments["item_id"], f"{where}: column item_id", problem)
+    findings.refuse()

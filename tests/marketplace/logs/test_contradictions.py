@@ -138,7 +138,7 @@ def test_a_row_counts_once_and_order_is_kept(tmp_path: Path) -> None:
     tables = user_tables()
     before_its_request(60)(tables)
     put("events", "user_id", 2, "u1")(tables)
-    log = check_log(write_tables(tables, tmp_path), None, MARKETS, AS_OF, LENIENT)
+    log = check_log(write_tables(tables, tmp_path), None, MARKETS, AS_OF)
     assert [str(part) for part in log.dropped] == [
         "1 of 5 events dropped: by another user than their request (first: event_id='e3')"
     ]
@@ -153,7 +153,7 @@ def test_large_counts_read_well(tmp_path: Path) -> None:
     before = tables["requests"]["timestamp"][1] - pd.Timedelta(hours=1)
     many.loc[: 1203, "timestamp"] = before  # fmt: skip
     tables["events"] = pd.concat([tables["events"], many], ignore_index=True)
-    (dropped,) = check_log(write_tables(tables, tmp_path), None, MARKETS, AS_OF, LoadConfig()).dropped
+    (dropped,) = check_log(write_tables(tables, tmp_path), None, MARKETS, AS_OF).dropped
     assert str(dropped) == "1,204 of 66,393 events dropped: before their request (first: event_id='x0')"
     assert len(dropped.examples) == 20
 

@@ -45,8 +45,8 @@ def test_analyticup_rows_become_judgments(source: Path, tmp_path: Path) -> None:
         ("JA", "ドラクエ バッグ", "bags,waist packs"): 0.5,
         ("JA", "nan", "bags,waist packs"): 1.0,
     }
-    assert table.groupby("title")["item_id"].nunique().eq(1).all(), "an item is its text, in every market"
-    assert table["item_id"].nunique() == 2
+    assert table.groupby(["market", "title"])["item_id"].nunique().eq(1).all(), "an item is its text in a market"
+    assert table["item_id"].nunique() == 3
     assert table["query_id"].nunique() == 4, "the same words in two markets are two queries"
     assert table["language"].tolist() == ["es", "de", "ja", "ja"]
 

@@ -1,6 +1,7 @@
 """CIKM 2025 AnalytiCup, query-category relevance: `task, language, origin_query, category_path, label`.
 
-The language stands for the market (upper case) and the category path for the item's text. These are not Southeast Asian
+The language stands for the market (upper case) and the category path for the item's text; the same text in two markets
+is two items. These are not Southeast Asian
 markets.
 """
 
@@ -12,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from components.contracts.errors import BadInput
+from components.contracts.files import find_table
 from components.contracts.schemas import JUDGMENTS, QUERY, TITLE, Column, TableSchema
-from components.contracts.tables import Limits, find_table, read_table, validate, write_table
+from components.contracts.tables import Limits, read_table, validate, write_table
 from components.contracts.text import normalise_query, normalise_title, query_key
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, stage_directory, write_manifest
@@ -92,7 +94,7 @@ def _judgments(pairs: pd.DataFrame) -> pa.Table:
             "query_id": [f"q{_digest(key)}" for key in keys],
             "market": pairs["market"].tolist(),
             "query": pairs["query"].tolist(),
-            "item_id": [f"i{_digest(title)}" for title in pairs["title"]],
+            "item_id": [f"i{_digest(text)}" for text in pairs["market"] + ":" + pairs["title"]],
             "title": pairs["title"].tolist(),
             "grade": pairs["grade"].tolist(),
             "language": pairs["language"].tolist(),
