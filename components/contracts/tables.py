@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,6 +126,21 @@ def write_table(table: pa.Table, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
         pq.write_table(table, Path(staging) / "table.parquet", compression="zstd")
         (Path(staging) / "table.parquet").rename(path)
+
+
+def write_tables(tables: Iterable[pa.Table], path: Path) -> int:
+    """The same of tables of one schema, one at least, end to end and one at a time; returns how many rows they have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
+        rest = iter(tables)
+        first = next(rest)
+        rows = 0
+        with pq.ParquetWriter(Path(staging) / "table.parquet", first.schema, compression="zstd") as file:
+            for table in chain([first], rest):
+                file.write_table(table)
+                rows += table.num_rows
+        (Path(staging) / "table.parquet").rename(path)
+    return rows
 
 
 def validate(

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from components.contracts.config import StageConfig
+from components.contracts.engine import EngineConfig
 
 
-class FeaturesConfig(StageConfig):
+class FeaturesConfig(EngineConfig):
     """What the feature tables leave open; windows and sequence lengths are in the features' names and contract.
 
     Attributes:

@@ -3,9 +3,9 @@
 from datetime import datetime
 from pathlib import Path
 
-import ibis
-
-from components.contracts.tables import write_table
+from components.contracts.engine import open_engine
+from components.contracts.schemas import SAMPLES
+from components.contracts.tables import Limits, validate, write_tables
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, stage_directory, write_json, write_manifest
 from components.samples.config import SamplesConfig
@@ -28,14 +28,15 @@ def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfi
     Raises:
         BadInput: an input breaks its contract, or the training window holds no search request.
     """
-    with stage_directory(out) as root:
-        engine = ibis.duckdb.connect()
-        engine.raw_sql("SET TimeZone = 'UTC'")  # days are UTC days, wherever this runs
+    with stage_directory(out) as root, open_engine(config) as engine:
         inputs = read_inputs(engine, log, scores, encodings, as_of)
         entire_space = make_samples(engine, inputs, config, Periods.before(as_of, config))
-        volumes = measure(entire_space, inputs, config)
+        volumes = measure(engine, entire_space, inputs, config)
         _logger.info("coverage of unexposed positives: %s", coverage_line(volumes["coverage"]))
-        write_table(entire_space.samples, root / "samples.parquet")
+        in_order = entire_space.samples.order_by("timestamp", "request_id", "item_id")
+        limits = Limits(markets=inputs.markets)
+        parts = (validate(part, SAMPLES, "samples", limits) for part in engine.batches("in_order", in_order))
+        write_tables(parts, root / "samples.parquet")
         write_json(root / "volumes.json", volumes)
         write_samples_report(root / "reports" / "samples.html", volumes, config)
         write_manifest(
@@ -44,8 +45,7 @@ def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfi
             config=config.model_dump(),
             inputs={"log": input_digest(log), "scores": input_digest(scores), "encodings": input_digest(encodings)},
             metrics=volumes,
-            packages=["ibis-framework", "duckdb"],
+            packages=["ibis-framework", "duckdb", "pyspark"],
             as_of=as_of.isoformat(),
             simulated=inputs.simulated,
         )
-        engine.disconnect()

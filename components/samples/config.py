@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.contracts.config import StageConfig
+from components.contracts.engine import EngineConfig
 
 # UniScale's labels as we read them (it states no threshold: Youden's is ours). The profile `paper-es3` runs them.
 PAPER_LABELS: Mapping[str, Any] = MappingProxyType(
@@ -14,7 +14,7 @@ PAPER_LABELS: Mapping[str, Any] = MappingProxyType(
 )
 
 
-class SamplesConfig(StageConfig):
+class SamplesConfig(EngineConfig):
     """How entire-space samples are made; the defaults are the laptop profile's.
 
     Attributes:

@@ -17,11 +17,10 @@ Our choices, where the paper is silent:
 from dataclasses import dataclass
 
 import ibis
-import pyarrow as pa
 
+from components.contracts.engine import Engine
 from components.contracts.errors import BadInput
 from components.contracts.schemas import SAMPLES, SPLITS
-from components.contracts.tables import Limits, validate
 from components.samples.attribution import (
     attribute,
     attribution_misses,
@@ -53,32 +52,29 @@ from components.samples.vectors import nearest_past_queries, title_cosines
 
 @dataclass(frozen=True)
 class EntireSpace:
-    """What ES3 makes of a log.
+    """What ES3 makes of a log: tables on the engine, their rows in no order.
 
     Attributes:
-        samples: contracts.schemas.SAMPLES, by time, then request, then item.
+        samples: contracts.schemas.SAMPLES.
         fates: one row per non-search click or purchase: event_id, type, domain, fate.
         credited: attribution's choice for each credited event: event_id, type, tier, period and the row.
         misses: events attribution found no row for: event_id, type, reason.
         coverage: how many of the positives that unexposed rows should hold attribution found (coverage.py).
     """
 
-    samples: pa.Table
-    fates: pa.Table
-    credited: pa.Table
-    misses: pa.Table
-    coverage: pa.Table
+    samples: ibis.Table
+    fates: ibis.Table
+    credited: ibis.Table
+    misses: ibis.Table
+    coverage: ibis.Table
 
 
-def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
+def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
     """The three mechanisms in order: attribution over full candidate lists, then sampling, then searchification.
 
-    `engine` holds the inputs and the tables between steps.
+    `engine` holds the inputs and the tables between steps, and what this returns.
     """
-
-    def keep(name: str, table: ibis.Table) -> ibis.Table:
-        return engine.create_table(name, obj=table)
-
+    keep = engine.keep
     native = keep("native", search_rows(inputs, periods))
     events = keep("elsewhere", elsewhere_events(inputs))
     thresholds = keep("relevance_thresholds", relevance_thresholds(native, inputs, config))
@@ -98,26 +94,26 @@ def make_samples(engine: ibis.BaseBackend, inputs: Inputs, config: SamplesConfig
     seeds = all_seeds.filter(all_seeds.period == "train")
     pool = keep("negative_pool", negative_pool(seeds, inputs, periods))
     pairs = pool.select("clicked", "item_id").distinct().order_by("clicked", "item_id")
-    similarity = title_cosines(pairs.to_pyarrow(), inputs.titles)
-    chosen = keep("negatives", most_similar(pool, ibis.memtable(similarity), config))
+    cosines = (title_cosines(part, inputs.titles) for part in engine.batches("pairs", pairs))
+    chosen = keep("negatives", most_similar(pool, engine.load("similarity", cosines), config))
     needs = keep("needs", pseudo_needs(seeds, chosen, config))
     searches = inputs.requests.filter(inputs.requests.domain == "search")
     searched = searches.group_by("market", "query").aggregate(first_seen=searches.timestamp.min())
     nearest = nearest_past_queries(
         needs.order_by("need_id").to_pyarrow(), searched.to_pyarrow(), inputs.titles, inputs.queries
     )
-    synthesised = keep("synthesised", synthesise(needs, search_clicks(native), ibis.memtable(nearest)))
+    synthesised = keep("synthesised", synthesise(needs, search_clicks(native), engine.load("nearest", nearest)))
     pseudo = pseudo_rows(seeds, chosen, synthesised, config)
 
     columns = [name for name in SAMPLES.columns if name != "sample_id"]
     samples = search.select(*columns).union(pseudo.select(*columns))
     samples = samples.mutate(sample_id=row_digest(samples.request_id, samples.item_id))
-    samples = samples.select(*SAMPLES.columns).order_by("timestamp", "request_id", "item_id")
+    samples = samples.select(*SAMPLES.columns)
     fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, config, periods)
     return EntireSpace(
-        samples=validate(samples.to_pyarrow(), SAMPLES, "samples", Limits(markets=inputs.markets)),
-        fates=fates.order_by("event_id").to_pyarrow(),
-        credited=credited.order_by("event_id").to_pyarrow(),
-        misses=attribution_misses(events, matches, periods).order_by("event_id").to_pyarrow(),
-        coverage=coverage(native, credited, inputs).order_by("market").to_pyarrow(),
+        samples=keep("samples", samples),
+        fates=keep("fates", fates),
+        credited=credited,
+        misses=keep("misses", attribution_misses(events, matches, periods)),
+        coverage=keep("coverage", coverage(native, credited, inputs)),
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import ibis
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from components.contracts.engine import ROWS_A_BATCH, Engine, repeated_keys
 from components.contracts.errors import BadInput
 from components.contracts.files import find_table
 from components.contracts.schemas import (
@@ -22,7 +22,7 @@ from components.contracts.schemas import (
     TITLE_VECTORS,
     TableSchema,
 )
-from components.contracts.tables import Limits, read_table
+from components.contracts.tables import Limits, read_shards, read_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys
@@ -58,8 +58,8 @@ class Inputs:
     truth: ibis.Table | None
 
 
-def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Path, as_of: datetime) -> Inputs:
-    """Read and check the three input directories.
+def read_inputs(engine: Engine, log: Path, scores: Path, encodings: Path, as_of: datetime) -> Inputs:
+    """Check the three input directories and open their tables on the engine, which scans the files.
 
     Raises:
         BadInput: a file breaks its contract, a search request has no query, or a market with search requests has no
@@ -67,38 +67,30 @@ def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Pa
     """
     manifest = read_manifest(log)
     limits = Limits(markets=[str(market) for market in manifest["markets"]], as_of=as_of)
-    requests = _read(log, REQUESTS, limits)
-    requests = requests.set_column(
-        requests.schema.get_field_index("query"), "query", normalised_queries(requests["query"])
+    requests = _scan(engine, log, REQUESTS, limits)
+    searches = requests.filter(requests.domain == "search")
+    counts = (
+        searches.aggregate(n=searches.count(), unasked=searches["query"].isnull().sum()).to_pyarrow().to_pylist()[0]
     )
-    searches = requests.filter(pc.equal(requests["domain"], "search"))
-    if searches.num_rows == 0:
-        raise BadInput(f"{log}: requests: no search request in {requests.num_rows} rows")
-    if searches["query"].null_count:
-        raise BadInput(
-            f"{log}: requests: column query: null in {searches['query'].null_count} of {searches.num_rows} "
-            "search requests"
-        )
-    markets = sorted(pc.unique(searches["market"]).to_pylist())
-    relevance = _read(scores, RELEVANCE_SCORES, limits)
-    unscored = sorted(set(markets) - set(pc.unique(relevance["market"]).to_pylist()))
+    if counts["n"] == 0:
+        raise BadInput(f"{log}: requests: no search request in {requests.count().execute()} rows")
+    if counts["unasked"]:
+        raise BadInput(f"{log}: requests: column query: null in {counts['unasked']} of {counts['n']} search requests")
+    markets = _distinct(searches, "market")
+    relevance = _scan(engine, scores, RELEVANCE_SCORES, limits)
+    unscored = sorted(set(markets) - set(_distinct(relevance, "market")))
     if unscored:
         raise BadInput(f"{scores / 'scores.parquet'}: no scores for market {', '.join(unscored)}")
     title_vectors = _read(encodings, TITLE_VECTORS, limits)
     query_vectors = _read(encodings, QUERY_VECTORS, limits)
-
     simulated = bool(manifest.get("simulated", False))
-
-    def table(name: str, content: pa.Table) -> ibis.Table:
-        return engine.create_table(name, obj=ibis.memtable(content))
-
     return Inputs(
-        items=table("items", _read(log, ITEMS, limits).select(["item_id", "market", "category"])),
-        requests=table("requests", requests),
-        candidates=table("candidates", _read(log, CANDIDATES, limits)),
-        events=table("events", _read(log, EVENTS, limits)),
-        scores=table("scores", relevance.select(["market", "query", "item_id", "relevance"])),
-        thresholds=table("thresholds", read_thresholds(scores / "thresholds.json", markets)),
+        items=_scan(engine, log, ITEMS, limits).select("item_id", "market", "category"),
+        requests=engine.keep("requests", _with_normal_queries(engine, requests)),
+        candidates=_scan(engine, log, CANDIDATES, limits),
+        events=_scan(engine, log, EVENTS, limits),
+        scores=relevance.select("market", "query", "item_id", "relevance"),
+        thresholds=engine.load("thresholds", read_thresholds(scores / "thresholds.json", markets)),
         titles=Vectors.of(title_vectors["item_id"], title_vectors["vector"], f"{encodings}: title_vectors"),
         queries=Vectors.of(
             query_keys(query_vectors["market"], query_vectors["query"]),
@@ -107,9 +99,19 @@ def read_inputs(engine: ibis.BaseBackend, log: Path, scores: Path, encodings: Pa
         ),
         markets=tuple(limits.markets),
         simulated=simulated,
-        truth=table("truth", _read(log, ORACLE, limits).select(["request_id", "item_id", "click_chance"]))
+        truth=_scan(engine, log, ORACLE, limits).select("request_id", "item_id", "click_chance")
         if simulated and find_table(log, ORACLE.name)
         else None,
+    )
+
+
+def _with_normal_queries(engine: Engine, requests: ibis.Table) -> ibis.Table:
+    """Requests with their queries in normal form: each distinct text is normalised once, in Python, and joined."""
+    written = requests.filter(requests["query"].notnull()).select("query").distinct().to_pyarrow()["query"]
+    normal = engine.load("normal_queries", pa.table({"query": written, "normal": normalised_queries(written)}))
+    joined = requests.left_join(normal, "query")
+    return joined.select(*(name for name in requests.columns if name != "query"), query=joined.normal).select(
+        *requests.columns
     )
 
 
@@ -133,9 +135,36 @@ def normalised_queries(queries: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([distinct.take(encoded.indices)])
 
 
+def _distinct(table: ibis.Table, column: str) -> list[str]:
+    return sorted(table.select(column).distinct().to_pyarrow()[column].to_pylist())
+
+
+def _scan(engine: Engine, directory: Path, schema: TableSchema, limits: Limits) -> ibis.Table:
+    """A table on the engine, in the contract's columns and types; its values are checked first, a part at a time.
+
+    Raises:
+        BadInput: no such Parquet file, or one that breaks a rule of the schema, its key included.
+    """
+    path = _place(directory, schema)
+    if path.suffix != ".parquet":
+        raise BadInput(f"{path}: expected Parquet, which `archipelago ingest` writes")
+    for _ in read_shards(path, schema, limits, ROWS_A_BATCH):
+        pass
+    table = engine.scan(path)
+    table = table.select(**{n: table[n].cast(ibis.dtype(c.type)) for n, c in schema.columns.items()})
+    repeated = repeated_keys(table, schema.key)
+    if repeated:
+        raise BadInput(f"{path}: column {' + '.join(schema.key)}: duplicate ids in {repeated} rows")
+    return table
+
+
 def _read(directory: Path, schema: TableSchema, limits: Limits) -> pa.Table:
+    return read_table(_place(directory, schema), schema, limits).select(list(schema.columns))
+
+
+def _place(directory: Path, schema: TableSchema) -> Path:
     name = "scores" if schema is RELEVANCE_SCORES else schema.name
     path = find_table(directory, name)
     if path is None:
         raise BadInput(f"{directory}: no file {name}.parquet")
-    return read_table(path, schema, limits).select(list(schema.columns))
+    return path

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.contracts.engine import Engine
 from components.contracts.tools.resampling import auc
 from components.samples.config import SamplesConfig
 from components.samples.entire_space import EntireSpace
@@ -23,39 +24,37 @@ PAPER: dict[str, dict[str, float]] = {
 }
 
 
-def measure(made: EntireSpace, inputs: Inputs, config: SamplesConfig) -> dict[str, Any]:
+def measure(engine: Engine, made: EntireSpace, inputs: Inputs, config: SamplesConfig) -> dict[str, Any]:
     """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks."""
     samples = made.samples
-    train = samples.filter(pc.equal(samples["split"], "train"))
-    pseudo = train.filter(pc.equal(train["label_source"], "searchified"))
+    train = samples.filter(samples.split == "train")
+    pseudo = train.filter(train.label_source == "searchified")
     return {
         "simulated": inputs.simulated,
         "steps": steps(train),
         "paper": PAPER,
         "by_split": _grouped(samples, ["split", "domain", "label_source"]),
-        "events": {kind: _counts(made.fates.filter(pc.equal(made.fates["type"], kind))["fate"]) for kind in KINDS},
+        "events": {kind: _counts(made.fates.filter(made.fates.type == kind).fate) for kind in KINDS},
         "tiers": {kind: _tiers(made.credited, kind) for kind in KINDS},
-        "misses": {kind: _counts(made.misses.filter(pc.equal(made.misses["type"], kind))["reason"]) for kind in KINDS},
+        "misses": {kind: _counts(made.misses.filter(made.misses.type == kind).reason) for kind in KINDS},
         "departures": config.departures,
-        "coverage": coverage_shares(made.coverage),
-        "query_sources": _counts(pseudo["query_source"]),
-        "leak": leak(train, inputs),
+        "coverage": coverage_shares(made.coverage.order_by("market").to_pyarrow()),
+        "query_sources": _counts(pseudo.query_source),
+        "leak": leak(engine, train, inputs),
     }
 
 
 KINDS = ("click", "purchase")
 
 
-def steps(train: pa.Table) -> dict[str, dict[str, float]]:
+def steps(train: ibis.Table) -> dict[str, dict[str, float]]:
     """Rows, requests and positives of the training window after each step, and their ratios to exposed-only."""
-    search = pc.equal(train["domain"], "search")
-    exposed = pc.equal(train["exposed"], 1)
-    # An unexposed positive is there by attribution alone.
-    drawn = pc.and_(search, pc.or_(exposed, pc.equal(train["click"], 0)))
+    search = train.domain == "search"
     native, entire = ("native_click", "native_purchase"), ("click", "purchase")
     stages = {
-        "exposed only": _volume(train.filter(exposed), *native),
-        "+ unexposed": _volume(train.filter(drawn), *native),
+        "exposed only": _volume(train.filter(train.exposed == 1), *native),
+        # An unexposed positive is there by attribution alone.
+        "+ unexposed": _volume(train.filter(search & ((train.exposed == 1) | (train.click == 0))), *native),
         "+ attribution": _volume(train.filter(search), *entire),
         "+ searchification": _volume(train, *entire),
     }
@@ -106,62 +105,75 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
     return round(part / whole, 4) if part is not None and whole else None
 
 
-def _volume(rows: pa.Table, click: str, purchase: str) -> dict[str, float]:
-    return {
-        "rows": rows.num_rows,
-        "requests": pc.count_distinct(rows["request_id"]).as_py(),
-        "clicks": pc.sum(rows[click]).as_py() or 0,
-        "purchases": pc.sum(rows[purchase]).as_py() or 0,
-    }
+def _volume(rows: ibis.Table, click: str, purchase: str) -> dict[str, float]:
+    return _record(
+        rows.aggregate(
+            rows=rows.count(),
+            requests=rows.request_id.nunique(),
+            clicks=rows[click].cast("int64").sum().fill_null(0),
+            purchases=rows[purchase].cast("int64").sum().fill_null(0),
+        )
+    )
 
 
-def _counts(values: pa.ChunkedArray) -> dict[str, int]:
-    counted = {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
-    return dict(sorted(counted.items()))
+def _record(row: ibis.Table) -> dict[str, Any]:
+    """The one row of an aggregate."""
+    return dict(row.to_pyarrow().to_pylist()[0])
 
 
-def _tiers(credited: pa.Table, kind: str) -> dict[str, int]:
-    inside = pc.and_(pc.equal(credited["type"], kind), pc.equal(credited["period"], "train"))
-    return _counts(credited.filter(inside)["tier"])
+def _counts(values: ibis.Column) -> dict[str, int]:
+    name = values.get_name()
+    counted = values.as_table().group_by(name).aggregate(n=ibis._.count()).to_pyarrow()
+    return dict(sorted(zip(counted[name].to_pylist(), counted["n"].to_pylist(), strict=True)))
 
 
-def _grouped(samples: pa.Table, keys: list[str]) -> list[dict[str, Any]]:
-    figures = {
-        "rows": ([], "count_all"),
-        "requests": ("request_id", "count_distinct"),
-        "native clicks": ("native_click", "sum"),
-        "clicks": ("click", "sum"),
-        "purchases": ("purchase", "sum"),
-    }
-    groups = samples.group_by(keys).aggregate(list(figures.values())).rename_columns([*keys, *figures])
-    return list(groups.sort_by([(key, "ascending") for key in keys]).to_pylist())
+def _tiers(credited: ibis.Table, kind: str) -> dict[str, int]:
+    return _counts(credited.filter(credited.type == kind, credited.period == "train").tier)
 
 
-def leak(train: pa.Table, inputs: Inputs) -> dict[str, dict[str, float | None]]:
+def _grouped(samples: ibis.Table, keys: list[str]) -> list[dict[str, Any]]:
+    groups = samples.group_by(keys).aggregate(
+        **{
+            "rows": samples.count(),
+            "requests": samples.request_id.nunique(),
+            "native clicks": samples.native_click.cast("int64").sum(),
+            "clicks": samples.click.cast("int64").sum(),
+            "purchases": samples.purchase.cast("int64").sum(),
+        }
+    )
+    return list(groups.order_by(keys).to_pyarrow().to_pylist())
+
+
+def leak(engine: Engine, train: ibis.Table, inputs: Inputs) -> dict[str, dict[str, float | None]]:
     """How well one signal alone tells label 1 from 0, as AUC, in training rows of three kinds.
 
     Natively exposed rows are the measure of what is honest; a higher value on pseudo rows is what query synthesis gave
     away. Signals: `relevance` where the pair has a stored score, whether it has one at all, and the cosine of the
     query's and the title's vector, which every pair has.
     """
-    pairs = train.select(["market", "query", "item_id"])
-    scores = inputs.scores.select("market", "query", "item_id", "relevance")
-    numbered = ibis.memtable(pairs.append_column("row", pa.array(np.arange(train.num_rows))))
-    known = numbered.inner_join(scores, ["market", "query", "item_id"]).select("row", "relevance").to_pyarrow()
-    relevance = np.full(train.num_rows, np.nan)
-    relevance[known["row"].to_numpy()] = known["relevance"].to_numpy()
-    cosine = cosines(inputs.queries, query_keys(train["market"], train["query"]), inputs.titles, train["item_id"])
-
-    exposed = train["exposed"].to_numpy() == 1
-    search = pc.equal(train["domain"], "search").to_numpy()
+    scored = train.left_join(inputs.scores, ["market", "query", "item_id"]).select(
+        "market", "query", "item_id", "domain", "exposed", "native_click", "click", "relevance"
+    )
+    parts = [_signals(part, inputs) for part in engine.batches("signals", scored)]
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     groups = {
-        "native exposed": (exposed, train["native_click"].to_numpy() == 1),
-        "search, entire-space labels": (search, train["click"].to_numpy() == 1),
-        "pseudo": (~search, train["click"].to_numpy() == 1),
+        "native exposed": (rows["exposed"], rows["native_click"]),
+        "search, entire-space labels": (rows["search"], rows["click"]),
+        "pseudo": (~rows["search"], rows["click"]),
     }
     return {
-        name: _leak_of(relevance[chosen], cosine[chosen], positive[chosen])
+        name: _leak_of(rows["relevance"][chosen], rows["cosine"][chosen], positive[chosen])
         for name, (chosen, positive) in groups.items()
+    }
+
+
+def _signals(part: pa.Table, inputs: Inputs) -> dict[str, np.ndarray]:
+    """What `leak` asks of some rows, in few bytes each: they are all of the training window in the end."""
+    return {
+        "relevance": pc.fill_null(part["relevance"], np.nan).to_numpy().astype(np.float32),
+        "cosine": cosines(inputs.queries, query_keys(part["market"], part["query"]), inputs.titles, part["item_id"]),
+        "search": pc.equal(part["domain"], "search").to_numpy(),
+        **{name: part[name].to_numpy() == 1 for name in ("exposed", "native_click", "click")},
     }
 
 

@@ -3,20 +3,21 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from components.contracts.engine import open_engine
 from components.contracts.schemas import CANDIDATES, EVENTS, ITEMS, REQUESTS, TableSchema
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import write_manifest
 from components.samples.config import PAPER_LABELS, SamplesConfig
-from components.samples.entire_space import EntireSpace, make_samples
-from components.samples.inputs import Inputs, read_inputs
+from components.samples.entire_space import make_samples
+from components.samples.inputs import read_inputs
 from components.samples.periods import Periods
 from tests.samples.stand_in_scores import write_encodings, write_scores
 
@@ -166,18 +167,26 @@ class HandLog:
         """Write the log and run the stage in memory, with the paper's labels unless `config` says otherwise."""
         paths = self.write(root, shuffle)
         settings = SamplesConfig(**(DAYS | PAPER_LABELS | config))
-        engine = ibis.duckdb.connect()
-        engine.raw_sql("SET TimeZone = 'UTC'")
+        return make_apart(paths, settings)
+
+
+def make_apart(paths: tuple[Path, Path, Path], settings: SamplesConfig) -> "Made":
+    """Run the stage on what a log was written as, and take its tables off the engine."""
+    with open_engine(settings) as engine:
         inputs = read_inputs(engine, *paths, AS_OF)
-        return Made(make_samples(engine, inputs, settings, Periods.before(AS_OF, settings)), inputs)
+        made = make_samples(engine, inputs, settings, Periods.before(AS_OF, settings))
+        tables = {name: table.to_pyarrow() for name, table in vars(made).items()}
+    tables["samples"] = tables["samples"].sort_by([(c, "ascending") for c in ("timestamp", "request_id", "item_id")])
+    for name in ("fates", "credited", "misses"):
+        tables[name] = tables[name].sort_by("event_id")
+    return Made(SimpleNamespace(**tables))
 
 
 @dataclass(frozen=True)
 class Made:
-    """The stage's result, easy to ask."""
+    """The stage's result, Arrow tables by the names of EntireSpace, easy to ask."""
 
-    result: EntireSpace
-    inputs: Inputs
+    result: SimpleNamespace
 
     @property
     def samples(self) -> pd.DataFrame:

@@ -1,0 +1,163 @@
+"""The engine that tables are made on: DuckDB on disk, or Spark. Ibis expressions are the same on both.
+
+Tables are scanned from Parquet, and steps between are kept as Parquet in a scratch folder: neither engine holds a log
+in memory, and nothing of a log's size passes through Python.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from components.contracts.config import StageConfig
+from components.contracts.errors import BadInput
+from components.contracts.tables import write_tables
+
+ROWS_A_BATCH = 131_072
+
+
+class EngineConfig(StageConfig):
+    """The part of a stage's configuration that says where its tables are made.
+
+    Attributes:
+        engine: "duckdb", this machine alone; "spark", the session that `spark-submit` started, or a local one.
+        memory: most that DuckDB holds before it spills, or what a local Spark's JVM gets (as `2GB`).
+        threads: of DuckDB or of a local Spark; 0 takes every core.
+        spill: folder for what does not fit and for steps between, on fast disk; by default the system's. On a cluster
+            it must be one that every worker sees.
+    """
+
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    memory: str = Field(default="2GB", pattern=r"^[1-9]\d*[MG]B$")
+    threads: int = Field(default=0, ge=0)
+    spill: str | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An open engine.
+
+    Attributes:
+        connection: the Ibis backend.
+        scratch: where steps between lie, gone when the engine closes.
+    """
+
+    connection: Any
+    scratch: Path
+
+    def scan(self, path: Path) -> ibis.Table:
+        """A Parquet file, or a folder of them, read when it is asked."""
+        files = path if path.is_file() or self.connection.name == "pyspark" else path / "*.parquet"
+        return self.connection.read_parquet(str(files))
+
+    def load(self, name: str, rows: pa.Table | Iterable[pa.Table]) -> ibis.Table:
+        """A table of Python's, whole or in parts (one at least), put where the engine scans it."""
+        path = self._place(name)
+        write_tables([rows] if isinstance(rows, pa.Table) else rows, path)
+        return self.scan(path)
+
+    def keep(self, name: str, table: ibis.Table) -> ibis.Table:
+        """The rows of an expression, computed once."""
+        path = self._place(name)
+        self.connection.to_parquet(table, str(path))
+        return self.scan(path)
+
+    def batches(self, name: str, table: ibis.Table) -> Iterator[pa.Table]:
+        """The rows of an expression in its order, some at a time, for what Python makes of them; one part at least."""
+        self.keep(name, table)
+        kept = self.scratch / f"{name}.parquet"
+        files = [pq.ParquetFile(path) for path in ([kept] if kept.is_file() else sorted(kept.glob("*.parquet")))]
+        if not sum(file.metadata.num_rows for file in files):
+            yield files[0].schema_arrow.empty_table()
+        for file in files:
+            for batch in file.iter_batches(ROWS_A_BATCH):
+                # Spark's own note of the schema would outlast a change of columns.
+                yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+
+    def _place(self, name: str) -> Path:
+        path = self.scratch / f"{name}.parquet"
+        if path.exists():
+            raise RuntimeError(f"{name} is kept twice")
+        return path
+
+
+@contextmanager
+def open_engine(config: EngineConfig) -> Iterator[Engine]:
+    """The engine a stage's configuration asks for; days are UTC days, wherever it runs.
+
+    Raises:
+        BadInput: Spark is asked for and PySpark or Java is missing, or there is no folder to spill to.
+    """
+    if config.spill is not None and not Path(config.spill).is_dir():
+        raise BadInput(f"spill: {config.spill}: no such directory")
+    open_backend = _spark if config.engine == "spark" else _duckdb
+    with tempfile.TemporaryDirectory(prefix="engine-", dir=config.spill) as folder:
+        scratch = Path(folder)
+        with open_backend(config, scratch) as connection:
+            yield Engine(connection, scratch)
+
+
+def repeated_keys(table: ibis.Table, key: Sequence[str]) -> int:
+    """How many rows have a key that an earlier row has."""
+    groups = table.group_by(list(key)).aggregate(n=ibis._.count())
+    return int((groups.n - 1).sum().execute() or 0)
+
+
+@contextmanager
+def _duckdb(config: EngineConfig, scratch: Path) -> Iterator[Any]:
+    settings: dict[str, Any] = {"memory_limit": config.memory, "temp_directory": str(scratch / "spill")}
+    if config.threads:
+        settings["threads"] = config.threads
+    connection = ibis.duckdb.connect(**settings, preserve_insertion_order=False)
+    try:
+        connection.raw_sql("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.disconnect()
+
+
+@contextmanager
+def _spark(config: EngineConfig, scratch: Path) -> Iterator[Any]:
+    """The session of `spark-submit`, which states master, memory and cores, or a local one that ends here."""
+    try:
+        from pyspark import SparkConf
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise BadInput("engine spark: PySpark is not installed (pip install 'archipelago-search[spark]')") from error
+    submitted = SparkConf().contains("spark.master")
+    settings = {} if submitted else _local_spark(config, scratch)
+    builder = SparkSession.builder.appName("archipelago").config(map=settings)
+    try:
+        session = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    except PySparkRuntimeError as error:
+        raise BadInput(f"engine spark: {str(error).splitlines()[0]} (is Java 17 or 21 installed?)") from error
+    connection = ibis.pyspark.connect(session)
+    try:
+        yield connection
+    finally:
+        if not submitted:
+            session.stop()
+
+
+def _local_spark(config: EngineConfig, scratch: Path) -> dict[str, str]:
+    cores = config.threads or os.cpu_count() or 1
+    return {
+        "spark.master": f"local[{cores}]",
+        "spark.driver.memory": config.memory.removesuffix("B").lower(),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.shuffle.partitions": str(cores),
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.local.dir": str(scratch),
+    }
