@@ -83,7 +83,7 @@ def query_stats(source: LogTables, config: FeaturesConfig, last_day: int) -> ibi
     counts = _snapshots(daily, "query_key", _QUERY_WINDOWS, last_day)
     counts = counts.mutate(query_ctr_28d=_smoothed(counts, config))
     stats = _as_floats(counts, "query_key", ["query_searches_7d", "query_ctr_28d"])
-    buckets = bucket_table(source.query_keys.query_key, "query_bucket")
+    buckets = bucket_table(source.engine, source.query_keys.query_key, "query_bucket")
     return stats.inner_join(buckets, stats.query_key == buckets["value"]).drop("value")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 
+from components.contracts.engine import EngineConfig, open_engine
 from components.contracts.errors import BadInput
 from components.contracts.features import VIEWS
 from components.contracts.tables import write_table
@@ -44,12 +45,18 @@ def latest_rows(features: Path, view: str, as_of: datetime) -> pa.Table:
     path = features / f"{view}.parquet"
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    table = ibis.duckdb.connect().read_parquet(path)
+    with open_engine(EngineConfig()) as engine:
+        table = engine.scan(path)
+        rows = newest_rows(table, view, as_of).order_by(list(VIEWS[view])).to_pyarrow()
+        return rows.cast(table.schema().to_pyarrow())
+
+
+def newest_rows(table: ibis.Table, view: str, as_of: datetime) -> ibis.Table:
+    """The newest row of each key of a view's table with event_timestamp <= `as_of`."""
     known = table.filter(table.event_timestamp <= ibis.literal(as_utc(as_of)))
-    keys = list(VIEWS[view])
-    age = ibis.row_number().over(ibis.window(group_by=keys, order_by=known.event_timestamp.desc()))
+    age = ibis.row_number().over(ibis.window(group_by=VIEWS[view], order_by=known.event_timestamp.desc()))
     newest = known.mutate(age=age)
-    return newest.filter(newest.age == 0).drop("age").order_by(keys).to_pyarrow().cast(table.schema().to_pyarrow())
+    return newest.filter(newest.age == 0).drop("age")
 
 
 def as_utc(time: datetime) -> datetime:

@@ -3,6 +3,7 @@
 import ibis
 import pyarrow as pa
 
+from components.contracts.engine import Engine
 from components.contracts.features import FEATURES
 from components.contracts.text import stable_bucket
 from components.features.source import ALWAYS, LogTables
@@ -10,20 +11,20 @@ from components.features.source import ALWAYS, LogTables
 _BUCKETS = {feature.name: feature.buckets for feature in FEATURES}
 
 
-def bucket_table(values: ibis.Column, name: str) -> ibis.Table:
+def bucket_table(engine: Engine, values: ibis.Column, name: str) -> ibis.Table:
     """(value, `name`): the bucket of every distinct non-null value.
 
     Engines hash differently, so distinct ids are hashed here, as serving does, and joined.
     """
     distinct = values.as_table().distinct().to_pyarrow()[0].drop_null()
     codes = stable_bucket(distinct.to_pylist(), _BUCKETS[name])
-    return ibis.memtable(pa.table({"value": distinct.cast(pa.string()), name: pa.array(codes, pa.int64())}))
+    return engine.load(name, pa.table({"value": distinct.cast(pa.string()), name: pa.array(codes, pa.int64())}))
 
 
 def user_profile(source: LogTables) -> ibis.Table:
     """The bucket of every user of the log."""
     users = source.users.select("user_id")
-    buckets = bucket_table(users.user_id, "user_bucket")
+    buckets = bucket_table(source.engine, users.user_id, "user_bucket")
     hashed = users.inner_join(buckets, users.user_id == buckets["value"])
     return hashed.select("user_id", "user_bucket", event_timestamp=ibis.literal(ALWAYS))
 
@@ -36,7 +37,7 @@ def item_profile(source: LogTables) -> ibis.Table:
     """
     items = source.items.mutate(brand=source.items.brand.strip().nullif(""))
     for column, name in (("item_id", "item_bucket"), ("category", "category_bucket"), ("brand", "brand_bucket")):
-        buckets = bucket_table(items[column], name)
+        buckets = bucket_table(source.engine, items[column], name)
         items = items.left_join(buckets, items[column] == buckets["value"]).drop("value")
     below = ibis.percent_rank().over(ibis.window(group_by=["market", "category"], order_by=items.price.asc()))
     above = ibis.percent_rank().over(ibis.window(group_by=["market", "category"], order_by=items.price.desc()))

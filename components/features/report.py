@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.contracts.features import VIEWS, Feature, stored_features
 from components.contracts.tools.report import Section, Table, write_report
 from components.features.counts import keyed_searches
-from components.features.latest import latest_rows
+from components.features.latest import newest_rows
 from components.features.source import LogTables
 
 # What a feature's values are, by how its name ends.
@@ -75,22 +75,23 @@ def _values(tables: Path, source: LogTables, as_of: datetime) -> Mapping[str, pd
         ("query_key",): source.query_keys.select("query_key", "market").distinct(),
         ("query_key", "item_id"): pairs.select("query_key", "item_id", "market").distinct(),
     }
-    frames = {keys: table.to_pandas() for keys, table in entities.items()}
     values = {}
     for view, keys in VIEWS.items():
         shown = [feature for feature in stored_features(view) if feature.kind != "categorical"]
         if not shown:
             continue
-        rows = latest_rows(tables, view, as_of)
-        numbers = pa.table({key: rows[key] for key in keys} | {f.name: _number(rows[f.name], f) for f in shown})
-        merged = frames[keys].merge(numbers.to_pandas(), on=list(keys), how="left")
+        rows = newest_rows(source.engine.scan(tables / f"{view}.parquet"), view, as_of)
+        numbers = rows.select(*keys, **{feature.name: _number(rows[feature.name], feature) for feature in shown})
+        # In the order of keys, as means of floats depend on it; only numbers leave the engine.
+        joined = entities[keys].left_join(numbers, list(keys)).order_by(list(keys))
+        frame = joined.select("market", *numbers.columns[len(keys) :]).to_pandas()
         for feature in shown:
-            values[feature.name] = merged[["market", feature.name]].set_axis(["market", "value"], axis=1)
+            values[feature.name] = frame[["market", feature.name]].set_axis(["market", "value"], axis=1)
     return values
 
 
-def _number(column: pa.ChunkedArray, feature: Feature) -> pa.ChunkedArray:
-    return pc.list_value_length(column) if feature.kind == "sequence" else column
+def _number(column: ibis.Column, feature: Feature) -> ibis.Column:
+    return column.length() if feature.kind == "sequence" else column
 
 
 def _summary(values: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The stage's inputs as Ibis tables: a log and its relevance scores, opened lazily on one DuckDB connection.
+"""The stage's inputs as Ibis tables: a log and its relevance scores, scanned by the engine.
 
 Values were checked when the log was loaded; here it is only checked that files and columns are there.
 """
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.contracts import schemas
+from components.contracts.engine import Engine
 from components.contracts.errors import BadInput
 from components.contracts.schemas import TableSchema
 from components.contracts.text import query_key
@@ -27,11 +28,13 @@ class LogTables:
     """What feature tables are made of.
 
     Attributes:
+        engine: where the tables lie.
         items, users, requests, candidates, events: the log's tables.
         scores: relevance of (market, normalised query, item_id).
         query_keys: query_key of each distinct (market, query) of the search requests, as written in the log.
     """
 
+    engine: Engine
     items: ibis.Table
     users: ibis.Table
     requests: ibis.Table
@@ -41,32 +44,31 @@ class LogTables:
     query_keys: ibis.Table
 
 
-def open_source(log: Path, scores: Path) -> LogTables:
-    """Open the Parquet files of a log directory and a scores directory.
+def open_source(engine: Engine, log: Path, scores: Path) -> LogTables:
+    """Open the Parquet files of a log directory and a scores directory on an engine.
 
     Raises:
         BadInput: a file is missing or unreadable, or lacks a column.
     """
-    connection = ibis.duckdb.connect()
 
     def read(path: Path, schema: TableSchema) -> ibis.Table:
         check_columns(path, schema)
-        return connection.read_parquet(path).select(*schema.columns)
+        return engine.scan(path).select(*schema.columns)
 
     requests = read(log / "requests.parquet", schemas.REQUESTS)
     searched = requests.filter(requests.domain == "search").select("market", "query").distinct()
     texts = searched.to_pyarrow()
     keys = [query_key(m, q) for m, q in zip(texts["market"].to_pylist(), texts["query"].to_pylist(), strict=True)]
-    # Joined to the log rather than used alone, so that every table here lives on the one connection.
-    keyed = ibis.memtable(texts.append_column("query_key", pa.array(keys, pa.string())))
+    keyed = engine.load("query_keys", texts.append_column("query_key", pa.array(keys, pa.string())))
     return LogTables(
+        engine=engine,
         items=read(log / "items.parquet", schemas.ITEMS),
         users=read(log / "users.parquet", schemas.USERS),
         requests=requests,
         candidates=read(log / "candidates.parquet", schemas.CANDIDATES),
         events=read(log / "events.parquet", schemas.EVENTS),
         scores=read(scores / "scores.parquet", schemas.RELEVANCE_SCORES),
-        query_keys=searched.inner_join(keyed, ["market", "query"]),
+        query_keys=keyed,
     )
 
 

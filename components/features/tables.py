@@ -9,20 +9,21 @@ Choices (ours; paper 2 names its groups of features, not the features):
 - Click rates are smoothed towards a prior, so an item without exposures has one.
 - Ids are hashed to buckets with md5, as serving does (`profiles`).
 - Stored relevance is a feature that holds at any time: it depends on texts alone.
-- Definitions are Ibis expressions, run on DuckDB here.
+- Definitions are Ibis expressions, run on DuckDB or Spark.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
 import ibis
 import pyarrow as pa
 
+from components.contracts.engine import Engine, open_engine
 from components.contracts.errors import BadInput
 from components.contracts.features import VIEWS, stored_features
 from components.contracts.schemas import TIMESTAMP
-from components.contracts.tables import write_table
+from components.contracts.tables import write_tables
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
 from components.features.config import FeaturesConfig
 from components.features.counts import item_stats, query_stats, user_stats
@@ -46,14 +47,13 @@ def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of:
     as_of = as_utc(as_of)
     manifest = read_manifest(log)
     simulated = bool(manifest.get("simulated", False))
-    source = open_source(log, scores)
-    _check_times(source, log)
-    with stage_directory(out) as root:
-        rows = {}
-        for view, expression in feature_tables(source, config, as_of).items():
-            table = _stored(expression, view)
-            write_table(table, root / f"{view}.parquet")
-            rows[view] = table.num_rows
+    with stage_directory(out) as root, open_engine(config) as engine:
+        source = open_source(engine, log, scores)
+        _check_times(source, log)
+        rows = {
+            view: write_tables(_stored(engine, table, view), root / f"{view}.parquet")
+            for view, table in feature_tables(source, config, as_of).items()
+        }
         write_features_report(root / REPORT, root, source, as_of, simulated)
         write_manifest(
             root,
@@ -61,7 +61,7 @@ def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of:
             config.model_dump(mode="json"),
             {"log": input_digest(log), "scores": input_digest(scores)},
             metrics={"rows": rows},
-            packages=["duckdb", "ibis-framework"],
+            packages=["duckdb", "ibis-framework", "pyspark"],
             as_of=as_of.isoformat(),
             markets=manifest["markets"],
             simulated=simulated,
@@ -84,7 +84,7 @@ def feature_tables(source: LogTables, config: FeaturesConfig, as_of: datetime) -
     }
 
 
-def _stored(table: ibis.Table, view: str) -> pa.Table:
+def _stored(engine: Engine, table: ibis.Table, view: str) -> Iterator[pa.Table]:
     """The rows of a view in the order and types its file has, sorted so that equal inputs give equal bytes."""
     keys = VIEWS[view]
     schema = pa.schema(
@@ -92,7 +92,8 @@ def _stored(table: ibis.Table, view: str) -> pa.Table:
         + [pa.field(feature.name, _TYPES[feature.kind]) for feature in stored_features(view)]
         + [pa.field("event_timestamp", TIMESTAMP)]
     )
-    return table.order_by([*keys, "event_timestamp"]).select(schema.names).to_pyarrow().cast(schema)
+    in_order = table.order_by([*keys, "event_timestamp"]).select(schema.names)
+    return (part.cast(schema) for part in engine.batches(view, in_order))
 
 
 def _check_times(source: LogTables, log: Path) -> None:

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components.contracts.engine import EngineConfig, open_engine
 from components.contracts.features import SEQUENCE_LENGTH, SEQUENCES
 from components.features.config import FeaturesConfig
 from components.features.latest import latest_slice
@@ -64,14 +65,14 @@ def sequences(online: OnlineFeatures, user: str) -> dict[str, list[int]]:
 
 def in_batch(release: Path, events: Sequence[Event]) -> dict[str, dict[str, list[int]]]:
     """Sequences of each user by the feature tables' own definition, over the log and these events."""
-    source = open_source(release / "log", release / "scores")
     logged = pq.read_table(release / "log" / "events.parquet").to_pandas()
     new = pd.DataFrame([dataclasses.asdict(each) for each in events])[list(logged.columns)]
     both = pd.concat([logged, new], ignore_index=True)
     both["timestamp"] = both["timestamp"].astype("datetime64[us, UTC]")
-    tables = dataclasses.replace(source, events=ibis.memtable(both))
-    items = ibis.memtable(item_profile(source).to_pyarrow())
-    rows = user_sequences(tables, items).to_pandas().sort_values("event_timestamp")
+    with open_engine(EngineConfig()) as engine:
+        source = open_source(engine, release / "log", release / "scores")
+        tables = dataclasses.replace(source, events=engine.load("events", pa.Table.from_pandas(both)))
+        rows = user_sequences(tables, item_profile(source)).to_pandas().sort_values("event_timestamp")
     newest = rows.drop_duplicates("user_id", keep="last").set_index("user_id")
     return {
         user: {name: list(newest.loc[user, name])[:SEQUENCE_LENGTH] if user in newest.index else [] for name in NAMES}
