@@ -6,7 +6,7 @@ in memory, and nothing of a log's size passes through Python.
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from pydantic import Field
 
 from components.contracts.config import StageConfig
 from components.contracts.errors import BadInput
-from components.contracts.tables import write_tables
+from components.contracts.schemas import TableSchema
+from components.contracts.tables import Limits, read_shards, write_tables
 
 ROWS_A_BATCH = 131_072
 
@@ -58,6 +59,24 @@ class Engine:
         files = path if path.is_file() or self.connection.name == "pyspark" else path / "*.parquet"
         return self.connection.read_parquet(str(files))
 
+    def checked(self, path: Path, schema: TableSchema, limits: Limits) -> ibis.Table:
+        """The same in a contract's columns and types; its values are checked first, a part at a time.
+
+        Raises:
+            BadInput: no such Parquet file, or one that breaks a rule of the schema, its key included.
+        """
+        if path.suffix != ".parquet":
+            raise BadInput(f"{path}: expected Parquet, which `archipelago ingest` writes")
+        for _ in read_shards(path, schema, limits, ROWS_A_BATCH):
+            pass
+        table = self.scan(path)
+        table = table.select(**{n: table[n].cast(ibis.dtype(c.type)) for n, c in schema.columns.items()})
+        groups = table.group_by(list(schema.key)).aggregate(n=table.count())
+        repeated = (groups.n - 1).sum().execute()
+        if repeated:
+            raise BadInput(f"{path}: column {' + '.join(schema.key)}: duplicate ids in {repeated} rows")
+        return table
+
     def load(self, name: str, rows: pa.Table | Iterable[pa.Table]) -> ibis.Table:
         """A table of Python's, whole or in parts (one at least), put where the engine scans it."""
         path = self._place(name)
@@ -68,19 +87,20 @@ class Engine:
         """The rows of an expression, computed once."""
         path = self._place(name)
         self.connection.to_parquet(table, str(path))
-        return self.scan(path)
+        # Engines widen whole numbers each in its own way; what Ibis says of an expression holds for its rows.
+        return self.scan(path).cast(table.schema())
 
     def batches(self, name: str, table: ibis.Table) -> Iterator[pa.Table]:
         """The rows of an expression in its order, some at a time, for what Python makes of them; one part at least."""
-        self.keep(name, table)
+        schema = self.keep(name, table).schema().to_pyarrow()
         kept = self.scratch / f"{name}.parquet"
         files = [pq.ParquetFile(path) for path in ([kept] if kept.is_file() else sorted(kept.glob("*.parquet")))]
         if not sum(file.metadata.num_rows for file in files):
-            yield files[0].schema_arrow.empty_table()
+            yield schema.empty_table()
         for file in files:
             for batch in file.iter_batches(ROWS_A_BATCH):
                 # Spark's own note of the schema would outlast a change of columns.
-                yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                yield pa.Table.from_batches([batch]).replace_schema_metadata(None).cast(schema)
 
     def _place(self, name: str) -> Path:
         path = self.scratch / f"{name}.parquet"
@@ -103,12 +123,6 @@ def open_engine(config: EngineConfig) -> Iterator[Engine]:
         scratch = Path(folder)
         with open_backend(config, scratch) as connection:
             yield Engine(connection, scratch)
-
-
-def repeated_keys(table: ibis.Table, key: Sequence[str]) -> int:
-    """How many rows have a key that an earlier row has."""
-    groups = table.group_by(list(key)).aggregate(n=ibis._.count())
-    return int((groups.n - 1).sum().execute() or 0)
 
 
 @contextmanager
@@ -140,7 +154,8 @@ def _spark(config: EngineConfig, scratch: Path) -> Iterator[Any]:
         session = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
     except PySparkRuntimeError as error:
         raise BadInput(f"engine spark: {str(error).splitlines()[0]} (is Java 17 or 21 installed?)") from error
-    connection = ibis.pyspark.connect(session)
+    # Not the INT96 of old, which others read as nanoseconds.
+    connection = ibis.pyspark.connect(session, **{"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"})
     try:
         yield connection
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 
-from components.contracts.engine import ROWS_A_BATCH, Engine, repeated_keys
+from components.contracts.engine import Engine
 from components.contracts.errors import BadInput
 from components.contracts.files import find_table
 from components.contracts.schemas import (
@@ -22,7 +22,7 @@ from components.contracts.schemas import (
     TITLE_VECTORS,
     TableSchema,
 )
-from components.contracts.tables import Limits, read_shards, read_table
+from components.contracts.tables import Limits, read_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.samples.vectors import Vectors, query_keys
@@ -140,22 +140,7 @@ def _distinct(table: ibis.Table, column: str) -> list[str]:
 
 
 def _scan(engine: Engine, directory: Path, schema: TableSchema, limits: Limits) -> ibis.Table:
-    """A table on the engine, in the contract's columns and types; its values are checked first, a part at a time.
-
-    Raises:
-        BadInput: no such Parquet file, or one that breaks a rule of the schema, its key included.
-    """
-    path = _place(directory, schema)
-    if path.suffix != ".parquet":
-        raise BadInput(f"{path}: expected Parquet, which `archipelago ingest` writes")
-    for _ in read_shards(path, schema, limits, ROWS_A_BATCH):
-        pass
-    table = engine.scan(path)
-    table = table.select(**{n: table[n].cast(ibis.dtype(c.type)) for n, c in schema.columns.items()})
-    repeated = repeated_keys(table, schema.key)
-    if repeated:
-        raise BadInput(f"{path}: column {' + '.join(schema.key)}: duplicate ids in {repeated} rows")
-    return table
+    return engine.checked(_place(directory, schema), schema, limits)
 
 
 def _read(directory: Path, schema: TableSchema, limits: Limits) -> pa.Table:

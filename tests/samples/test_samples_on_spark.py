@@ -15,11 +15,10 @@ from tests.spark import needs_spark
 
 @needs_spark
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["shared", "own"])
-def test_rows_and_figures_equal_duckdb_s(tmp_path: Path, mode: str) -> None:
+def test_rows_and_figures_equal_duckdb_s(tmp_path: Path) -> None:
     paths = random_log(3).write(tmp_path)
     for engine in ("duckdb", "spark"):
-        config = SamplesConfig(**DAYS, negative_query=mode, engine=engine, memory="1GB", threads=2)
+        config = SamplesConfig(**DAYS, engine=engine, memory="1GB", threads=2)
         build_samples(*paths, config, AS_OF, tmp_path / engine)
     duckdb, spark = (pq.read_table(tmp_path / engine / "samples.parquet") for engine in ("duckdb", "spark"))
     assert duckdb.num_rows > 100
