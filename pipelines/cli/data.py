@@ -9,7 +9,9 @@ from components.contracts.errors import BadInput, DriftFound
 
 
 def ingest(
-    format_: Annotated[str, typer.Option("--format", help="layout of the source: analyticup")],
+    format_: Annotated[
+        str, typer.Option("--format", help="layout of the source: analyticup, esci, jdsearch, kuaisar, obd or wands")
+    ],
     source: Annotated[Path, typer.Option("--in", help="a file or folder in that layout")],
     out: Annotated[Path, typer.Option("--out", help="folder for the converted tables and profile.yaml")],
 ) -> None:
