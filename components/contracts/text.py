@@ -1,6 +1,6 @@
-"""Text as every stage and the server must see it: normal form, templates, keys and portable hashes.
+"""Text as every stage and the server must see it: normal form, keys and portable hashes.
 
-A release carries a copy of this file beside its Triton models, so that serving hashes and formats text exactly as
+A release carries a copy of this file beside its Triton models, so that serving hashes and normalises text exactly as
 training did. It therefore depends on the standard library and numpy (1 or 2) alone.
 
 The normal form (our choice) is what a reader sees, spelled in one way:
@@ -194,20 +194,6 @@ def _in_case_of(typed: str, letters: str) -> str:
 def query_key(market: str, query: str) -> str:
     """Join key of a query: market and normalised text, e.g. ``TH:เคสมือถือ``."""
     return f"{market}:{normalise_query(query)}"
-
-
-def format_pair(template: str, market: str, query: str, title: str) -> str:
-    """One expert's input text.
-
-    `template` has the fields {market}, {query} and {item}, query first so that a query's items share a prefix
-    (our choice).
-    """
-    return format_normal_pair(template, market, normalise_query(query), normalise_title(title))
-
-
-def format_normal_pair(template: str, market: str, query: str, title: str) -> str:
-    """The same of texts that are normalised already, for those who have many."""
-    return template.format(market=market, query=query, item=title)
 
 
 def stable_bucket(values: Iterable[str], buckets: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from components.contracts.tools.manifest import input_digest, read_manifest
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
 from components.relevance.encoding.padded import length_batches, pad
+from components.relevance.encoding.texts import CutCounts
 from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
 MIXTURE_SOURCE, TEXT_SOURCE = "mixture.py", "components/contracts/text.py"
@@ -37,18 +38,17 @@ class ReleaseScorer:
     def __init__(self, release: Path) -> None:
         self.markets: Sequence[str] = read_manifest(release)["markets"]
         self.digest = input_digest(release)
+        self.cut = CutCounts()
         self._repository = release / "triton"
         folder = self._repository / "relevance" / VERSION
         mixture, self._text = (_load(folder / name) for name in (MIXTURE_SOURCE, TEXT_SOURCE))
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        served = mixture.ServedMixture(folder, self._run, self._text)
+        served = mixture.ServedMixture(folder, self._run, self._text, self.cut)
         self._batch = BatchMixture(
             normalise_query=self._text.normalise_query,
             normalise_title=self._text.normalise_title,
             route=served.route,
-            experts=[
-                _OnnxExpert(expert, self._text, partial(self._session, expert.model)) for expert in served.experts
-            ],
+            experts=[_OnnxExpert(expert, partial(self._session, expert.model), self.cut) for expert in served.experts],
             fuse=self._fuse,
         )
 
@@ -86,18 +86,18 @@ class _PaddedBatch:
 class _OnnxExpert:
     """An expert of the release on this machine's cores, behind the interface of batch scoring."""
 
-    def __init__(self, expert: Any, text: ModuleType, session: partial[onnxruntime.InferenceSession]) -> None:
+    def __init__(self, expert: Any, session: partial[onnxruntime.InferenceSession], count_cut: CutCounts) -> None:
         self._expert = expert
-        self._text = text
         self._session = session
+        self._count_cut = count_cut
 
     def open(self) -> None:
         self._session()
 
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[_PaddedBatch]:
-        template = self._expert.template
-        texts = [self._text.format_pair(template, *pair) for pair in zip(markets, queries, titles, strict=True)]
-        ids = [encoding.ids for encoding in self._expert.tokenizer.encode_batch_fast(texts)]
+        tokens = self._expert.pairs.tokens(markets, queries, titles)
+        self._count_cut(self._expert.model, markets, tokens.cut_R2)
+        ids = tokens.lists()
         return [
             _PaddedBatch(batch, *(tensor.numpy() for tensor in pad([ids[row] for row in batch], self._expert.pad_id)))
             for batch in length_batches([len(tokens) for tokens in ids], _BATCH_TOKENS)

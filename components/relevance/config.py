@@ -20,7 +20,7 @@ class WeightsConfig(StageConfig):
         source: `package:<name>` (weights that ship in a Python package), `tiny:<family>` (from scratch, for tests),
             a local Hugging Face folder, a local folder with a GGUF file, or a hub id.
         layer: number of transformer blocks kept, None for all.
-        max_tokens: longer inputs lose their tail.
+        max_tokens: of longer inputs, query and item lose tokens of their middle, the longer one first.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")

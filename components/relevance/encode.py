@@ -1,6 +1,7 @@
 """Encode a log's pairs with every expert, and its titles and queries with one."""
 
 import gc
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from components.contracts.schemas import QUERY_VECTORS, TITLE_VECTORS
 from components.contracts.tables import Limits, validate, write_table
+from components.contracts.text import TEXT_VERSION
 from components.contracts.tools.cache import cache_folder
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, stage_directory, write_manifest
@@ -17,7 +19,8 @@ from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsCo
 from components.relevance.encoding.cache import EmbeddingCache
 from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.padded import TextEncoder
-from components.relevance.encoding.texts import pair_texts
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import CutCounts, Pair, normal_pairs
 from components.relevance.experts.weights import expert_spec, prepare_expert, write_experts
 from components.relevance.judgments.judged import fold_vectors, judged_labels
 from components.relevance.judgments.pairs import KEY, distinct_pairs, distinct_titles
@@ -25,6 +28,9 @@ from components.relevance.model.spec import ExpertSpec
 from components.relevance.tuning.folds import tune
 
 _logger = get_logger(__name__)
+
+# Pairs that are tokenised at a time where no vectors are made of them.
+_TOKENISED = 65_536
 
 
 def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -> None:
@@ -47,15 +53,18 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     judged = _with_titles(judged_labels(log, config), pairs)
     with stage_directory(encodings) as root:
         write_table(pa.Table.from_pandas(pairs, preserve_index=False), root / "pairs.parquet")
-        prepared = {}
+        prepared: dict[ExpertSpec, Path] = {}
+        cut = CutCounts()
         for expert in (*config.experts, *([config.dense] if config.dense else [])):
             if expert.tuning:
                 _encode_out_of_fold(expert, judged, config, root)
             if expert is config.dense and expert.tuning:
                 continue  # it is never handed on: nobody asks for one that was tuned on all pairs
             folder, spec = _prepared(expert, judged, config)
-            texts = pair_texts(spec, pairs["market"], pairs["query"], pairs["title"])
-            np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts))
+            read = normal_pairs(pairs["market"], pairs["query"], pairs["title"])
+            _count_cut(folder, spec, read, cut)
+            texts = ["\0".join((spec.template, *pair)) for pair in read]
+            np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts, read))
             if expert is not config.dense:
                 prepared[spec] = folder
         with stage_directory(experts) as handed_on:
@@ -63,8 +72,9 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
             packages = ["torch", "transformers", "peft"]
             write_manifest(handed_on, "experts", config.model_dump(mode="json"), {}, packages=packages)
         _write_text_vectors(root, config, titles, queries)
+        _logger.info("too long for an expert, and cut: %s", cut)
         inputs = {"log": input_digest(log), "experts": input_digest(experts)}
-        counts = {"pairs": len(pairs), "titles": len(titles), "queries": len(queries)}
+        counts = {"pairs": len(pairs), "titles": len(titles), "queries": len(queries), "cut": cut.of_markets()}
         write_manifest(
             root,
             "encodings",
@@ -90,31 +100,52 @@ def _prepared(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfi
     spec = expert_spec(expert)
     if expert.tuning is None:
         return prepare_expert(expert), spec
-    texts = pair_texts(spec, judged["market"], judged["query"], judged["title"])
-    return tune(expert, judged, texts, config, None)
+    return tune(expert, judged, normal_pairs(judged["market"], judged["query"], judged["title"]), config, None)
 
 
 def _encode_out_of_fold(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, root: Path) -> None:
     """Write the vectors of judged pairs by the expert tuned outside each fold."""
     name = expert.name
-    texts = pair_texts(expert_spec(expert), judged["market"], judged["query"], judged["title"])
+    pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
     for fold in range(config.folds):
-        folder, tuned = tune(expert, judged, texts, config, fold)
-        vectors = _encoder(folder, tuned, config).encode(texts, f"encode with {name}, fold {fold}")
+        folder, tuned = tune(expert, judged, pairs, config, fold)
+        vectors = _encoder(folder, tuned, config).encode_pairs(pairs, f"encode with {name}, fold {fold}")
         np.save(fold_vectors(root, name, fold), vectors)
 
 
-def _cached(folder: Path, spec: ExpertSpec, config: RelevanceConfig, texts: list[str]) -> np.ndarray:
-    """float32 (n, dim), from the embedding cache; the expert is loaded for the texts that are not stored."""
+def _count_cut(folder: Path, spec: ExpertSpec, pairs: Sequence[Pair], counts: CutCounts) -> None:
+    """How many pairs are too long for an expert, by market; also of those whose vectors are stored."""
+    tokenizer = PairTokenizer.load(folder, spec)
+    for start in range(0, len(pairs), _TOKENISED):
+        columns = list(zip(*pairs[start : start + _TOKENISED], strict=True))
+        cut_R2 = tokenizer.tokens(*columns).cut_R2
+        assert cut_R2 is not None
+        counts(spec.name, columns[0], cut_R2)
+
+
+def _cached(
+    folder: Path,
+    spec: ExpertSpec,
+    config: RelevanceConfig,
+    texts: Sequence[str],
+    pairs: Sequence[Pair] | None = None,
+) -> np.ndarray:
+    """float32 (n, dim), from the embedding cache; the expert is loaded for the texts that are not stored.
+
+    `texts` name pairs where `pairs` holds them, and are read themselves elsewhere.
+    """
 
     encoder: TextEncoder | PackedTextEncoder | None = None
 
-    def compute(missing: list[str]) -> np.ndarray:
+    def compute(rows: np.ndarray) -> np.ndarray:
         nonlocal encoder
         encoder = encoder or _encoder(folder, spec, config)
-        return encoder.encode(missing, f"encode {len(missing)} texts with {spec.name}")
+        said = f"encode {len(rows)} texts with {spec.name}"
+        if pairs is None:
+            return encoder.encode([texts[row] for row in rows], said)
+        return encoder.encode_pairs([pairs[row] for row in rows], said)
 
-    identity = [spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens)]
+    identity = [spec.digest, spec.pooling, str(spec.separator_id), str(spec.max_tokens), f"text {TEXT_VERSION}"]
     identity += [] if config.precision == "float32" else [config.precision]
     # What runs packs prepares texts ahead, and wants more of them at a time.
     part = 2048 if config.precision == "float32" else 32_768

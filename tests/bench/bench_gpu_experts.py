@@ -26,8 +26,9 @@ from transformers import AutoModel, Gemma3TextConfig, Qwen3Config
 from components.relevance.encoding.packed import PACK_SIZES
 from components.relevance.encoding.padded import pad
 from components.relevance.model.expert import Expert
-from components.relevance.packed.packs import Tokens, packs
+from components.relevance.packed.packs import packs
 from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.tokens import Tokens
 from components.relevance.packed.trunk import PackedExpert
 
 RESULT = Path(__file__).parent / "results" / "gpu-experts.json"

@@ -26,7 +26,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from components.contracts.text import format_normal_pair, normalise_query, normalise_title
+from components.contracts.text import normalise_query, normalise_title
+from components.relevance.encoding.texts import CutCounts
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.fitting.networks import build_single
 from components.relevance.scoring.batch import BatchMixture, RawPairs
@@ -69,8 +70,8 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
         vectors = []
         for slot, expert in enumerate(scorer.experts):
             rows = np.flatnonzero(mask_BN[:, slot])
-            texts = [format_normal_pair(expert.spec.template, markets[row], queries[row], titles[row]) for row in rows]
-            ready = expert.encoder.prepare(texts)
+            own = [(markets[row], queries[row], titles[row]) for row in rows]
+            ready = expert.encoder.packed(expert.encoder.pair_tokens(own))
             buffer = expert.buffer(len(rows))
             expert.run(ready, np.arange(len(rows)), buffer)
             vectors_BD = torch.zeros(len(markets), expert.spec.dim)
@@ -85,7 +86,7 @@ def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchMixtur
     config = DENSE.model_copy(update={"name": f"dense-{layers}", "source": str(folder), "layer": layers})
     spec = expert_spec(config)
     head = build_single(scorer.mixture.spec, 0, 0, spec.dim).to(scorer.device).eval()
-    experts, _ = packed_pairs([(prepare_expert(config), spec)], "bfloat16")
+    experts, _ = packed_pairs([(prepare_expert(config), spec)], "bfloat16", CutCounts())
 
     def route(markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((len(queries), 1), dtype=np.int64), np.ones((len(queries), 1), dtype=np.float32)

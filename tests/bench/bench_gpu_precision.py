@@ -26,7 +26,7 @@ from components.relevance.config import E5_SMALL, GEMMA3_270M, ExpertConfig, Rel
 from components.relevance.encode import judged_pairs
 from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.padded import TextEncoder
-from components.relevance.encoding.texts import pair_texts
+from components.relevance.encoding.texts import normal_pairs
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.judgments.judged import query_folds
 
@@ -40,7 +40,7 @@ def measure(expert: ExpertConfig, log: Path) -> dict[str, dict[str, float]]:
     config = RelevanceConfig()
     judged = judged_pairs(log, config)
     folder, spec = prepare_expert(expert), expert_spec(expert)
-    texts = pair_texts(spec, judged["market"], judged["query"], judged["title"])
+    pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
     label = judged["label"].to_numpy()
     test = query_folds(judged["query"], config.folds, config.seed) == 0
     found: dict[str, dict[str, float]] = {}
@@ -49,9 +49,9 @@ def measure(expert: ExpertConfig, log: Path) -> dict[str, dict[str, float]]:
         encoder: Any = (
             TextEncoder(folder, spec, 16_384) if precision == "float32" else PackedTextEncoder(folder, spec, precision)
         )
-        encoder.encode(texts[:4096])
+        encoder.encode_pairs(pairs[:4096])
         started = time.perf_counter()
-        vectors_nD = encoder.encode(texts)
+        vectors_nD = encoder.encode_pairs(pairs)
         seconds = time.perf_counter() - started
         if exact is None:
             exact = vectors_nD
@@ -60,7 +60,7 @@ def measure(expert: ExpertConfig, log: Path) -> dict[str, dict[str, float]]:
         found[precision] = {
             "relative_error": float(f"{np.linalg.norm(vectors_nD - exact) / np.linalg.norm(exact):.1e}"),
             "auc": round(float(roc_auc_score(label[test], probe.decision_function(vectors_nD[test]))), 4),
-            "pairs_per_second": round(len(texts) / seconds),
+            "pairs_per_second": round(len(pairs) / seconds),
         }
         print(expert.name, precision, found[precision], flush=True)
         del encoder

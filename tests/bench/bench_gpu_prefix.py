@@ -22,8 +22,9 @@ from transformers import AutoModel
 
 from components.relevance.encoding.packed import PACK_SIZES
 from components.relevance.model.expert import Expert
-from components.relevance.packed.packs import Pack, Tokens
+from components.relevance.packed.packs import Pack
 from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.tokens import Tokens
 from components.relevance.packed.trunk import PackedExpert
 from tests.bench.bench_gpu_experts import SHAPES, relative_error, timed
 

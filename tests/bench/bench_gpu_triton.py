@@ -44,7 +44,7 @@ from components.release.config import ReleaseConfig
 from components.release.repository import PACK_SIZES, VERSION, write_relevance_model
 from components.relevance.model.mixture import new_mixture
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, save_experts
-from components.relevance.packed.packs import Tokens
+from components.relevance.packed.tokens import Tokens
 from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.scoring.served import PackedMixture, ServedExpert
 from tests.bench.bench_gpu_experts import SHAPES, timed, workload

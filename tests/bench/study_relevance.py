@@ -42,7 +42,7 @@ from components.relevance.config import (
     VariantConfig,
 )
 from components.relevance.encode import encode, judged_pairs
-from components.relevance.encoding.texts import pair_texts
+from components.relevance.encoding.texts import normal_pairs
 from components.relevance.experts.weights import expert_spec
 from components.relevance.judgments.judged import fold_vectors, judged_labels, query_folds
 from components.relevance.metrics.auc import MarketAucs, market_aucs
@@ -200,9 +200,9 @@ def _start_tuning(workers: int) -> None:
 
 def _tune(log: Path, config: RelevanceConfig, expert: ExpertConfig, fold: int | None) -> Path:
     judged = _judged(log, config)
-    texts = pair_texts(expert_spec(expert), judged["market"], judged["query"], judged["title"])
+    pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
     started = time.perf_counter()
-    folder, spec = tune(expert, judged, texts, config, fold)
+    folder, spec = tune(expert, judged, pairs, config, fold)
     _logger.info("tuned %s, fold %s, in %.0f s", spec.name, fold, time.perf_counter() - started)
     return folder
 

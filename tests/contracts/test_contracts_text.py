@@ -17,7 +17,6 @@ from components.contracts.text import (
     MAX_QUERY_CHARS,
     MAX_TYPED,
     PAD_BUCKET,
-    format_pair,
     normalise_query,
     normalise_title,
     query_key,
@@ -162,13 +161,6 @@ def test_titles_keep_their_case() -> None:
 def test_keys_tell_markets_apart() -> None:
     assert query_key("TH", " Kaos ") == "TH:kaos"
     assert query_key("TH", "kaos") != query_key("ID", "kaos")
-
-
-def test_pairs_are_formatted_from_normal_forms_and_braces_are_text() -> None:
-    template = "market: {market}\nquery: {query}\nitem: {item}"
-    assert (
-        format_pair(template, "ID", " KAOS {0} ", " Kaos  {item} ") == "market: ID\nquery: kaos {0}\nitem: Kaos {item}"
-    )
 
 
 @given(st.lists(texts, max_size=20), st.integers(2, 50_000))

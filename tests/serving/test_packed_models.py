@@ -10,11 +10,11 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer
 
-from components.contracts.text import format_pair
 from components.release.repository import expert_model
 from components.relevance.encoding.padded import TextEncoder
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import normal_pairs
 from components.relevance.model.spec import load_experts
 from components.relevance.scoring.reference import ReferenceScorer
 from serving.local.check import check_serving
@@ -95,12 +95,10 @@ def test_any_mix_of_requests_has_the_offline_answers(url: str, pairs: Pairs, ref
 def test_experts_take_ragged_requests(url: str, tiny: Tiny, pairs: Pairs) -> None:
     root = tiny.inputs.relevance.experts
     for spec in load_experts(root):
-        texts = [format_pair(spec.template, *pair) for pair in pairs[:60]]
-        expected = TextEncoder(root / spec.name, spec).encode(texts)
-        tokenizer = Tokenizer.from_file(str(root / spec.name / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(spec.max_tokens)
-        ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+        own = normal_pairs(*zip(*pairs[:60], strict=True))
+        expected = TextEncoder(root / spec.name, spec).encode_pairs(own)
+        tokens = PairTokenizer.load(root / spec.name, spec).tokens(*zip(*own, strict=True))
+        ids = [ids.tolist() for ids in tokens.lists()]
 
         def vectors(cut: slice, name: str = expert_model(spec.name), ids: list[list[int]] = ids) -> np.ndarray:
             flat = [token for own in ids[cut] for token in own]

@@ -13,6 +13,7 @@ import pytest
 
 from components.contracts import blend, text
 from components.contracts.blend import Blend
+from components.relevance.encoding.texts import CutCounts
 
 MODELS = Path(__file__).resolve().parents[2] / "serving" / "triton" / "models"
 Run = Callable[[str, dict[str, np.ndarray], list[str]], list[np.ndarray]]
@@ -76,7 +77,7 @@ class FakeModels:
 
 def test_only_chosen_experts_are_called_and_rows_keep_their_places(folder: Path) -> None:
     models = FakeModels()
-    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text, CutCounts())
     relevance, experts = served.score(["TH", "ID", "TH"], ["a", "a b", "b"], ["a b c", "c", "a"])
     assert experts.tolist() == [[1], [0], [1]]
     np.testing.assert_allclose(relevance, [0.06, 0.09, 0.02], atol=1e-6)
@@ -87,7 +88,7 @@ def test_only_chosen_experts_are_called_and_rows_keep_their_places(folder: Path)
 
 def test_micro_batches_hold_texts_of_similar_length_padded_on_the_right(folder: Path) -> None:
     models = FakeModels()
-    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text, CutCounts())
     titles = ["a a a a", "a", "a a a", "a a"]
     relevance, _ = served.score(["TH"] * 4, ["q"] * 4, titles)
     np.testing.assert_allclose(relevance, [0.08, 0.02, 0.06, 0.04], atol=1e-6)
@@ -97,7 +98,7 @@ def test_micro_batches_hold_texts_of_similar_length_padded_on_the_right(folder: 
 
 def test_long_texts_are_cut(folder: Path) -> None:
     models = FakeModels()
-    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text)
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, models, text, CutCounts())
     served.score(["TH"], ["q"], ["a " * 50])
     assert models.calls[-1][1].shape == (1, 6)
 
@@ -107,7 +108,7 @@ def test_long_texts_are_cut(folder: Path) -> None:
     [((["XX"], ["q"], ["t"]), "unknown market 'XX'"), ((["ID"], ["q", "r"], ["t"]), "must be equal")],
 )
 def test_bad_pairs_are_refused(folder: Path, pairs: tuple[list[str], ...], message: str) -> None:
-    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, FakeModels(), text)
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, FakeModels(), text, CutCounts())
     with pytest.raises(ValueError, match=message):
         served.score(*pairs)
 

@@ -30,10 +30,10 @@ class EmbeddingCache:
         self.dim = dim
         self.part = part
 
-    def lookup(self, texts: Sequence[str], compute: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+    def lookup(self, texts: Sequence[str], compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """float32 (n, dim) of n texts; what is not stored is computed once per distinct text, and stored.
 
-        `compute` is called with up to `part` texts at a time.
+        `compute` is called with the row numbers of up to `part` texts at a time.
         """
         wanted, inverse = np.unique(_keys(texts), return_inverse=True)
         first = np.full(len(wanted), len(texts))
@@ -51,7 +51,7 @@ class EmbeddingCache:
         missing = missing[np.argsort(first[missing])]
         for start in range(0, len(missing), self.part):
             rows = missing[start : start + self.part]
-            vectors[rows] = compute([texts[row] for row in first[rows]])
+            vectors[rows] = compute(first[rows])
             self._append(wanted[rows], vectors[rows])
         return vectors[inverse]
 

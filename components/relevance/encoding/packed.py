@@ -3,8 +3,9 @@
 Shape suffixes: n texts, B texts of a piece, D width of a vector.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,13 @@ from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
 from components.relevance.ahead import prepared_ahead
 from components.relevance.encoding.packed_expert import Precision, packed_expert
-from components.relevance.encoding.padded import load_tokenizer
-from components.relevance.encoding.tokens import tokenise
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import Pair
 from components.relevance.model.expert import read_expert
 from components.relevance.model.spec import ExpertSpec
-from components.relevance.packed.packs import Pack, Tokens
+from components.relevance.packed.packs import Pack
 from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.tokens import Tokens
 
 # Tokens per pack: the largest is 132 multiprocessors of an H100 or H200 times 192, the rows of a matrix product's tile
 # there, so that the last round of tiles fills the GPU too; the others take what is left.
@@ -42,25 +44,34 @@ class PackedTextEncoder:
     def __init__(self, folder: Path, spec: ExpertSpec, precision: Precision) -> None:
         self.spec = spec
         self.device = compute_device()
-        self.tokenizer = load_tokenizer(folder, spec)
+        self.tokenizer = PairTokenizer.load(folder, spec)
         self._separator = spec.separator_id if spec.pooling == "segments" else None
         packed = packed_expert(read_expert(folder, spec).to(self.device), spec, precision)
         self._runner = PackedRunner(packed, 1 if self._separator is None else 2, PACK_SIZES)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
-        """Vectors float32 (n, dim) of n texts; progress is shown under `description`."""
+        """Vectors float32 (n, dim) of n single texts; progress is shown under `description`."""
+        return self._encode(self.tokenizer.of_texts, texts, description)
+
+    def encode_pairs(self, pairs: Sequence[Pair], description: str | None = None) -> np.ndarray:
+        """Vectors float32 (n, dim) of n normalised pairs in the expert's template."""
+        return self._encode(self.pair_tokens, pairs, description)
+
+    def pair_tokens(self, pairs: Sequence[Pair]) -> Tokens:
+        """Tokens of n >= 1 normalised pairs."""
+        return self.tokenizer.tokens(*zip(*pairs, strict=True))
+
+    def _encode(
+        self, tokenise: Callable[[Sequence[Any]], Tokens], texts: Sequence[Any], description: str | None
+    ) -> np.ndarray:
         pieces = [texts[start : start + _PIECE] for start in range(0, len(texts), _PIECE)]
-        done = prepared_ahead(self.prepare, pieces)
+        done = prepared_ahead(lambda piece: self.packed(tokenise(piece)), pieces)
         vectors = []
         for piece, ready in track(done, description, len(pieces)) if description else done:
             buffer_BD = torch.empty(len(piece), self.spec.dim, device=self.device)
             self.run(ready, np.arange(len(piece)), buffer_BD)
             vectors.append(buffer_BD.cpu().numpy())
         return np.concatenate(vectors) if vectors else np.empty((0, self.spec.dim), dtype=np.float32)
-
-    def prepare(self, texts: Sequence[str]) -> list[Pack]:
-        """The texts' tokens in packs."""
-        return self.packed(tokenise(self.tokenizer, texts))
 
     def packed(self, tokens: Tokens) -> list[Pack]:
         """Tokens in packs."""

@@ -11,20 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import Pair
 from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import ExpertSpec
-
-
-def load_tokenizer(folder: Path, spec: ExpertSpec) -> Tokenizer:
-    """The expert's tokenizer, cutting after `max_tokens`, without padding."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(spec.max_tokens)
-    return tokenizer
 
 
 class TextEncoder:
@@ -39,13 +32,19 @@ class TextEncoder:
     def __init__(self, folder: Path, spec: ExpertSpec, batch_tokens: int = 1024) -> None:
         self.spec = spec
         self.batch_tokens = batch_tokens
-        self.tokenizer = load_tokenizer(folder, spec)
+        self.tokenizer = PairTokenizer.load(folder, spec)
         self.device = compute_device()
         self.expert: Expert = read_expert(folder, spec).to(self.device)
 
     def encode(self, texts: Sequence[str], description: str | None = None) -> np.ndarray:
-        """Vectors float32 (n, dim) of n texts; progress is shown under `description`."""
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        """Vectors float32 (n, dim) of n single texts; progress is shown under `description`."""
+        return self._encode(self.tokenizer.of_texts(texts).lists(), description)
+
+    def encode_pairs(self, pairs: Sequence[Pair], description: str | None = None) -> np.ndarray:
+        """Vectors float32 (n, dim) of n normalised pairs in the expert's template."""
+        return self._encode(self.tokenizer.tokens(*zip(*pairs, strict=True)).lists() if pairs else [], description)
+
+    def _encode(self, ids: Sequence[np.ndarray], description: str | None) -> np.ndarray:
         vectors = np.empty((len(ids), self.spec.dim), dtype=np.float32)
         batches = length_batches([len(tokens) for tokens in ids], self.batch_tokens)
         done = self._run(ids, batches)
@@ -53,7 +52,7 @@ class TextEncoder:
             vectors[rows] = pooled
         return vectors
 
-    def _run(self, ids: list[list[int]], batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _run(self, ids: Sequence[np.ndarray], batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(rows, vectors) of each batch.
 
         On a CPU, many batches run side by side, each on one core: that needs no barrier between cores inside an
@@ -90,7 +89,7 @@ def length_batches(lengths: Sequence[int], batch_tokens: int) -> list[np.ndarray
     return batches
 
 
-def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(ids: Sequence[Sequence[int] | np.ndarray], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, int64 (B, T), padded on the right."""
     lengths = np.array([len(tokens) for tokens in ids])
     mask_BT = np.arange(lengths.max()) < lengths[:, None]

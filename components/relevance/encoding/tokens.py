@@ -5,29 +5,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from components.contracts.text import query_ngrams
-from components.relevance.encoding.padded import load_tokenizer
 from components.relevance.encoding.pair_tokenizer import PairTokenizer
 from components.relevance.model.spec import ExpertSpec
-from components.relevance.packed.packs import Tokens
+from components.relevance.packed.tokens import Tokens
 from components.relevance.workers import worker_pool
 
 # Pairs, or queries, that a worker takes at a time: few, so that all have work and the first batch is soon ready.
 _ROWS = 512
 # A worker's own, in the experts' order.
 _loaded: list[PairTokenizer] = []
-
-
-def tokenise(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
-    """Tokens of n texts."""
-    return Tokens.of([encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))])
-
-
-def pair_tokenizer(folder: Path, spec: ExpertSpec) -> PairTokenizer:
-    """Of an expert's folder."""
-    return PairTokenizer(load_tokenizer(folder, spec), spec.template)
 
 
 class TokenisingWorkers:
@@ -61,7 +49,7 @@ def _cuts(rows: Sequence[str]) -> Iterator[slice]:
 def _load(experts: Sequence[tuple[Path, ExpertSpec]]) -> None:
     # One core per process: the other cores have their own.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _loaded.extend(pair_tokenizer(folder, spec) for folder, spec in experts)
+    _loaded.extend(PairTokenizer.load(folder, spec) for folder, spec in experts)
 
 
 def _tokenise(slot: int, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Tokens:

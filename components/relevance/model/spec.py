@@ -26,7 +26,7 @@ class ExpertSpec:
         pooling: "mean" over the tokens, "last" token, or "segments" (expert.SegmentPooling).
         separator_id: token that begins the item's part of an input; None where pooling does not ask.
         template: input text of a pair.
-        max_tokens: longer inputs lose their tail.
+        max_tokens: of longer inputs, query and item lose tokens (encoding.pair_tokenizer says which).
         pad_id: token id that fills batches.
         licence: one line; the texts lie in the expert's folder.
         digest: content digest of the expert's folder.

@@ -11,49 +11,16 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from components.relevance.packed.shape import TILE
+from components.relevance.packed.tokens import Tokens
 
 # The shortest mean length (tokens per stretch) with which a pack can still be full, and the shortest prefix.
 _SHORTEST = 4
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of R pairs.
-
-    Attributes:
-        ids_T: int32, one pair's after another's.
-        lengths_R: int64, tokens of each.
-        queries_R: int64, or None where nothing is known; pairs that follow each other and have the same number are of
-            one query.
-    """
-
-    ids_T: np.ndarray
-    lengths_R: np.ndarray
-    queries_R: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, ids: Sequence[Sequence[int]], queries_R: np.ndarray | None = None) -> "Tokens":
-        """From one list per pair."""
-        lengths_R = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        flat_T = np.fromiter(chain.from_iterable(ids), dtype=np.int32, count=int(lengths_R.sum()))
-        return cls(flat_T, lengths_R, queries_R)
-
-    @classmethod
-    def joined(cls, parts: Sequence["Tokens"]) -> "Tokens":
-        """Of all parts' pairs, in order; no query reaches from one part into the next."""
-        ids_T, lengths_R = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids_T", "lengths_R"))
-        known = [part.queries_R for part in parts if part.queries_R is not None]
-        if len(known) < len(parts):
-            return cls(ids_T, lengths_R)
-        # Two runs of numbers never meet in an equal one: the parts' numbers alternate between even and odd.
-        return cls(ids_T, lengths_R, np.concatenate([2 * own + place % 2 for place, own in enumerate(known)]))
 
 
 @dataclass(frozen=True)

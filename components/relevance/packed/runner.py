@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.relevance.packed.packs import Pack, Tokens, packs, views
+from components.relevance.packed.packs import Pack, packs, views
+from components.relevance.packed.tokens import Tokens
 from components.relevance.packed.trunk import PackedExpert
 
 # Of the median length of a product search's pair; what a warm-up is run on.

@@ -21,6 +21,7 @@ from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger, track
 from components.contracts.tools.manifest import file_digest
 from components.relevance.ahead import prepared_ahead
+from components.relevance.encoding.texts import CutCounts
 from components.relevance.scoring.batch import RawPairs, Scored
 
 _logger = get_logger(__name__)
@@ -47,6 +48,11 @@ class Scorer(Protocol):
     @property
     def digest(self) -> str:
         """Of all that its scores depend on."""
+        ...
+
+    @property
+    def cut(self) -> CutCounts:
+        """What was too long for its experts so far."""
         ...
 
     def score_shards(self, shards: Iterable[RawPairs]) -> Iterator[Scored]:
@@ -85,6 +91,7 @@ def score_file(scorer: Scorer, source: Path, out: Path, shard_rows: int = SHARD_
         _join([_part(parts, number) for number in range(len(sizes))], whole)
         whole.rename(out)
         shutil.rmtree(parts)
+    _logger.info("too long for an expert, and cut: %s", scorer.cut)
     return sum(sizes)
 
 

@@ -21,11 +21,12 @@ from components.contracts.tools.device import compute_device
 from components.contracts.tools.manifest import input_digest, read_manifest
 from components.relevance.encoding.packed import PackedTextEncoder
 from components.relevance.encoding.packed_expert import Precision
-from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import CutCounts
 from components.relevance.encoding.tokens import TokenisingWorkers
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
-from components.relevance.packed.packs import Pack, Tokens
+from components.relevance.packed.packs import Pack
+from components.relevance.packed.tokens import Tokens
 from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
 # Rows of a file that are scored at a time: pairs that come again within them are scored once.
@@ -51,12 +52,13 @@ class PackedScorer:
         self.mixture = load_mixture(model)
         specs = {spec.name: spec for spec in load_experts(experts)}
         self.markets: Sequence[str] = self.mixture.spec.markets
+        self.cut = CutCounts()
         self.digest = f"{input_digest(model)} {input_digest(experts)} {precision}"
         self.device = compute_device()
         self.mixture.router.to(self.device)
         self.mixture.fusion.to(self.device)
         folders = [(experts / name, specs[name]) for name in self.mixture.spec.experts]
-        self.experts, workers = packed_pairs(folders, precision)
+        self.experts, workers = packed_pairs(folders, precision, self.cut)
         self._ngrams = workers.ngrams if workers else query_ngrams
 
     def score(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> Scored:
@@ -96,19 +98,24 @@ class PackedPairs:
     Args:
         encoder: the expert. All are held at once: opening one takes a warm-up, which is longer than many batches.
         tokenise: (markets, queries, titles) of normalised pairs -> their tokens for this expert.
+        count_cut: told of pairs that were too long.
     """
 
-    def __init__(self, encoder: PackedTextEncoder, tokenise: Callable[..., Tokens]) -> None:
+    def __init__(self, encoder: PackedTextEncoder, tokenise: Callable[..., Tokens], count_cut: CutCounts) -> None:
         self.spec = encoder.spec
         self.encoder = encoder
         self._tokenise = tokenise
+        self._count_cut = count_cut
 
     def open(self) -> None:
         """Nothing: it is open."""
 
     def prepare(self, markets: Sequence[str], queries: Sequence[str], titles: Sequence[str]) -> list[Pack]:
         """Packs of normalised pairs."""
-        return self.encoder.packed(self._tokenise(markets, queries, titles))
+        tokens: Tokens = self._tokenise(markets, queries, titles)
+        assert tokens.cut_R2 is not None
+        self._count_cut(self.spec.name, markets, tokens.cut_R2)
+        return self.encoder.packed(tokens)
 
     def buffer(self, pairs: int) -> Tensor:
         """Zeros float32 (pairs, D) on the device."""
@@ -120,11 +127,11 @@ class PackedPairs:
 
 
 def packed_pairs(
-    experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision
+    experts: Sequence[tuple[Path, ExpertSpec]], precision: Precision, count_cut: CutCounts
 ) -> tuple[list[PackedPairs], TokenisingWorkers | None]:
     """Experts, each of a folder and a spec, and the processes that tokenise for them where a GPU is to be kept busy."""
     encoders = [PackedTextEncoder(folder, spec, precision) for folder, spec in experts]
     if compute_device().type == "cpu":
-        return [PackedPairs(own, PairTokenizer(own.tokenizer, own.spec.template).tokens) for own in encoders], None
+        return [PackedPairs(own, own.tokenizer.tokens, count_cut) for own in encoders], None
     workers = TokenisingWorkers(experts, max(1, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) - _OTHER_CORES)))
-    return [PackedPairs(own, partial(workers.tokenise, slot)) for slot, own in enumerate(encoders)], workers
+    return [PackedPairs(own, partial(workers.tokenise, slot), count_cut) for slot, own in enumerate(encoders)], workers

@@ -12,9 +12,9 @@ import torch
 
 from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
-from components.contracts.text import normalise_query, query_ngrams
+from components.contracts.text import query_ngrams
 from components.relevance.encoding.padded import TextEncoder
-from components.relevance.encoding.texts import pair_texts
+from components.relevance.encoding.texts import normal_pairs
 from components.relevance.model.mixture import Mixture, load_mixture
 from components.relevance.model.spec import load_experts
 
@@ -50,16 +50,15 @@ class ReferenceScorer:
             return np.empty(0, dtype=np.float32), np.empty((0, self.mixture.spec.top_k), dtype=np.int64)
         codes = torch.from_numpy(market_column(self.mixture, pd.Series(list(markets)), "markets"))
         sizes = self.mixture.spec.router
-        normal = [normalise_query(query) for query in queries]
-        ngrams = torch.from_numpy(query_ngrams(normal, sizes.ngram_buckets, sizes.max_ngrams))
+        pairs = normal_pairs(markets, queries, titles)
+        ngrams = torch.from_numpy(query_ngrams([query for _, query, _ in pairs], sizes.ngram_buckets, sizes.max_ngrams))
         chosen_BK, mask_BN = self.mixture.router(ngrams, codes)
         vectors = []
         for slot, encoder in enumerate(self.encoders):
-            vectors_BD = torch.zeros(len(normal), encoder.spec.dim)
+            vectors_BD = torch.zeros(len(pairs), encoder.spec.dim)
             rows = np.flatnonzero(mask_BN[:, slot].numpy())
             if len(rows):
-                texts = pair_texts(encoder.spec, markets, normal, titles)
-                vectors_BD[rows] = torch.from_numpy(encoder.encode([texts[row] for row in rows]))
+                vectors_BD[rows] = torch.from_numpy(encoder.encode_pairs([pairs[row] for row in rows]))
             vectors.append(vectors_BD)
         return self.mixture.fusion(*vectors, mask_BN).numpy(), chosen_BK.numpy()
 

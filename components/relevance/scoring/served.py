@@ -16,7 +16,7 @@ Shape suffixes: n pairs, U distinct pairs, Q distinct queries, N experts, K expe
 tokens, G trigrams, D width of a pooled vector.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,20 +31,20 @@ from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
 from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.relevance.encoding.packed_expert import Precision, packed_expert
-from components.relevance.encoding.pair_tokenizer import ITEMS_KEPT
-from components.relevance.encoding.tokens import pair_tokenizer
+from components.relevance.encoding.pair_tokenizer import ITEMS_KEPT, PairTokenizer
+from components.relevance.encoding.texts import Pair
 from components.relevance.model.expert import read_expert
 from components.relevance.model.mixture import load_mixture
 from components.relevance.model.spec import ExpertSpec, load_experts
-from components.relevance.packed.packs import Pack, Tokens
+from components.relevance.packed.packs import Pack
 from components.relevance.packed.runner import PackedRunner
+from components.relevance.packed.tokens import Tokens
 from components.relevance.scoring.slots import SlotSizes
 
 # Folder of the experts, beside the mixture's files.
 EXPERTS = "experts"
 
 Key = TypeVar("Key")
-Pair = tuple[str, str, str]
 
 
 class ServedExpert:
@@ -68,7 +68,7 @@ class ServedExpert:
             raise BadInput(f"expert {spec.name}: texts of {spec.max_tokens} tokens do not fit packs of {sizes[-1]}")
         self.spec = spec
         self.device = device
-        self._tokenizer = pair_tokenizer(folder, spec)
+        self._tokenizer = PairTokenizer.load(folder, spec)
         expert = read_expert(folder, spec).to(device)
         self.vocabulary = int(expert.trunk.get_input_embeddings().num_embeddings)  # type: ignore[operator]
         self._separator = spec.separator_id if spec.pooling == "segments" else None
@@ -139,6 +139,7 @@ class PackedMixture:
         folder: model.json, router.safetensors, fusion.safetensors, and the folder `experts` with experts.json and one
             folder per expert.
         precision, sizes, device: as for `ServedExpert`.
+        count_cut: called with an expert's name, the markets of the pairs it reads and `Tokens.cut_R2`.
 
     Attributes:
         markets: code of each market.
@@ -147,8 +148,16 @@ class PackedMixture:
         BadInput: as `ServedExpert` says.
     """
 
-    def __init__(self, folder: Path, precision: Precision, sizes: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        precision: Precision,
+        sizes: Sequence[int],
+        device: torch.device,
+        count_cut: Callable[[str, Sequence[str], np.ndarray], None] | None = None,
+    ) -> None:
         mixture = load_mixture(folder)
+        self._count_cut = count_cut
         self.router, self.fusion = mixture.router, mixture.fusion.to(device)
         self.device = device
         self._sizes = mixture.spec.router
@@ -192,7 +201,7 @@ class PackedMixture:
             mask_UN=torch.from_numpy(mask_UN),
             rows=[torch.from_numpy(rows_R) for rows_R in rows],
             packs=[
-                expert.packed(expert.tokens([pairs[row] for row in rows_R])) if len(rows_R) else []
+                expert.packed(self._tokens(expert, [pairs[row] for row in rows_R])) if len(rows_R) else []
                 for expert, rows_R in zip(self.experts, rows, strict=True)
             ],
         )
@@ -211,6 +220,12 @@ class PackedMixture:
         for stream in self._streams:
             torch.cuda.current_stream(self.device).wait_stream(stream)
         return slots.fuse()[:pairs]
+
+    def _tokens(self, expert: ServedExpert, pairs: Sequence[Pair]) -> Tokens:
+        tokens = expert.tokens(pairs)
+        if self._count_cut and tokens.cut_R2 is not None:
+            self._count_cut(expert.spec.name, [market for market, _, _ in pairs], tokens.cut_R2)
+        return tokens
 
     @contextmanager
     def _side_by_side(self, expert: int) -> Iterator[None]:

@@ -16,6 +16,7 @@ from components.contracts.tools.lock import alone_in
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import file_digest, tree_digest
 from components.relevance.config import ExpertConfig, RelevanceConfig
+from components.relevance.encoding.texts import Pair
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.judgments.judged import training_rows
 from components.relevance.model.spec import ExpertSpec, TuningSpec
@@ -29,7 +30,7 @@ class TuningFailed(ArchipelagoError):
 
 
 def tune(
-    expert: ExpertConfig, judged: pd.DataFrame, texts: Sequence[str], config: RelevanceConfig, fold: int | None
+    expert: ExpertConfig, judged: pd.DataFrame, pairs: Sequence[Pair], config: RelevanceConfig, fold: int | None
 ) -> tuple[Path, ExpertSpec]:
     """Folder and spec of an expert tuned outside a fold, or on all judged pairs (None).
 
@@ -38,7 +39,7 @@ def tune(
     Args:
         expert: its `tuning` says how.
         judged: query and label of n pairs.
-        texts: their input texts.
+        pairs: the same, normalised, with their titles.
         config: folds, validation rows and processes.
         fold: the fold whose queries are left out.
 
@@ -50,7 +51,7 @@ def tune(
     rows = np.sort(np.concatenate([train, valid]))
     label = judged["label"].to_numpy()[rows]
     spec = expert_spec(expert)
-    chosen = [texts[row] for row in rows]
+    chosen = [pairs[row] for row in rows]
     job = _job(prepare_expert(expert), spec, expert.tuning, chosen, label, np.isin(rows, valid))
     _logger.info("tune %s %s: %d pairs", spec.name, "on all" if fold is None else f"outside fold {fold}", len(train))
     with alone_in(job):
@@ -60,14 +61,14 @@ def tune(
 
 
 def _job(
-    folder: Path, spec: ExpertSpec, tuning: TuningSpec, texts: Sequence[str], label: np.ndarray, valid: np.ndarray
+    folder: Path, spec: ExpertSpec, tuning: TuningSpec, pairs: Sequence[Pair], label: np.ndarray, valid: np.ndarray
 ) -> Path:
     """The job's own folder in the cache, by what it is; one that is there already, with its checkpoint, is kept."""
     root = cache_folder() / "tuning"
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".new-") as scratch:
         staging = Path(scratch) / "job"
-        write_job(staging, folder, spec, tuning, texts, label, valid)
+        write_job(staging, folder, spec, tuning, pairs, label, valid)
         job = root / file_digest(staging / JOB_FILE)[:24]
         try:
             staging.rename(job)

@@ -3,8 +3,9 @@
     python -m components.relevance.tuning.job JOB                                    one process
     torchrun --nproc-per-node 8 -m components.relevance.tuning.job JOB               DDP or FSDP2, as the job says
 
-A job is a folder with job.json and rows.parquet (text, label, valid). It grows a checkpoint while it runs, which a
-later call takes up, however the last one ended, and `tuned/` when it is done: an expert's folder like any other.
+A job is a folder with job.json and rows.parquet (market, query, title, label, valid). It grows a checkpoint while it
+runs, which a later call takes up, however the last one ended, and `tuned/` when it is done: an expert's folder like any
+other.
 
 Needs torch, transformers (tokenizers, safetensors), peft and pyarrow alone. Shapes: B pairs, T tokens.
 """
@@ -32,7 +33,9 @@ from components.contracts.errors import ArchipelagoError, BadInput
 from components.contracts.tools.device import require_gpus
 from components.contracts.tools.log import configure, get_logger
 from components.contracts.tools.manifest import atomic_directory, file_digest, package_versions, read_json, write_json
-from components.relevance.encoding.padded import load_tokenizer, pad
+from components.relevance.encoding.padded import pad
+from components.relevance.encoding.pair_tokenizer import PairTokenizer
+from components.relevance.encoding.texts import Pair
 from components.relevance.model.spec import ExpertSpec, TuningSpec
 from components.relevance.tuning.adapters import merged_trunk, new_tuned_expert
 from components.relevance.tuning.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
@@ -40,7 +43,8 @@ from components.relevance.tuning.checkpoint import learned_state, load_checkpoin
 JOB_FILE, ROWS_FILE, CHECKPOINT, TUNED = "job.json", "rows.parquet", "checkpoint.safetensors", "tuned"
 HISTORY_FILE = "tuning.json"
 # Part of a job's identity: raise it when tuning changes.
-_VERSION = 1
+_VERSION = 2
+_PAIR = ("market", "query", "title")
 # Rows whose lengths are sorted together before they are cut into steps: batches waste little and still vary.
 _SORTED_STEPS = 32
 _logger = get_logger(__name__)
@@ -51,7 +55,7 @@ def write_job(
     folder: Path,
     spec: ExpertSpec,
     tuning: TuningSpec,
-    texts: Sequence[str],
+    pairs: Sequence[Pair],
     label: np.ndarray,
     valid: np.ndarray,
 ) -> None:
@@ -62,7 +66,7 @@ def write_job(
         folder: the expert's weights and tokenizer.
         spec: how the expert reads and pools.
         tuning: how it is tuned.
-        texts: n input texts, formatted by the expert's template.
+        pairs: n normalised pairs.
         label: 0/1 (n,).
         valid: bool (n,), the rows that choose the epoch and are not trained on.
 
@@ -75,7 +79,13 @@ def write_job(
     if not valid.any():
         raise BadInput(f"expert {spec.name}: no validation pairs to choose the epoch by")
     job.mkdir(parents=True, exist_ok=True)
-    rows = pa.table({"text": list(texts), "label": label.astype(np.float32), "valid": valid.astype(bool)})
+    rows = pa.table(
+        {
+            **{name: [pair[place] for pair in pairs] for place, name in enumerate(_PAIR)},
+            "label": label.astype(np.float32),
+            "valid": valid.astype(bool),
+        }
+    )
     pq.write_table(rows, job / ROWS_FILE)
     content = {
         "version": _VERSION,
@@ -143,8 +153,8 @@ class _Tuning:
         self.folder = Path(content["folder"])
         self.spec, self.tuning = ExpertSpec(**content["spec"]), TuningSpec(**content["tuning"])
         rows = pq.read_table(job / ROWS_FILE)
-        tokenizer = load_tokenizer(self.folder, self.spec)
-        self.ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(rows["text"].to_pylist())]
+        tokenizer = PairTokenizer.load(self.folder, self.spec)
+        self.ids = tokenizer.tokens(*(rows[name].to_pylist() for name in _PAIR)).lists()
         self.label = torch.tensor(rows["label"].to_numpy())
         valid = rows["valid"].to_numpy()
         self.train, self.valid = np.flatnonzero(~valid), np.flatnonzero(valid)

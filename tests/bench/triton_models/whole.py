@@ -16,7 +16,7 @@ from pipeline import PipelinedModel, array, cuts, settings  # noqa: E402
 
 from components.contracts.text import query_ngrams  # noqa: E402
 from components.relevance.model.mixture import load_mixture  # noqa: E402
-from components.relevance.packed.packs import Tokens  # noqa: E402
+from components.relevance.packed.tokens import Tokens  # noqa: E402
 from components.relevance.scoring.served import PackedMixture, PreparedPairs  # noqa: E402
 
 

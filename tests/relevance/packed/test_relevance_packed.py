@@ -31,9 +31,10 @@ from components.relevance.model.expert import Expert, read_expert
 from components.relevance.model.spec import load_experts
 from components.relevance.packed.attention import packed_attention, reference_attention
 from components.relevance.packed.norm import RmsNorm, SumNorm
-from components.relevance.packed.packs import Tokens, capacity, packs
+from components.relevance.packed.packs import capacity, packs
 from components.relevance.packed.runner import PackedRunner
 from components.relevance.packed.shape import TILE, AttentionShape
+from components.relevance.packed.tokens import Tokens
 from components.relevance.packed.trunk import PackedExpert
 from components.relevance.scoring.batch import BatchMixture
 from components.relevance.scoring.packed import PackedPairs, PackedScorer
@@ -253,10 +254,10 @@ def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
 
 
 def test_texts_get_the_vectors_of_the_padded_encoder(trained: Trained) -> None:
-    texts = [f"market: ID query: sepatu {number}\nitem: tas merah {number % 7}" for number in range(50)]
+    pairs = [("ID", f"sepatu {number}", f"tas merah {number % 7}") for number in range(50)]
     for spec in load_experts(trained.experts):
-        expected = TextEncoder(trained.experts / spec.name, spec).encode(texts)
-        found = PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode(texts, "encode")
+        expected = TextEncoder(trained.experts / spec.name, spec).encode_pairs(pairs)
+        found = PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode_pairs(pairs, "encode")
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert 0 < error < 0.02, (spec.name, error)
         assert PackedTextEncoder(trained.experts / spec.name, spec, "bfloat16").encode([]).shape == (0, spec.dim)
@@ -386,7 +387,7 @@ def test_the_next_piece_is_prepared_while_this_one_is_used() -> None:
 def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
     scorer = PackedScorer(trained.model, trained.experts, "bfloat16")
     workers = TokenisingWorkers([(trained.experts / own.spec.name, own.spec) for own in scorer.experts], 2)
-    apart = [PackedPairs(own.encoder, partial(workers.tokenise, n)) for n, own in enumerate(scorer.experts)]
+    apart = [PackedPairs(own.encoder, partial(workers.tokenise, n), scorer.cut) for n, own in enumerate(scorer.experts)]
     columns = [["ID", "TH"] * 9, ["Tas wanita", "เคสโทรศัพท์"] * 9, [f" Tas {n} " for n in range(18)]]
     many = [column * 60 for column in columns]  # more than a worker takes at a time
     for own, other in zip(apart, scorer.experts, strict=True):

@@ -10,7 +10,7 @@ from components.contracts.errors import BadInput
 from components.relevance.config import ExpertConfig
 from components.relevance.model.mixture import new_mixture
 from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
-from components.relevance.packed.packs import Tokens
+from components.relevance.packed.tokens import Tokens
 from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.scoring.served import EXPERTS, PackedMixture, ServedExpert
 from tests.relevance.relevance_world import frozen_experts

@@ -20,6 +20,7 @@ from components.contracts.tools.manifest import read_json, tree_digest
 from components.relevance.config import MIXTURE, ExpertConfig
 from components.relevance.encode import encode
 from components.relevance.encoding.padded import TextEncoder, pad
+from components.relevance.encoding.texts import normal_pairs
 from components.relevance.experts.tiny import FAMILIES
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.judgments.judged import judged_labels, load_judged, query_folds
@@ -69,7 +70,8 @@ def job(root: Path, tuning: TuningSpec = TUNING, rows: int = 160) -> Path:
     folder, spec = tiny("qwen3")
     texts = judgments(rows)["query"].tolist()
     label = np.array(["red" in text or "blue" in text for text in texts])
-    write_job(root, folder, spec, tuning, texts, label, np.arange(rows) % 5 == 0)
+    pairs = [("ID", text, "tas") for text in texts]
+    write_job(root, folder, spec, tuning, pairs, label, np.arange(rows) % 5 == 0)
     return root
 
 
@@ -213,7 +215,7 @@ def tuned_expert(tuning: TuningSpec, processes: int) -> Path:
     expert = ExpertConfig(name="tuned", source="tiny:qwen3", tuning=tuning)
     config = tiny_config(experts=(expert,), variants=(MIXTURE,), top_k=1, tune_processes=processes)
     frame = judgments(160).assign(label=lambda frame: frame["grade"])
-    folder, _ = tune(expert, frame, (frame["query"] + " " + frame["title"]).tolist(), config, fold=None)
+    folder, _ = tune(expert, frame, normal_pairs(frame["market"], frame["query"], frame["title"]), config, fold=None)
     return folder
 
 
@@ -264,9 +266,11 @@ def test_a_failed_tunings_exit_code_is_told(cache: None, tmp_path: Path, monkeyp
 def test_a_job_without_enough_rows_is_refused(cache: None, tmp_path: Path) -> None:
     folder, spec = tiny("bert")
     with pytest.raises(BadInput, match="6 pairs to tune on are fewer than the 16 of a step"):
-        write_job(tmp_path / "job", folder, spec, TUNING, ["a"] * 8, np.ones(8), np.arange(8) < 2)
+        write_job(tmp_path / "job", folder, spec, TUNING, [("ID", "a", "b")] * 8, np.ones(8), np.arange(8) < 2)
     with pytest.raises(BadInput, match="no validation pairs"):
-        write_job(tmp_path / "job", folder, spec, TUNING, ["a"] * 20, np.ones(20), np.zeros(20, dtype=bool))
+        write_job(
+            tmp_path / "job", folder, spec, TUNING, [("ID", "a", "b")] * 20, np.ones(20), np.zeros(20, dtype=bool)
+        )
     assert not (tmp_path / "job").exists()
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(_RELEVANCE))
 from pipeline import PipelinedModel, array, cuts, settings  # noqa: E402
 
 from components.relevance.model.spec import load_experts  # noqa: E402
-from components.relevance.packed.packs import Tokens  # noqa: E402
+from components.relevance.packed.tokens import Tokens  # noqa: E402
 from components.relevance.scoring.served import EXPERTS, ServedExpert  # noqa: E402
 
 

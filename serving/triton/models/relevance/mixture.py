@@ -7,9 +7,12 @@ Shapes: n pairs, B pairs of a batch, T tokens, G trigrams, k chosen of N experts
 """
 
 import json
+from functools import lru_cache
 
 import numpy as np
 from tokenizers import Tokenizer
+
+from components.relevance.encoding.pair_tokenizer import ITEMS_KEPT, PairTokenizer
 
 
 class Expert:
@@ -17,17 +20,17 @@ class Expert:
 
     def __init__(self, folder, settings):
         self.model = settings["model"]
-        self.template = settings["template"]
         self.dim = settings["dim"]
         self.pad_id = settings["pad_id"]
-        self.tokenizer = Tokenizer.from_file(str(folder / settings["tokenizer"]))
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(settings["max_tokens"])
+        tokenizer = Tokenizer.from_file(str(folder / settings["tokenizer"]))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.pairs = PairTokenizer(tokenizer, settings["template"], settings["max_tokens"])
 
-    def encode(self, run, texts, micro_batch):
-        """Vectors float32 (n, D) of n texts, computed in micro-batches of similar length."""
-        vectors_nD = np.zeros((len(texts), self.dim), dtype=np.float32)
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+    def encode(self, run, tokens, micro_batch):
+        """Vectors float32 (n, D) of n pairs' tokens, computed in micro-batches of similar length."""
+        ids = tokens.lists()
+        vectors_nD = np.zeros((len(ids), self.dim), dtype=np.float32)
         order = np.argsort([len(row) for row in ids], kind="stable")
         for start in range(0, len(order), micro_batch):
             rows = order[start : start + micro_batch]
@@ -48,9 +51,10 @@ class ServedMixture:
         folder: holds settings.json and the tokenizers it names.
         run: (model name, {input: array}, [outputs]) -> list of arrays; raises on failure.
         text: the module of text functions that training used (a copy lies beside this file).
+        count_cut: called with an expert's model, the markets of the pairs it reads and `Tokens.cut_R2`.
     """
 
-    def __init__(self, folder, run, text):
+    def __init__(self, folder, run, text, count_cut):
         settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         self.run = run
         self.text = text
@@ -58,6 +62,9 @@ class ServedMixture:
         self.router = settings["router"]
         self.micro_batch = settings["micro_batch"]
         self.experts = [Expert(folder, expert) for expert in settings["experts"]]
+        self.count_cut = count_cut
+        # The same items are asked for again and again.
+        self.normal_title = lru_cache(ITEMS_KEPT)(text.normalise_title)
 
     def score(self, markets, queries, titles):
         """Relevance float32 (n,) and chosen experts int64 (n, k), best first, of n pairs.
@@ -71,15 +78,17 @@ class ServedMixture:
         if unknown:
             raise ValueError(f"unknown market {unknown[0]!r} (served: {', '.join(self.markets)})")
         experts_nk, mask_nN = self.route(markets, queries)
+        normal = {query: self.text.normalise_query(query) for query in dict.fromkeys(queries)}
+        queries, titles = [normal[query] for query in queries], [self.normal_title(title) for title in titles]
         vectors = []
         for slot, expert in enumerate(self.experts):
             vectors_nD = np.zeros((len(queries), expert.dim), dtype=np.float32)
             rows = np.flatnonzero(mask_nN[:, slot])
             if len(rows):
-                texts = [
-                    self.text.format_pair(expert.template, markets[row], queries[row], titles[row]) for row in rows
-                ]
-                vectors_nD[rows] = expert.encode(self.run, texts, self.micro_batch)
+                own = [[column[row] for row in rows] for column in (markets, queries, titles)]
+                tokens = expert.pairs.tokens(*own)
+                self.count_cut(expert.model, own[0], tokens.cut_R2)
+                vectors_nD[rows] = expert.encode(self.run, tokens, self.micro_batch)
             vectors.append(vectors_nD)
         feeds = {f"pooled_{slot}": vectors_nD for slot, vectors_nD in enumerate(vectors)}
         (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN}, ["relevance"])

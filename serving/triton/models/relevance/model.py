@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from cut_texts import CutTexts
 from mixture import ServedMixture
 
 from components.contracts import text
@@ -21,7 +22,7 @@ class TritonPythonModel:
     def initialize(self, args):
         """Load what lies in `<repository>/<version>`."""
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.mixture = ServedMixture(folder, CountedRun(), text)
+        self.mixture = ServedMixture(folder, CountedRun(), text, CutTexts())
 
     def execute(self, requests):
         """Answer each request; one that fails gets its own error."""

@@ -6,6 +6,7 @@ The whole mixture is in this process, its experts on packs.
 from pathlib import Path
 
 import numpy as np
+from cut_texts import CutTexts
 from pipeline import PipelinedModel, array, cuts, settings
 
 from components.relevance.scoring.served import PackedMixture
@@ -21,7 +22,7 @@ class TritonPythonModel(PipelinedModel):
         self.name = args["model_name"]
         parameters, sizes, self.device = settings(args)
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.mixture = PackedMixture(folder, parameters["precision"], sizes, self.device)
+        self.mixture = PackedMixture(folder, parameters["precision"], sizes, self.device, CutTexts())
         warm = self.mixture.prepare([next(iter(self.mixture.markets))], ["warm"], ["up"])
         self.mixture.run(warm).cpu()
         self.start()
