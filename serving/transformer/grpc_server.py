@@ -19,7 +19,7 @@ from serving.transformer.admission import Admission, AdmittedGrpc
 from serving.transformer.dataplane import MAX_BODY_BYTES
 from serving.transformer.deadline import arrive
 from serving.transformer.errors import answer
-from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_shared_memory, v2_request
+from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_other_encodings, v2_request
 from serving.transformer.validation import MAX_ITEMS, MAX_PARAMETERS, MAX_TENSORS, RawInput, check_count, shorten
 
 _MAX_FIELDS = 1024
@@ -56,7 +56,7 @@ def read_message(message: Any) -> V2Request:
     inputs = []
     for place, tensor in enumerate(message.inputs):
         where = f"input {shorten(tensor.name)}"
-        refuse_shared_memory(_parameters(tensor.parameters, where), where)
+        refuse_other_encodings(_parameters(tensor.parameters, where), where)
         if raw and tensor.HasField("contents"):
             raise BadInput(f"{where}: has contents and raw_input_contents, expected one of them")
         check_count(len(tensor.shape), 1, f"dimensions of {where}")

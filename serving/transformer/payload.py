@@ -63,6 +63,7 @@ def v2_request(
     timeout = parameters.get("timeout")
     if timeout is not None and (not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0):
         raise BadInput(f"parameter timeout is {shorten(timeout)}, expected microseconds as a whole number from 0")
+    refuse_other_encodings(parameters, "the request")
     default = _flag(parameters, "binary_data_output", "the request")
     wanted: dict[str, bool] = {}
     for name, own in outputs:
@@ -71,16 +72,19 @@ def v2_request(
             raise BadInput(f"{where} is requested twice")
         if own.get("classification") not in (None, 0):
             raise BadInput(f"{where}: parameter classification is not served")
-        refuse_shared_memory(own, where)
+        refuse_other_encodings(own, where)
         wanted[name] = _flag(own, "binary_data", where, default)
     honoured = {"timeout": timeout} if timeout else {}
     return V2Request(model, check_request_id(request_id), inputs, wanted, default, honoured)
 
 
-def refuse_shared_memory(parameters: Mapping[str, object], where: str) -> None:
-    """Raises BadInput where a tensor's data is said to lie in shared memory, which this service does not read."""
+def refuse_other_encodings(parameters: Mapping[str, object], where: str) -> None:
+    """Raises BadInput where data is said to lie in shared memory, or to be encoded, which is never guessed."""
     if parameters.get("shared_memory_region") is not None:
         raise BadInput(f"{where}: shared memory is not served")
+    content_type = parameters.get("content_type")
+    if content_type not in (None, "", "str"):
+        raise BadInput(f"{where}: parameter content_type is {shorten(content_type)}, expected str (UTF-8 text)")
 
 
 def bytes_values(data: bytes, where: str) -> list[bytes]:

@@ -14,7 +14,7 @@ from kserve import InferResponse
 
 from components.contracts.errors import BadInput
 from components.contracts.text import MAX_QUERY_CHARS, MAX_TITLE_CHARS
-from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_shared_memory, v2_request
+from serving.transformer.payload import V2Request, bytes_values, raw_bytes, refuse_other_encodings, v2_request
 from serving.transformer.validation import MAX_ITEMS, MAX_TENSORS, RawInput, check_count, shorten
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -40,7 +40,7 @@ def read_request(body: bytes, header_length: str | None, model: str) -> V2Reques
         name = _text(described.get("name"), f"{where}.name")
         where = f"input {shorten(name)}"
         parameters = _parameters(described.get("parameters"), where)
-        refuse_shared_memory(parameters, where)
+        refuse_other_encodings(parameters, where)
         datatype = _text(described.get("datatype"), f"{where}: datatype")
         shape = _list(described.get("shape"), f"{where}: shape")
         size = parameters.get("binary_data_size")

@@ -157,7 +157,7 @@ from pathlib import Path
 import numpy as np
 from components.relevance.scoring.files import score_file
 class Zeros:
-    markets, digest = ("ID",), "zeros"
+    markets, digest, cut = ("ID",), "zeros", "none"
     def score_shards(self, shards):
         for _, _, titles in shards:
             yield np.zeros(len(titles), dtype=np.float32), np.zeros((len(titles), 2), dtype=np.int64)
