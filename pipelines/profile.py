@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.contracts.config import StageConfig, explained
 from components.contracts.errors import BadInput
@@ -48,6 +48,15 @@ class Profile(StageConfig):
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
     resources: ResourcesConfig = ResourcesConfig()
+
+    @field_validator("markets", mode="before")
+    @classmethod
+    def _yaml_has_words_of_its_own(cls, markets: Any) -> Any:
+        """NO, ON and Y are truth values in YAML, and 07 is a number."""
+        odd = [market for market in markets if not isinstance(market, str)] if isinstance(markets, list) else []
+        if odd:
+            raise ValueError(f'YAML reads a market as {odd[0]!r}: put it in quotes, as in ["NO", SE]')
+        return markets
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ import psutil
 from kfp import local
 
 from components.contracts.errors import ArchipelagoError
+from components.contracts.mapping import MAPPING
 from components.marketplace.logs.contradictions import refuse_many
 from components.marketplace.logs.load import check_judgments, check_log
 from pipelines.choices import Runner, Source
@@ -96,7 +97,10 @@ def run_pipeline(
     if source == "log":
         assert data is not None
         arguments |= {"data": str(data.resolve())}
-    local.init(runner=_runner(runner, [p for p in (data, judgments) if p]), pipeline_root=str(root))
+    inputs = [path for path in (data, judgments) if path]
+    if judgments and (mapping := judgments.with_name(MAPPING)).is_file():
+        inputs.append(mapping)
+    local.init(runner=_runner(runner, inputs), pipeline_root=str(root))
     pipeline: Any = build_pipeline(source, profile)
     steps = steps_here(pipeline)
     with (out / "pipeline.log").open("w", encoding="utf-8") as log, StepOutput(log, len(steps)) as output:

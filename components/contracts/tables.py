@@ -44,7 +44,8 @@ def read_table(
         BadInput: the file is unreadable, empty, lacks a column or breaks a rule of the schema.
     """
     mapping = mapping or LogMapping()
-    return validate(read_file(path, schema, mapping), schema, str(path), limits, mapping)
+    declared = keyed_by_market(schema) if mapping.items_per_market else schema
+    return validate(read_file(path, declared, mapping), declared, str(path), limits, mapping)
 
 
 def read_shards(path: Path, schema: TableSchema, limits: Limits, rows: int) -> Iterator[pa.Table]:
@@ -91,8 +92,7 @@ def read_log(
             if path is None:
                 raise BadInput(f"{directory}: no file {' or '.join(schema.name + suffix for suffix in SUFFIXES)}")
             chosen = read_mapping(apart.parent) if apart else mapping
-            declared = keyed_by_market(schema) if mapping.items_per_market else schema
-            table = read_table(path, declared, limits, chosen)
+            table = read_table(path, schema, limits, chosen)
             tables[schema.name] = table
             if checks and schema.name in checks:
                 checks[schema.name](table, str(path))

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.files import find_table
+from components.contracts.items_per_market import ids_of_markets
+from components.contracts.mapping import read_mapping
 from components.contracts.schemas import LOG_TABLES
 from components.contracts.tables import Limits, read_table
 from components.contracts.tools.manifest import MANIFEST, read_manifest
@@ -126,11 +128,13 @@ def _log_tables(reference: Path, current: Path) -> tuple[dict[str, tuple[pa.Tabl
 
 def _read_log(directory: Path) -> dict[str, pa.Table]:
     limits = Limits(read_manifest(directory)["markets"]) if (directory / MANIFEST).is_file() else Limits()
-    tables = {}
+    mapping, tables = read_mapping(directory), {}
     for schema in LOG_TABLES:
         path = find_table(directory, schema.name)
         if path is not None:
-            tables[schema.name] = read_table(path, schema, limits)
+            tables[schema.name] = read_table(path, schema, limits, mapping)
+    if mapping.items_per_market:
+        tables = ids_of_markets(tables)
     if "events" in tables and "users" in tables:
         tables["events"] = tables["events"].join(tables["users"].select(["user_id", "market"]), "user_id")
     if "candidates" in tables and "requests" in tables:

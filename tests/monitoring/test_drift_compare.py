@@ -1,10 +1,12 @@
 """The `drift` command's comparison: any two files, or two log directories."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
@@ -12,6 +14,7 @@ from components.contracts.schemas import LOG_TABLES
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.simulator.simulate import simulate
 from components.monitoring.drift import compare
+from components.monitoring.table_pairs import read_pairs
 from tests.monitoring.drift_world import CONFIG, read
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
@@ -210,3 +213,18 @@ def test_warnings_are_counted_over_windows(tmp_path: Path) -> None:
         previous = out
     with pytest.raises(BadInput, match=r"no drift\.json"):
         compare(old, new, CONFIG, tmp_path / "refused", previous=tmp_path)
+
+
+def test_a_log_is_read_by_its_own_mapping(drifted_logs: tuple[Path, Path], tmp_path: Path) -> None:
+    """Own names for columns and items of the same id in several markets are what `mapping.yaml` says they are."""
+    for side in drifted_logs:
+        folder = tmp_path / side.name
+        shutil.copytree(side, folder)
+        items = pq.read_table(folder / "items.parquet")
+        renamed = ["SKU" if name == "item_id" else name for name in items.column_names]
+        pq.write_table(items.rename_columns(renamed), folder / "items.parquet")
+        (folder / "mapping.yaml").write_text("columns: {items: {item_id: SKU}}\nitems_per_market: true\n")
+    mapped = read_pairs(tmp_path / drifted_logs[0].name, tmp_path / drifted_logs[1].name)
+    plain = read_pairs(*drifted_logs)
+    assert [(pair.name, pair.specs) for pair in mapped] == [(pair.name, pair.specs) for pair in plain]
+    assert {"items", "candidates"} <= {pair.name for pair in mapped}

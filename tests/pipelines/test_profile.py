@@ -30,6 +30,7 @@ def test_a_profile_extends_another_and_keeps_the_rest(tmp_path: Path) -> None:
         ("relevance: {top_kk: 1}", "relevance.top_kk"),
         ("relevance: {top_k: many}", "relevance.top_k"),
         ("markets: []", "markets"),
+        ("markets: [NO, SE, DK]", r"markets: .*YAML reads a market as False: put it in quotes"),
         ("- a list", "mapping"),
         ("{unclosed", "YAML"),
         ("extends: nowhere", "nowhere"),
