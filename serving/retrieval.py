@@ -1,22 +1,22 @@
 """Candidates for a query: BM25 over a release's catalogue, one index per market."""
 
-import re
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import bm25s
+import numpy as np
 import pyarrow.compute as pc
 
 from components.contracts.errors import BadInput
-from components.contracts.text import normalise_query
+from components.contracts.text import MAX_QUERY_CHARS, normalise_query, too_long
 from serving.release import open_release
+from serving.search_tokens import exact_tokens, folded_tokens
 
-# Thai, Lao, Myanmar, Khmer, kana and Han: written without spaces between words. Their vowel signs are no `\w`.
-_UNSPACED = "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_RUN = re.compile(f"([{_UNSPACED}]+)|((?:(?![{_UNSPACED}])\\w)+)")
-_GRAM = 3
+# What a folded match counts, beside an exact one's 1 (our choice; tests/bench/bench_retrieval.py measures it).
+FOLDED_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,68 @@ def retrieve(release: Path, market: str, query: str, n: int) -> list[Item]:
     """The n items of a market that match a query best, best first, equal scores by item id; fewer where few match.
 
     Raises:
-        BadInput: not a release, or the market is not served by it.
+        BadInput: not a release, the market is not served by it, or the query is blank, too long or no text.
     """
+    _check(query)
     index = _market_index(release.resolve(), market)
-    tokens = list(dict.fromkeys(tokenise(query)))
-    if not tokens:
-        return []
-    scores = index.bm25.get_scores(tokens)
-    order = sorted((row for row in range(len(scores)) if scores[row] > 0), key=lambda row: (-scores[row], row))
-    return [Item(index.item_ids[row], index.titles[row], index.prices[row], float(scores[row])) for row in order[:n]]
+    scores = index.titles.scores(query)
+    found = np.flatnonzero(scores > 0)
+    best = found[np.argsort(-scores[found], kind="stable")][:n]  # items are in id order
+    return [Item(index.item_ids[row], index.texts[row], index.prices[row], float(scores[row])) for row in best]
 
 
-def tokenise(text: str) -> Iterator[str]:
-    """Words of the normalised text; runs of an unspaced script as overlapping character trigrams (our choice)."""
-    for unspaced, word in _RUN.findall(normalise_query(text)):
-        if len(unspaced) > _GRAM:
-            yield from (unspaced[start : start + _GRAM] for start in range(len(unspaced) - _GRAM + 1))
-        else:
-            yield unspaced or word
+class TitleIndex:
+    """BM25 over titles, in two fields.
+
+    Args:
+        titles: n texts.
+        folded_weight: what a match in the folded field counts beside an exact one's 1; 0 leaves that field out.
+    """
+
+    def __init__(self, titles: Sequence[str], folded_weight: float = FOLDED_WEIGHT) -> None:
+        self._titles = len(titles)
+        self._fields = [(1.0, exact_tokens, _bm25(exact_tokens, titles))]
+        if folded_weight:
+            self._fields.append((folded_weight, folded_tokens, _bm25(folded_tokens, titles)))
+
+    def scores(self, query: str) -> np.ndarray:
+        """Of each title, float32 (n,); 0 where nothing of the query matches."""
+        total = np.zeros(self._titles, dtype=np.float32)
+        for weight, tokens_of, bm25 in self._fields:
+            tokens = list(dict.fromkeys(tokens_of(query)))
+            if tokens and bm25 is not None:
+                total += weight * bm25.get_scores(tokens)
+        return total
+
+
+def _check(query: str) -> None:
+    """Raise BadInput unless it is a query that a service would answer."""
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"the query is not UTF-8 text: {query[:60]!r}") from error
+    if too_long(query, normalise_query, MAX_QUERY_CHARS):
+        raise BadInput(f"the query has {len(query)} characters, at most {MAX_QUERY_CHARS} in normal form")
+    if not normalise_query(query):
+        raise BadInput("the query is blank")
+
+
+def _bm25(tokens_of: Callable[[str], Iterator[str]], titles: Sequence[str]) -> bm25s.BM25 | None:
+    tokens = [list(tokens_of(title)) for title in titles]
+    if not any(tokens):
+        return None
+    bm25 = bm25s.BM25()
+    bm25.index(tokens, show_progress=False)
+    return bm25
 
 
 @dataclass(frozen=True)
 class _Index:
     """BM25 over one market; items in id order."""
 
-    bm25: bm25s.BM25
+    titles: TitleIndex
     item_ids: list[str]
-    titles: list[str]
+    texts: list[str]
     prices: list[float]
 
 
@@ -72,8 +107,6 @@ def _market_index(release: Path, market: str) -> _Index:
     items = catalogue.filter(pc.equal(catalogue["market"], market)).sort_by("item_id")
     if items.num_rows == 0:
         raise BadInput(f"release {opened.name} has no items of market {market}")
-    titles = items["title"].to_pylist()
-    bm25 = bm25s.BM25()
-    bm25.index([list(tokenise(title)) for title in titles], show_progress=False)
-    prices = [float("nan") if price is None else price for price in items["price"].to_pylist()]
-    return _Index(bm25, items["item_id"].to_pylist(), titles, prices)
+    texts = items["title"].to_pylist()
+    prices = [math.nan if price is None else price for price in items["price"].to_pylist()]
+    return _Index(TitleIndex(texts), items["item_id"].to_pylist(), texts, prices)

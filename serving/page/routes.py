@@ -19,6 +19,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 
 from components.contracts.releases import REPORTS
+from components.contracts.text import MAX_QUERY_CHARS, MAX_TYPED
 from serving.release import Release
 
 PATH = "/page"
@@ -57,7 +58,9 @@ def add_page(app: FastAPI, release: Release) -> None:
 
     @router.get("/candidates")
     def candidates(
-        market: str, query: Annotated[str, Query(max_length=512)], n: Annotated[int, Query(ge=1, le=1000)] = 20
+        market: str,
+        query: Annotated[str, Query(max_length=MAX_TYPED * MAX_QUERY_CHARS)],
+        n: Annotated[int, Query(ge=1, le=1000)] = 20,
     ) -> dict[str, Any]:
         from serving.retrieval import retrieve
 
