@@ -15,8 +15,8 @@ from components.contracts.text import MAX_QUERY_CHARS, normalise_query, too_long
 from serving.release import open_release
 from serving.search_tokens import exact_tokens, folded_tokens
 
-# What a folded match counts, beside an exact one's 1 (our choice; tests/bench/bench_retrieval.py measures it).
-FOLDED_WEIGHT = 0.5
+# A field: a text's tokens.
+Tokens = Callable[[str], Iterator[str]]
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,19 @@ def retrieve(release: Path, market: str, query: str, n: int) -> list[Item]:
 
 
 class TitleIndex:
-    """BM25 over titles, in two fields.
+    """BM25 over n titles; a title's score is the sum over its fields (our choice, as tests/bench/README.md reports)."""
 
-    Args:
-        titles: n texts.
-        folded_weight: what a match in the folded field counts beside an exact one's 1; 0 leaves that field out.
-    """
-
-    def __init__(self, titles: Sequence[str], folded_weight: float = FOLDED_WEIGHT) -> None:
+    def __init__(self, titles: Sequence[str], fields: Sequence[Tokens] = (exact_tokens, folded_tokens)) -> None:
         self._titles = len(titles)
-        self._fields = [(1.0, exact_tokens, _bm25(exact_tokens, titles))]
-        if folded_weight:
-            self._fields.append((folded_weight, folded_tokens, _bm25(folded_tokens, titles)))
+        self._fields = [(tokens_of, _bm25(tokens_of, titles)) for tokens_of in fields]
 
     def scores(self, query: str) -> np.ndarray:
         """Of each title, float32 (n,); 0 where nothing of the query matches."""
         total = np.zeros(self._titles, dtype=np.float32)
-        for weight, tokens_of, bm25 in self._fields:
+        for tokens_of, bm25 in self._fields:
             tokens = list(dict.fromkeys(tokens_of(query)))
             if tokens and bm25 is not None:
-                total += weight * bm25.get_scores(tokens)
+                total += bm25.get_scores(tokens)
         return total
 
 
@@ -79,7 +72,7 @@ def _check(query: str) -> None:
         raise BadInput("the query is blank")
 
 
-def _bm25(tokens_of: Callable[[str], Iterator[str]], titles: Sequence[str]) -> bm25s.BM25 | None:
+def _bm25(tokens_of: Tokens, titles: Sequence[str]) -> bm25s.BM25 | None:
     tokens = [list(tokens_of(title)) for title in titles]
     if not any(tokens):
         return None

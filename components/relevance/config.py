@@ -26,7 +26,7 @@ class WeightsConfig(StageConfig):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     source: str
     layer: int | None = Field(default=None, ge=1)
-    max_tokens: int = Field(default=64, ge=8, le=8192)
+    max_tokens: int = Field(default=128, ge=8, le=8192)
 
 
 class ExpertConfig(WeightsConfig):

@@ -190,6 +190,17 @@ def speed(results: Mapping[str, Result]) -> str:
     return f"{table(['measurement', 'figures', 'baseline', 'ratio'], rows, texts=3)}\n\n{sources(results)}"
 
 
+def retrieval(result: Result) -> str:
+    """Recall per kind of query and way of indexing: of the simulated log, then of each set of real titles."""
+    found = {f"simulated log, {market}": recall for market, recall in result["log"].items()}
+    for name, own in result["titles"].items():
+        kinds = own["recall"].items()
+        found |= {f"{name} ({own['titles']:,} titles), {kind}": recall for kind, recall in kinds}
+    ways = ("words and trigrams", "exact field", "exact and folded")
+    rows = [[what, *(f"{recall[way]:.3f}" for way in ways)] for what, recall in found.items()]
+    return f"{table(['queries', *ways], rows)}\n\n`{result['command']}` on {result['machine']}."
+
+
 def page_tables() -> dict[str, str]:
     """Every table of tests/bench/README.md, by the name of its place."""
     studies = {name: measured(file) for name, file in STUDIES.items()}
@@ -218,5 +229,6 @@ def page_tables() -> dict[str, str]:
         "soak": soak(measured("soak")),
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
+        "retrieval": retrieval(measured("retrieval")),
         "speed": speed({name: measured(name) for name in ("scoring", "simulator", "simulator-entire-space")}),
     }
