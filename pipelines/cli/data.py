@@ -43,7 +43,7 @@ def check(
     for line in verdict.lines:
         typer.echo(line)
     if verdict.refused:
-        raise BadInput(f"{data or judgments}: refused, {verdict.refused} kinds of faults, all of them above")
+        raise BadInput(f"{data or judgments}: refused; faults: {verdict.refused}, all of them above")
 
 
 def simulate(

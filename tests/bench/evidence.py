@@ -230,5 +230,5 @@ def page_tables() -> dict[str, str]:
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
         "retrieval": retrieval(measured("retrieval")),
-        "speed": speed({name: measured(name) for name in ("scoring", "simulator", "simulator-entire-space")}),
+        "speed": speed({name: measured(name) for name in ("scoring", "simulator", "simulator-entire-space", "load")}),
     }

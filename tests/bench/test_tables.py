@@ -56,7 +56,7 @@ def test_every_table_stands_once_and_every_result_is_read() -> None:
         return sorted(re.findall(r"<!-- table:([\w-]+) -->", page.read_text(encoding="utf-8")))
 
     assert places(PAGE) == sorted(page_tables()) and places(README) == ["findings"]
-    singles = {"retrieval", "run-laptop", "scoring", "serving", "simulator", "simulator-entire-space", "soak"}
+    singles = {"load", "retrieval", "run-laptop", "scoring", "serving", "simulator", "simulator-entire-space", "soak"}
     singles |= {"gpu-experts", "gpu-precision", "gpu-prefix", "gpu-triton"}
     read = {*STUDIES.values(), *STEPS.values(), *MIXTURES.values(), *singles}
     assert {path.stem for path in RESULTS.glob("*.json")} == read

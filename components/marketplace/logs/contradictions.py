@@ -24,9 +24,13 @@ EXAMPLES = 20
 # In the order in which tables are cleaned: each is looked at beside what is left of those before it. A query gives the
 # rows (by their number) that one of its problems holds for; in `CASE` the first one counts.
 _PROBLEMS: Mapping[str, str] = {
+    # In two steps: in one, requests and items would be joined by markets that differ, which is nearly every pair.
     "candidates": """
-        SELECT c.row, 'item of another market than their request' AS problem
-        FROM candidates c JOIN requests r USING (request_id) JOIN items i USING (item_id) WHERE i.market <> r.market
+        WITH asked AS MATERIALIZED (
+            SELECT c.row, c.item_id, r.market FROM candidates c JOIN requests r USING (request_id)
+        )
+        SELECT a.row, 'item of another market than their request' AS problem
+        FROM asked a JOIN items i USING (item_id) WHERE i.market <> a.market
         """,
     "requests": """
         WITH lists AS (SELECT request_id, count(position) > count(DISTINCT position) AS repeats

@@ -67,7 +67,7 @@ def test_the_command_ends_with_2_where_something_is_refused(tmp_path: Path) -> N
     said = run("--data", bad)
     assert said.returncode == 2
     assert said.stdout.count("refused: ") == 3
-    assert said.stderr.strip().endswith(f"{bad}: refused, 3 kinds of faults, all of them above")
+    assert said.stderr.strip().endswith(f"{bad}: refused; faults: 3, all of them above")
     assert "Traceback" not in said.stderr
     said = run("--judgments", bad / "judgments.parquet")
     assert (said.returncode, said.stdout.count("refused: ")) == (2, 1)
