@@ -76,6 +76,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
         "judged": _counts(data, crossed),
         "judgments": data.frame["market"].value_counts().to_dict(),
         "licences": {expert.name: expert.licence for expert in specs},
+        "cut": read_manifest(encodings)["metrics"].get("cut", {}),
     }
     _log_aucs(metrics)
     for name, balance in metrics["balance"].items():

@@ -9,10 +9,13 @@ How a page looks is decided here, once:
 """
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -23,6 +26,7 @@ from components.contracts.tools.cells import Estimate, Unit, interval, is_number
 _FOLDED_ROWS = 12
 _FIGURE_PIXELS = 340
 _SHORT = 16  # columns of text
+_TAG = re.compile("<(?!br>)")
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1120px;margin:2rem auto;padding:0 1rem;color:#1c2733;
 overflow-wrap:break-word}
@@ -152,8 +156,19 @@ def _figure(figure: go.Figure, name: str) -> str:
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "title": {"text": ""}},
     )
     figure.update_xaxes(automargin=True).update_yaxes(automargin=True)
+    for trace in figure.data:
+        trace.update({name: _labels(trace[name]) for name in ("name", "x", "y", "text") if name in trace})
     # Named, or plotly draws a random id and the page's digest changes from run to run.
     drawn = figure.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return f"<div>{f'<h3>{html.escape(title)}</h3>' if title else ''}{drawn}</div>"
+
+
+def _labels(values: Any) -> Any:
+    """Labels that are other people's text: plotly draws tags in them, such as links. A line break stays ours."""
+    if isinstance(values, str):
+        return _TAG.sub("&lt;", values)
+    if values is None or np.asarray(values).dtype.kind not in "OU":
+        return values
+    return [_TAG.sub("&lt;", value) if isinstance(value, str) else value for value in values]

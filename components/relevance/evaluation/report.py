@@ -119,6 +119,12 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
             figures=[training_figure(figures.history)],
         ),
         Section(
+            "Texts that were too long",
+            "Share of each market's pairs, judged or not, whose query or item lost tokens because both together "
+            "did not fit (max_tokens); an item keeps half of the room at least.",
+            [cut_table(figures.metrics)],
+        ),
+        Section(
             "Thresholds and licences",
             "Threshold: the relevance from which behaviour may be attributed to a query (theta in the paper).",
             [
@@ -185,6 +191,18 @@ def pairs_table(metrics: dict[str, Any]) -> Table:
     frame = pd.DataFrame(metrics["spaces"]["pairs"])
     names = {"left": "expert", "right": "other expert", "cka": "CKA", "procrustes": "Procrustes"}
     return Table(frame.rename(columns=names), {"Procrustes": "percent"})
+
+
+def cut_table(metrics: dict[str, Any]) -> Table:
+    """What each expert could not read whole, by market."""
+    rows = [
+        {"expert": expert, "market": market, "pairs": own["pairs"]}
+        | {f"{part} cut": own[f"of_{part}"] / own["pairs"] for part in ("query", "item")}
+        for expert, markets in metrics["cut"].items()
+        for market, own in markets.items()
+    ]
+    columns = ["expert", "market", "pairs", "query cut", "item cut"]
+    return Table(pd.DataFrame(rows, columns=columns), {"query cut": "percent", "item cut": "percent"})
 
 
 def complementarity_figure(figures: RelevanceFigures) -> go.Figure:

@@ -38,6 +38,16 @@ def test_page_is_self_contained_and_escaped(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["page.html"]
 
 
+def test_labels_of_a_figure_are_text(tmp_path: Path) -> None:
+    bar = go.Bar(x=["<a href='http://x'>sale</a>", "two<br>lines"], y=[1, 2], name="<b>brand</b>")
+    write_report(tmp_path / "page.html", "t", "n", [Section("s", figures=[go.Figure(bar)])])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8").replace(get_plotlyjs(), "")
+    assert "&lt;a href" in page or "\\u0026lt;a href" in page
+    assert "\\u003ca href" not in page and "<a href" not in page
+    assert "\\u003cb\\u003e" not in page and "<b>brand" not in page
+    assert "two\\u003cbr\\u003elines" in page
+
+
 def test_the_same_content_is_the_same_page(tmp_path: Path) -> None:
     assert write(tmp_path / "one.html") == write(tmp_path / "two.html")
 

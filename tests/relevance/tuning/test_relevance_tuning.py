@@ -62,7 +62,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
 
 
 def tiny(family: str) -> tuple[Path, ExpertSpec]:
-    config = ExpertConfig(name=f"tiny-{family}", source=f"tiny:{family}", pooling="mean")
+    config = ExpertConfig(name=f"tiny-{family}", source=f"tiny:{family}", pooling="mean", template="{query}{item}")
     return prepare_expert(config), expert_spec(config)
 
 
@@ -70,7 +70,7 @@ def job(root: Path, tuning: TuningSpec = TUNING, rows: int = 160) -> Path:
     folder, spec = tiny("qwen3")
     texts = judgments(rows)["query"].tolist()
     label = np.array(["red" in text or "blue" in text for text in texts])
-    pairs = [("ID", text, "tas") for text in texts]
+    pairs = [("ID", text, "") for text in texts]
     write_job(root, folder, spec, tuning, pairs, label, np.arange(rows) % 5 == 0)
     return root
 
