@@ -3,7 +3,7 @@
 Shapes: R rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -16,6 +16,7 @@ from components.monitoring.distributions import Distribution, Move, category_mov
 from components.monitoring.findings import EVERY_COLUMN, EVERY_MARKET, Finding, Scope, untested
 from components.monitoring.market_rows import compare_rows
 from components.monitoring.sign_flips import flips, group_rows, mean_p_values, signed_weights, value_contributions
+from components.monitoring.table_sample import PRIORITY
 
 _TESTS_PER_COLUMN = 4
 _OUTCOMES = ("label", "prediction")
@@ -63,6 +64,7 @@ class _Window:
 
     def __init__(self, market: str, reference: pd.DataFrame, current: pd.DataFrame, config: MonitoringConfig) -> None:
         self.market = market
+        self.all_rows = (len(reference), len(current))
         parts = [_cap(reference, config), _cap(current, config)]
         self.rows = (len(parts[0]), len(parts[1]))
         self.frame = pd.concat(parts, ignore_index=True)
@@ -84,23 +86,26 @@ def compare_columns(
     specs: Sequence[ColumnSpec],
     config: MonitoringConfig,
     days: tuple[float, float] | None = None,
+    rows: tuple[Mapping[str, int], Mapping[str, int]] | None = None,
 ) -> ColumnsCompared:
     """Compare the columns of two frames in every market of either, and over all markets.
 
     Both frames have a column `market`, every spec's column and its entity's. Missing values (NaN, None, infinite) are
     left out of a distribution and compared as a share of their own. A spec named "market" is the mix of markets, and is
     compared over all of them only. `days` is how long each window is, for the number of rows; None where that number
-    says nothing (folds of one data set).
+    says nothing (folds of one data set). `rows` are how many rows each market has where the frames are samples; their
+    column `_priority` then says which rows of all markets are one.
     """
     compared = ColumnsCompared([], [])
-    windows = list(_windows(reference, current, config))
+    windows = [_Window(market, *sides, config) for market, sides in _markets(reference, current).items()]
     # A column that moves alone must reach the rate divided by the number of tests: draws enough to tell.
     tests = _TESTS_PER_COLUMN * len(specs) * len(windows)
     draws = max(config.draws, ceil(tests / config.false_discovery_rate))
-    for window, rows in windows:
-        facts = compare_rows(window.market, rows, days, config)
+    for window in windows:
+        counted = window.all_rows if rows is None else _counted(window.market, rows)
+        facts = compare_rows(window.market, counted, days, config)
         compared.findings.extend(facts)
-        if facts and min(rows) == 0:
+        if facts and min(counted) == 0:
             continue
         if min(window.rows) < config.min_rows:
             why = f"{window.rows[0]} reference and {window.rows[1]} current rows, {config.min_rows} needed"
@@ -112,16 +117,18 @@ def compare_columns(
     return compared
 
 
-def _windows(
-    reference: pd.DataFrame, current: pd.DataFrame, config: MonitoringConfig
-) -> Iterator[tuple[_Window, tuple[int, int]]]:
-    """Each market's rows, as many as are compared, and how many there are."""
+def _markets(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """Each market's rows of both windows, and all of them together where there are several."""
     markets = sorted(set(reference["market"]) | set(current["market"]))
-    for market in markets:
-        old, new = reference[reference["market"] == market], current[current["market"] == market]
-        yield _Window(market, old, new, config), (len(old), len(new))
-    if markets != [EVERY_MARKET] and len(markets) > 1:
-        yield _Window(EVERY_MARKET, reference, current, config), (len(reference), len(current))
+    found = {
+        market: (reference[reference["market"] == market], current[current["market"] == market]) for market in markets
+    }
+    return found | ({EVERY_MARKET: (reference, current)} if len(markets) > 1 else {})
+
+
+def _counted(market: str, rows: tuple[Mapping[str, int], Mapping[str, int]]) -> tuple[int, int]:
+    old, new = (sum(side.values()) if market == EVERY_MARKET else side.get(market, 0) for side in rows)
+    return old, new
 
 
 def _compare_column(
@@ -188,4 +195,8 @@ def _values(column: pd.Series, spec: ColumnSpec) -> np.ndarray:
 
 
 def _cap(rows: pd.DataFrame, config: MonitoringConfig) -> pd.DataFrame:
-    return rows if len(rows) <= config.max_rows else rows.sample(config.max_rows, random_state=config.seed)
+    if len(rows) <= config.max_rows:
+        return rows
+    if PRIORITY in rows:
+        return rows.nsmallest(config.max_rows, PRIORITY)
+    return rows.sample(config.max_rows, random_state=config.seed)

@@ -108,29 +108,56 @@ def compare(
     entity: str | None = None,
     previous: Path | None = None,
 ) -> bool:
-    """Compare two Parquet or CSV files, or two log directories; whether anything critical was found.
+    """Compare two tables (files or folders of parts), or two log directories; whether anything critical was found.
 
     Args:
         reference, current: the data sets.
         config: the stage's.
         out: directory to make.
-        entity: the column of two files whose rows belong together; None: each row is independent of the others.
+        entity: the column of two tables whose rows belong together; None: each row is independent of the others.
         previous: what the comparison of the window before wrote, to count warnings in a row.
 
     Raises:
         BadInput: see `table_pairs.read_pairs`; or `previous` has no drift.json.
     """
     before = _read_previous(previous) if previous else None
-    findings: list[Finding] = []
-    measured: list[Measured] = []
-    for pair in table_pairs.read_pairs(reference, current, entity):
-        compared = compare_columns(pair.reference, pair.current, pair.specs, config, pair.days)
-        findings += [_of_table(pair.name, f) for f in (*pair.facts, *compared.findings)]
-        measured += [replace(m, finding=_of_table(pair.name, m.finding)) for m in compared.measured]
+    compared = compare_pairs(table_pairs.read_pairs(reference, current, config, entity), config)
     described = {"reference": str(reference), "current": str(current)}
     inputs = _digests(reference=reference, current=current)
     simulated = _simulated(reference, current)
-    return _write("compare", findings, measured, config, described, simulated, inputs, out, before)
+    return _write("compare", *compared, config, described, simulated, inputs, out, before)
+
+
+def compare_pairs(
+    pairs: Sequence[table_pairs.TablePair], config: MonitoringConfig
+) -> tuple[list[Finding], list[Measured]]:
+    """All findings of pairs of tables, not yet rated, and the distributions behind them."""
+    findings: list[Finding] = []
+    measured: list[Measured] = []
+    for pair in pairs:
+        compared = compare_columns(pair.reference, pair.current, pair.specs, config, pair.days, pair.rows)
+        findings += [_of_table(pair.name, f) for f in (*pair.facts, *compared.findings)]
+        measured += [replace(m, finding=_of_table(pair.name, m.finding)) for m in compared.measured]
+    return findings, measured
+
+
+def rate_all(
+    findings: Sequence[Finding], measured: Sequence[Measured], config: MonitoringConfig, html: Path, details: Path,
+    previous: dict[str, Any] | None = None,
+) -> list[Finding]:  # fmt: skip
+    """The findings controlled over the run and rated; Evidently's page and JSON of what moved are written.
+
+    Args:
+        findings, measured: of the whole run.
+        config: the stage's.
+        html, details: Evidently's files.
+        previous: drift.json of the window before, if any.
+    """
+    controlled = {f.key: f for f in control(findings, config)}
+    shown = [m for m in measured if moved(controlled[m.finding.key], config)]
+    for measure, psi in zip(shown, evidently_psi(shown, config, html, details), strict=True):
+        controlled[measure.finding.key] = replace(controlled[measure.finding.key], psi=psi)
+    return count_windows([rate(f, config) for f in controlled.values()], previous, config)
 
 
 def _compare_embeddings(
@@ -165,13 +192,8 @@ def _write(
     previous: dict[str, Any] | None = None,
 ) -> bool:
     """Control, rate and write everything; whether there is anything critical."""
-    controlled = {f.key: f for f in control(findings, config)}
     with stage_directory(out) as root:
-        shown = [m for m in measured if moved(controlled[m.finding.key], config)]
-        scores = evidently_psi(shown, config, root / EVIDENTLY_PAGE, root / EVIDENTLY_JSON)
-        for measure, psi in zip(shown, scores, strict=True):
-            controlled[measure.finding.key] = replace(controlled[measure.finding.key], psi=psi)
-        findings = count_windows([rate(f, config) for f in controlled.values()], previous, config)
+        findings = rate_all(findings, measured, config, root / EVIDENTLY_PAGE, root / EVIDENTLY_JSON, previous)
         summary = summarise(kind, findings, config, windows, simulated)
         write_json(root / DRIFT, summary)
         (root / PROMETHEUS).write_text(prometheus_text(summary), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the `drift` command compares: two files, or the tables of two log directories.
+"""What the `drift` command compares: two tables in files or folders of parts, or the tables of two log directories.
 
 Any table with typed columns will do: numbers are compared as numbers, booleans and short text as categories, long text
 by its length, times by the hour of day, queries by their mix and their length. Ids, lists and keys say nothing about a
@@ -7,16 +7,14 @@ done is compared with the item's attributes beside it. What one side lacks or ha
 rest is compared.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.files import find_table
@@ -26,15 +24,23 @@ from components.contracts.schemas import LOG_TABLES
 from components.contracts.tables import Limits, read_table
 from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.monitoring.columns import ColumnSpec
+from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import EVERY_MARKET, Finding, Scope
+from components.monitoring.table_sample import (
+    NO_MARKET,
+    PRIORITY,
+    REPEATED,
+    SINGLE,
+    Sample,
+    read_sample,
+    sample_rows,
+)
 
 # Rows that belong together in the log contract's tables; elsewhere `--entity` says so.
 _LOG_ENTITIES = {"requests": "user_id", "candidates": "user_id", "events": "user_id", "judgments": "query_id"}
 _LABELS = frozenset({"label", "grade", "click", "clicked", "native_click", "purchase", "conversion"})
 _PREDICTIONS = frozenset({"score", "p_click", "p_purchase", "prediction", "relevance"})
 _SEGMENTS = frozenset({"market", "domain", "language", "locale"})
-_NO_MARKET = "(none)"
-_REPEATED, _SINGLE = "repeated rows", "single"
 # Rows that repeat others say nothing where that is usual.
 _USUAL_REPEATS = 0.01
 # Share of distinct values from which a column is an id.
@@ -56,7 +62,7 @@ class TablePair:
     """One table of both sides, as frames with a column `market`, and how its columns are compared.
 
     `facts` are findings that need no test: columns that are gone, new or of another type. `days` is how long each side
-    is; (1, 1) where the table has no times.
+    is; (1, 1) where the table has no times. `rows` are how many rows each market has, sampled or not.
     """
 
     name: str
@@ -65,65 +71,73 @@ class TablePair:
     specs: list[ColumnSpec]
     facts: list[Finding]
     days: tuple[float, float]
+    rows: tuple[Counter[str], Counter[str]]
 
 
-def read_pairs(reference: Path, current: Path, entity: str | None = None) -> list[TablePair]:
+def read_pairs(reference: Path, current: Path, config: MonitoringConfig, entity: str | None = None) -> list[TablePair]:
     """The tables of both sides.
 
     Args:
-        reference, current: two files or two log directories.
-        entity: the column of two files whose rows belong together; a log's are known.
+        reference, current: two tables, each a file or a folder of parts; or two log directories.
+        config: the stage's, for the size of samples.
+        entity: the column of two tables whose rows belong together; a log's are known.
 
     Raises:
-        BadInput: a side is missing or unreadable, one is a file and the other a directory, a side lacks the entity's
-            column, or nothing is left to compare.
+        BadInput: a side is missing or unreadable, one is a log and the other is not, a side lacks the entity's column,
+            or nothing is left to compare.
     """
     for path in (reference, current):
         if not path.exists():
             raise BadInput(f"{path}: no such file or directory")
-    if reference.is_dir() != current.is_dir():
-        raise BadInput(f"{reference} and {current}: one is a directory, the other a file")
-    if reference.is_dir():
+    if _is_log(reference) != _is_log(current):
+        raise BadInput(f"{reference} and {current}: one is a log directory, the other is not")
+    if _is_log(reference):
         if entity:
-            raise BadInput(f"entity {entity}: a log's entities are known; name one for two files alone")
-        tables, absent = _log_tables(reference, current)
+            raise BadInput(f"entity {entity}: a log's entities are known; name one for two tables alone")
+        pairs = _log_pairs(reference, current, config)
     else:
-        tables, absent = {reference.stem.removesuffix(".csv"): (_read_file(reference), _read_file(current))}, []
-        for path, table in zip((reference, current), next(iter(tables.values())), strict=True):
-            if entity and entity not in table.column_names:
-                raise BadInput(
-                    f"{path}: no column {entity}, which --entity names (found: {', '.join(table.column_names)})"
-                )
-    pairs = [
-        _pair(name, *sides, _LOG_ENTITIES.get(name) if reference.is_dir() else entity) for name, sides in tables.items()
-    ]
+        sides = [read_sample(path, config.max_rows, config.seed) for path in (reference, current)]
+        for path, side in zip((reference, current), sides, strict=True):
+            if entity and entity not in side.table.column_names:
+                found = ", ".join(side.table.column_names)
+                raise BadInput(f"{path}: no column {entity}, which --entity names (found: {found})")
+        pairs = [pair_samples(reference.name.split(".")[0], sides[0], sides[1], entity)]
     if not any(pair.specs for pair in pairs):
         raise BadInput(f"{reference} and {current}: no column to compare (ids, keys and lists are left out)")
-    return [*pairs, *absent]
+    return pairs
 
 
-def _pair(name: str, old: pa.Table, new: pa.Table, entity: str | None) -> TablePair:
-    old, new, facts = _same_columns(old, new)
+def pair_samples(name: str, reference: Sample, current: Sample, entity: str | None = None) -> TablePair:
+    """Two versions of a table, whose rows belong together by `entity`; None: each row is on its own."""
+    old, new, facts = _same_columns(reference.table, current.table)
     columns = [column for column in old.column_names if column != entity and _compared(column, old, new)]
     specs = [spec for column in columns for spec in _specs(column, old, new, entity)]
-    reference, current = (_frame(side, specs, entity) for side in (old, new))
-    if (reference[_REPEATED] != _SINGLE).mean() <= _USUAL_REPEATS:
-        specs.append(ColumnSpec(_REPEATED, "categorical"))
-    specs.append(ColumnSpec("market", "categorical", entity=entity, segment="market"))
-    return TablePair(name, reference, current, specs if columns else [], facts, _days(old, new))
+    if columns and pc.mean(pc.equal(old[REPEATED], SINGLE)).as_py() >= 1 - _USUAL_REPEATS:
+        specs.append(ColumnSpec(REPEATED, "categorical"))
+    frames = [_frame(side, specs, entity) for side in (old, new)]
+    if columns:
+        specs.append(ColumnSpec("market", "categorical", entity=entity, segment="market"))
+    return TablePair(name, frames[0], frames[1], specs, facts, _days(old, new), (reference.rows, current.rows))
 
 
-def _log_tables(reference: Path, current: Path) -> tuple[dict[str, tuple[pa.Table, pa.Table]], list[TablePair]]:
+def _is_log(path: Path) -> bool:
+    """Whether it is a directory with a table of the log contract."""
+    return path.is_dir() and any(find_table(path, schema.name) for schema in LOG_TABLES)
+
+
+def _log_pairs(reference: Path, current: Path, config: MonitoringConfig) -> list[TablePair]:
     """The tables of the log contract that are on both sides, and a finding for each that is on one side."""
     sides = [_read_log(reference), _read_log(current)]
-    if not sides[0]:
-        raise BadInput(f"{reference}: none of the tables {', '.join(schema.name for schema in LOG_TABLES)}")
-    absent = []
-    for name in sorted(sides[0].keys() ^ sides[1].keys()):
+    pairs, nothing = [], pd.DataFrame({"market": []})
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        if name in sides[0] and name in sides[1]:
+            samples = [sample_rows([side[name]], config.max_rows, config.seed) for side in sides]
+            pairs.append(pair_samples(name, samples[0], samples[1], _LOG_ENTITIES.get(name)))
+            continue
         rows = tuple(side[name].num_rows if name in side else 0 for side in sides)
         fact = _schema("*", "the table is " + ("gone" if name in sides[0] else "new"), rows)
-        absent.append(TablePair(name, pd.DataFrame({"market": []}), pd.DataFrame({"market": []}), [], [fact], (1, 1)))
-    return {name: (sides[0][name], sides[1][name]) for name in sides[0] if name in sides[1]}, absent
+        pairs.append(TablePair(name, nothing, nothing, [], [fact], (1, 1), (Counter(), Counter())))
+    return pairs
 
 
 def _read_log(directory: Path) -> dict[str, pa.Table]:
@@ -145,16 +159,6 @@ def _read_log(directory: Path) -> dict[str, pa.Table]:
         for name in {"events", "candidates"} & tables.keys():
             tables[name] = tables[name].join(attributes, "item_id")
     return tables
-
-
-def _read_file(path: Path) -> pa.Table:
-    try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pa_csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path}: not a readable Parquet or CSV file ({str(error).splitlines()[0]})") from error
-    if table.num_rows == 0:
-        raise BadInput(f"{path}: empty, 0 rows")
-    return table
 
 
 def _same_columns(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table, list[Finding]]:
@@ -197,7 +201,7 @@ def _is_index_name(name: str) -> bool:
 
 def _compared(name: str, old: pa.Table, new: pa.Table) -> bool:
     kind = _kind(old[name]) if _kind(old[name]) != "empty" else _kind(new[name])
-    if name == "market" or _is_key(name) or kind in ("other", "empty"):
+    if name in ("market", PRIORITY, REPEATED) or _is_key(name) or kind in ("other", "empty"):
         return False
     return kind != "number" or not (_is_index(old[name]) or _is_index(new[name]))
 
@@ -246,7 +250,7 @@ def _span(times: pa.ChunkedArray) -> float:
 
 def _frame(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> pd.DataFrame:
     market = table["market"].cast(pa.string()) if "market" in table.column_names else None
-    columns = {"market": market.to_pandas().fillna(_NO_MARKET) if market is not None else EVERY_MARKET}
+    columns = {"market": market.to_pandas().fillna(NO_MARKET) if market is not None else EVERY_MARKET}
     for spec in specs:
         if spec.name.endswith(_HOUR):
             values = pc.floor(pc.divide(pc.hour(table[spec.name.removesuffix(_HOUR)]), _HOURS_A_BIN))
@@ -257,14 +261,5 @@ def _frame(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> 
         columns[spec.name] = values.to_pandas()
     if entity:
         columns[entity] = table[entity].to_pandas()
-    frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))
-    return frame.assign(**{_REPEATED: _repeats(table)})
-
-
-def _repeats(table: pa.Table) -> np.ndarray:
-    """Which rows are equal to an earlier one; columns of lists are not looked at."""
-    flat = [name for name in table.column_names if _kind(table[name]) != "other"]
-    if not flat:
-        return np.full(table.num_rows, _SINGLE)
-    hashes = pd.util.hash_pandas_object(table.select(flat).to_pandas(), index=False)
-    return np.where(hashes.duplicated(), _REPEATED, _SINGLE)
+    columns[PRIORITY] = table[PRIORITY].to_pandas()
+    return pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows))

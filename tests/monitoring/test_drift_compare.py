@@ -97,9 +97,10 @@ def test_a_log_with_the_drift_dial_up_drifts_where_it_moved(drifted_logs: tuple[
     ("old", "new", "message"),
     [
         ("absent.parquet", "b.parquet", "no such file or directory"),
-        ("a.parquet", "folder", "one is a directory, the other a file"),
-        ("folder", "folder", "none of the tables"),
-        ("a.parquet", "broken.parquet", "not a readable Parquet or CSV file"),
+        ("a.parquet", "log", "one is a log directory, the other is not"),
+        ("folder", "folder", "empty, 0 rows"),
+        ("a.parquet", "table.xlsx", "not one of the formats"),
+        ("a.parquet", "broken.parquet", "not readable as"),
         ("a.parquet", "empty.parquet", "empty, 0 rows"),
         ("ids.parquet", "ids.parquet", "no column to compare"),
     ],
@@ -115,6 +116,9 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(tmp_path: Path, old: st
         _write(frame, tmp_path / f"{name}.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "items.csv").write_text("item_id\n1\n")
+    (tmp_path / "table.xlsx").write_bytes(b"PK")
     with pytest.raises(BadInput, match=message):
         compare(tmp_path / old, tmp_path / new, CONFIG, tmp_path / "drift")
     assert not (tmp_path / "drift").exists()

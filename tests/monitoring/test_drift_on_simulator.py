@@ -64,7 +64,7 @@ def _keep_native(path: Path) -> None:
 def test_a_world_that_does_not_move_does_not_drift(tmp_path: Path) -> None:
     found = _drift(tmp_path, drift=0.0)
     assert not found["drifted"], [f for f in found["findings"] if f["severity"] == "critical"]
-    assert {v["tested"] for v in found["markets"].values()} == {16, 17}
+    assert min(v["tested"] for v in found["markets"].values()) >= 16
 
 
 def test_a_world_that_moves_drifts(tmp_path: Path) -> None:
