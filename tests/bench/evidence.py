@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from components.ranking.config import RANKING_METRICS
 from tests.bench.cells import NO_BREAK, Gain, table
+from tests.bench.drift_evidence import drift_alarms, drift_changes, drift_incidents
 from tests.bench.gpu_evidence import gpu_experts, gpu_mixture, gpu_precision, gpu_prefix, gpu_triton
 from tests.bench.measured import Result, measured, source, sources
 from tests.bench.serving_evidence import isolated, served, serving, soak
@@ -227,6 +228,9 @@ def page_tables() -> dict[str, str]:
         "served": served(run),
         "whole-run": whole_run(run),
         "soak": soak(measured("soak")),
+        "drift-alarms": drift_alarms(measured("drift")),
+        "drift-changes": drift_changes(measured("drift")),
+        "drift-incidents": drift_incidents(measured("drift")),
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
         "retrieval": retrieval(measured("retrieval")),
