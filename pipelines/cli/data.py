@@ -73,7 +73,9 @@ def simulate(
 
 
 def drift(
-    reference: Annotated[Path, typer.Option(help="a table (.parquet, .csv, .csv.gz) or a log folder")],
+    reference: Annotated[
+        Path, typer.Option(help="a table (Parquet, CSV, JSON lines; a file or a folder of parts) or a log folder")
+    ],
     current: Annotated[Path, typer.Option(help="what to compare with it, of the same kind")],
     out: Annotated[Path, typer.Option(help="folder for drift.json and the HTML reports")],
     entity: Annotated[

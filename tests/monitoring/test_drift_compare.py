@@ -228,7 +228,7 @@ def test_a_log_is_read_by_its_own_mapping(drifted_logs: tuple[Path, Path], tmp_p
         renamed = ["SKU" if name == "item_id" else name for name in items.column_names]
         pq.write_table(items.rename_columns(renamed), folder / "items.parquet")
         (folder / "mapping.yaml").write_text("columns: {items: {item_id: SKU}}\nitems_per_market: true\n")
-    mapped = read_pairs(tmp_path / drifted_logs[0].name, tmp_path / drifted_logs[1].name)
-    plain = read_pairs(*drifted_logs)
+    mapped = read_pairs(*(tmp_path / side.name for side in drifted_logs), CONFIG)
+    plain = read_pairs(*drifted_logs, CONFIG)
     assert [(pair.name, pair.specs) for pair in mapped] == [(pair.name, pair.specs) for pair in plain]
     assert {"items", "candidates"} <= {pair.name for pair in mapped}
