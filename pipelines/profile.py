@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.contracts.config import StageConfig, explained
 from components.contracts.errors import BadInput
 from components.contracts.markets import MARKETS
+from components.contracts.training.config import TrainingConfig
 from components.features.config import FeaturesConfig
 from components.marketplace.config import MarketplaceConfig
 from components.marketplace.logs.config import LoadConfig
@@ -47,6 +48,7 @@ class Profile(StageConfig):
     monitoring: MonitoringConfig = MonitoringConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+    training: TrainingConfig = TrainingConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("markets", mode="before")
@@ -82,9 +84,11 @@ def load_profile(name: str) -> Profile:
         BadInput: no such profile, unreadable YAML, an unknown key or a value out of range; names the file and key.
     """
     try:
-        return Profile.model_validate(_read(name, seen=()))
+        profile = Profile.model_validate(_read(name, seen=()))
     except ValidationError as error:
         raise BadInput(f"profile {name}: {explained(error)}") from error
+    profile.relevance.require_even_steps(profile.training.processes)
+    return profile
 
 
 def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:

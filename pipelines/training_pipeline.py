@@ -57,6 +57,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        training_config: dict[str, Any] = profile.training.structure,
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -72,6 +73,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            training_config: the section training: by how many processes models are trained.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -87,6 +89,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 monitoring_config,
                 gate_config,
                 release_config,
+                training_config,
                 deploy_to,
                 registry,
             )
@@ -113,6 +116,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        training_config: dict[str, Any] = profile.training.structure,
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -131,6 +135,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            training_config: the section training: by how many processes models are trained.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -146,6 +151,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
                 monitoring_config,
                 gate_config,
                 release_config,
+                training_config,
                 deploy_to,
                 registry,
             )
@@ -188,11 +194,12 @@ def _search(
     monitoring_config: Any,
     gate_config: Any,
     release_config: Any,
+    training_config: Any,
     deploy_to: Any,
     registry: Any,
 ) -> None:
     """The steps from a log to a search's release."""
-    half = _relevance_half(log, relevance_config)
+    half = _relevance_half(log, relevance_config, training_config)
 
     es3 = samples.build_samples(
         log=log, scores=half.scores, encodings=half.encodings, config=samples_config, as_of=as_of
@@ -201,7 +208,9 @@ def _search(
         "features"
     ]
     training_set = features.join_features(features=tables, log=log, samples=es3).outputs["training_set"]
-    ranker = ranking.train_ranker(training_set=training_set, log=log, config=ranking_config).outputs["model"]
+    ranker = ranking.train_ranker(
+        training_set=training_set, log=log, config=ranking_config, training=training_config
+    ).outputs["model"]
 
     drift = monitoring.measure_drift(
         log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
@@ -252,6 +261,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         monitoring_config: dict[str, Any] = profile.monitoring.structure,
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
+        training_config: dict[str, Any] = profile.training.structure,
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -266,12 +276,13 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             monitoring_config: the section monitoring: drift.
             gate_config: the section gate: floors that a release must reach.
             release_config: the section release: export and serving.
+            training_config: the section training: by how many processes models are trained.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with people_are_told():
             log, now = load_log("", judgments, markets, as_of, load_config, on_cluster=resources is not None)
-            half = _relevance_half(log, relevance_config)
+            half = _relevance_half(log, relevance_config, training_config)
             drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
                 "drift"
             ]
@@ -294,9 +305,9 @@ class _RelevanceHalf(NamedTuple):
     scores: Any
 
 
-def _relevance_half(log: Any, config: dict[str, Any]) -> _RelevanceHalf:
+def _relevance_half(log: Any, config: Any, training: Any) -> _RelevanceHalf:
     """The steps that every source shares: encode, train, score."""
-    encode = relevance.encode(log=log, config=config)
+    encode = relevance.encode(log=log, config=config, training=training)
     encodings, experts = encode.outputs["encodings"], encode.outputs["experts"]
     model = relevance.train_relevance(log=log, encodings=encodings, experts=experts, config=config).outputs["model"]
     scores = relevance.score_relevance(encodings=encodings, model=model).outputs["scores"]

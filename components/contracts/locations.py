@@ -42,13 +42,18 @@ def data_version(*locations: str) -> str:
     return digest.hexdigest()
 
 
+def in_store(location: str) -> bool:
+    """Whether a location is an object store's, which has no path here."""
+    return urlsplit(location).scheme in _STORES
+
+
 def local_copy(location: str, folder: Path) -> Path:
     """The path of a location: its own where it is mounted or local, else that of its copy below `folder`.
 
     Raises:
         BadInput: an unknown scheme, a claim that isn't mounted, an object store that can't be read.
     """
-    if urlsplit(location).scheme not in _STORES:
+    if not in_store(location):
         return _local(location)
     store, source = _open(location)
     target = folder / Path(source).name
@@ -74,7 +79,7 @@ def upload(folder: Path, location: str, last: str) -> bool:
         BadInput: an unknown scheme, a claim that isn't mounted, an object store that can't be written.
     """
     files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path == folder / last)
-    inside = urlsplit(location).scheme in _STORES
+    inside = in_store(location)
     store, target = _open(location) if inside else (fs.LocalFileSystem(), str(_local(location)))
     try:
         if store.get_file_info(f"{target}/{last}").is_file:
@@ -105,7 +110,7 @@ def files_of(location: str, suffix: str) -> list[str]:
 
 def is_file(location: str) -> bool:
     """Whether a file lies there; BadInput where that can't be told."""
-    if urlsplit(location).scheme not in _STORES:
+    if not in_store(location):
         return _local(location).is_file()
     store, source = _open(location)
     try:
@@ -116,7 +121,7 @@ def is_file(location: str) -> bool:
 
 def put(file: Path, location: str) -> None:
     """Copy a file to a location, where it appears whole or not at all; BadInput where it can't be written."""
-    inside = urlsplit(location).scheme in _STORES
+    inside = in_store(location)
     store, target = _open(location) if inside else (fs.LocalFileSystem(), str(_local(location)))
     staging = target if inside else f"{target}.part"  # an object appears when it is closed
     try:
@@ -132,7 +137,7 @@ def put(file: Path, location: str) -> None:
 
 def _contents(location: str) -> list[str]:
     """A line per file: its name and what tells its content."""
-    if urlsplit(location).scheme not in _STORES:
+    if not in_store(location):
         path = _local(location)
         if not path.exists():
             raise BadInput(f"{location}: no such file or directory")

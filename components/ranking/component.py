@@ -11,6 +11,7 @@ def train_ranker(
     training_set: Input[Dataset],
     log: Input[Dataset],
     config: dict[str, Any],
+    training: dict[str, Any],
     model: Output[Model],
     metrics: Output[Metrics],
     roc: Output[ClassificationMetrics],
@@ -22,6 +23,7 @@ def train_ranker(
         training_set: samples with features.
         log: the log, for what was clicked and bought.
         config: the profile's section ranking.
+        training: the profile's section training.
 
     Returns:
         model: the released variant.
@@ -33,11 +35,13 @@ def train_ranker(
     from pathlib import Path
 
     from components.contracts.tools.manifest import facts, read_manifest
+    from components.contracts.training.config import TrainingConfig
     from components.ranking.config import RankingConfig
     from components.ranking.train import train as train_ranker
 
     out = Path(model.path)
-    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.of_structure(config), out)
+    how = TrainingConfig.of_structure(training)
+    train_ranker(Path(training_set.path), Path(log.path), RankingConfig.of_structure(config), out, how)
     measured = read_manifest(out)["metrics"]
     released = measured["ranking"][measured["released"]]
     figures = {name: value for name, value in released.items() if isinstance(value, float)}

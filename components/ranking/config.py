@@ -25,10 +25,11 @@ class RankingConfig(StageConfig):
         domain_weights: lambda_d of the loss (the source states none). Each domain counts by its mean loss, so a row
             of a small domain weighs much: on simulated laptop data 0.5 for rec and shop costs search one point of AUC.
         epochs: passes over a variant's own rows, equal for all; the best of them on the validation part is kept.
-        batch_size: rows per step.
+        batch_size: rows per step, over all processes.
         learning_rate: peak of a one-cycle schedule (short linear warm-up, cosine to zero).
         weight_decay: AdamW's, on weight matrices.
         embedding_decay: AdamW's, on embedding tables.
+        checkpoint_steps: steps between checkpoints.
         bootstrap: replicates of the paired bootstrap over requests.
         device: "auto" takes a GPU where there is one.
     """
@@ -44,6 +45,7 @@ class RankingConfig(StageConfig):
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     embedding_decay: float = Field(default=1e-2, ge=0)
+    checkpoint_steps: int = Field(default=500, ge=1)
     bootstrap: int = Field(default=400, ge=0)
     device: str = "auto"
 

@@ -1,22 +1,30 @@
 """Fitting one ranker: tensors stay on the device, batches are index selections, the best epoch is kept.
 
+One process fits, or several together: each knows every batch and computes its own rows of it. Their gradients add up to
+the batch's, so that any number of processes fits the same weights up to rounding, but for what dropout draws.
+
 Shape suffixes: N rows, B batch, F numeric features, C categorical features, S sequences, L sequence length, Y labels,
-K domains.
+K domains, O a process's own rows of a batch.
 """
 
-import copy
+import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from components.contracts.features import FeatureTensors
 from components.contracts.markets import DOMAINS
 from components.contracts.tools.log import get_logger
+from components.contracts.training.checkpoint import load_checkpoint, save_checkpoint
+from components.contracts.training.jobs import JobFolder
+from components.contracts.training.processes import World, alone
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import TrainingSet
 from components.ranking.model.rankers import DOMAIN_COLUMN, Ranker, build_ranker, domain_loss
@@ -59,54 +67,163 @@ class Fitted:
     Attributes:
         curve: one entry per epoch: epoch (from 1), loss (mean over its steps), valid_auc.
         best_epoch: the epoch kept.
-        seconds: wall time of fitting.
+        seconds: wall time of fitting, in the process that ended it.
+        processes: how many fitted it together; they, and the seed, decide what dropout drew.
     """
 
     ranker: Ranker
     curve: list[dict[str, float]]
     best_epoch: int
     seconds: float
+    processes: int = 1
 
 
-def fit(variant: str, data: TrainingSet, features: DeviceFeatures, config: RankingConfig) -> Fitted:
-    """Fit `variant` on its training rows; the epoch with the best AUC on native validation exposures is kept."""
-    started = time.perf_counter()
-    architecture, kind = split_variant(variant)
-    rows_N = data.rows("train", kind)
-    device = features.numeric.device
-    torch.manual_seed(config.seed)
-    ranker = build_ranker(replace(config.model, architecture=architecture))
-    ranker.encoder.fit_numeric(data.features.numeric[rows_N])
-    ranker.to(device)
-    labels_NY = torch.from_numpy(data.labels(kind)).to(device)
-    weights_K = torch.tensor([config.domain_weights[name] for name in DOMAINS], device=device)
-    steps = config.epochs * -(-len(rows_N) // config.batch_size)
-    optimizer = _optimizer(ranker, config)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
+@dataclass
+class _Progress:
+    """How far a fit has come: what a checkpoint holds beside tensors."""
 
-    valid_N = data.rows("valid", "exposed")
-    curve: list[dict[str, float]] = []
-    best_auc, best_epoch, best_state = -np.inf, 0, ranker.state_dict()
-    for epoch in range(1, config.epochs + 1):
-        ranker.train()
-        losses = []
-        for batch_B in _batches(rows_N, config.batch_size, config.seed + epoch, device):
-            inputs = features.take(batch_B)
-            loss = domain_loss(ranker(*inputs), labels_NY[batch_B], inputs[1][:, DOMAIN_COLUMN], weights_K)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.detach())
-        probabilities_NY = predict(ranker, features, valid_N)
-        valid_auc = float(roc_auc_score(data.native[valid_N, 0], probabilities_NY[:, 0]))
-        mean_loss = float(torch.stack(losses).mean())
-        curve.append({"epoch": epoch, "loss": mean_loss, "valid_auc": valid_auc})
-        _logger.info("%s: epoch %d/%d, loss %.4f, valid AUC %.4f", variant, epoch, config.epochs, mean_loss, valid_auc)
-        if not best_auc >= valid_auc:
-            best_auc, best_epoch, best_state = valid_auc, epoch, copy.deepcopy(ranker.state_dict())
-    ranker.load_state_dict(best_state)
-    return Fitted(ranker.eval(), curve, best_epoch, time.perf_counter() - started)
+    step: int = 0
+    best_epoch: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of the current epoch's steps
+
+
+def fit(
+    variant: str,
+    data: TrainingSet,
+    features: DeviceFeatures,
+    config: RankingConfig,
+    world: World | None = None,
+    job: JobFolder | None = None,
+) -> Fitted:
+    """Fit `variant` on its training rows; the epoch with the best AUC on native validation exposures is kept.
+
+    Args:
+        variant: an architecture and its rows.
+        data: the samples.
+        features: theirs, on the world's device.
+        config: widths, epochs, rates and seed.
+        world: the processes that fit together; this one alone by default.
+        job: where checkpoints are kept and found again; none by default.
+    """
+    world = world or alone(features.numeric.device)
+    with world.own_randomness():
+        return _Fit(variant, data, features, config, world, job).run()
+
+
+class _Fit:
+    """One variant's fit."""
+
+    def __init__(
+        self,
+        variant: str,
+        data: TrainingSet,
+        features: DeviceFeatures,
+        config: RankingConfig,
+        world: World,
+        job: JobFolder | None,
+    ) -> None:
+        architecture, kind = split_variant(variant)
+        self.variant, self.data, self.features, self.config = variant, data, features, config
+        self.world, self.job = world, job
+        self.rows_N, self.valid_N = data.rows("train", kind), data.rows("valid", "exposed")
+        self.labels_NY = torch.from_numpy(data.labels(kind)).to(world.device)
+        self.weights_K = torch.tensor([config.domain_weights[name] for name in DOMAINS], device=world.device)
+        self.steps_an_epoch = -(-len(self.rows_N) // config.batch_size)
+        self.total_steps = config.epochs * self.steps_an_epoch
+        torch.manual_seed(config.seed)
+        self.ranker = build_ranker(replace(config.model, architecture=architecture))
+        self.ranker.encoder.fit_numeric(data.features.numeric[self.rows_N])
+        self.network = world.distribute(self.ranker.to(world.device))
+        self.optimiser = _optimiser(self.ranker, config)
+        self.progress = _Progress()
+        self.losses: list[Tensor] = []  # own parts of the last steps' losses, read when they are needed: no step waits
+        self.best: dict[str, Tensor] = {}
+
+    def run(self) -> Fitted:
+        """Fit to the end, from the checkpoint if there is one."""
+        started = time.perf_counter()
+        self._resume()
+        while self.progress.step < self.total_steps:
+            self._train_epoch()
+            self._close_epoch()
+        self.ranker.load_state_dict(self.best)
+        best, seconds = self.progress.best_epoch, time.perf_counter() - started
+        return Fitted(self.ranker.eval(), self.progress.curve, best, seconds, self.world.size)
+
+    def _train_epoch(self) -> None:
+        epoch, done = divmod(self.progress.step, self.steps_an_epoch)
+        self.network.train()
+        batches = _batches(self.rows_N, self.config.batch_size, self.config.seed + epoch + 1, self.world.device)
+        for batch_B in islice(batches, done, None):
+            self._step(batch_B)
+            self.progress.step += 1
+            within = self.progress.step % self.steps_an_epoch
+            if within and self.progress.step % self.config.checkpoint_steps == 0:
+                self._save()
+
+    def _step(self, batch_B: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * _rate(self.progress.step / self.total_steps)
+        self.world.seed(self.config.seed, self.progress.step)  # of dropout and forgotten ids
+        own_O = self.world.share(batch_B)
+        inputs = self.features.take(own_O)
+        counts_K = one_hot(self.features.categorical[batch_B, DOMAIN_COLUMN].long(), len(DOMAINS)).sum(0)
+        logits_OY = self.network(*inputs)
+        loss = domain_loss(logits_OY, self.labels_NY[own_O], inputs[1][:, DOMAIN_COLUMN], self.weights_K, counts_K)
+        self.optimiser.zero_grad()
+        (loss * self.world.size).backward()  # type: ignore[no-untyped-call]  # DDP takes the processes' mean
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+
+    def _close_epoch(self) -> None:
+        self._collect_losses()
+        progress = self.progress
+        epoch, loss = len(progress.curve) + 1, float(np.mean(progress.losses))
+        progress.losses = []
+        valid_auc = float(roc_auc_score(self.data.native[self.valid_N, 0], self._valid_clicks()))
+        progress.curve.append({"epoch": epoch, "loss": loss, "valid_auc": valid_auc})
+        if all(not earlier["valid_auc"] >= valid_auc for earlier in progress.curve[:-1]):
+            progress.best_epoch = epoch
+            self.best = {name: tensor.detach().clone() for name, tensor in self.ranker.state_dict().items()}
+        self._save()
+        if self.world.leads:
+            told = (self.variant, epoch, self.config.epochs, loss, valid_auc)
+            _logger.info("%s: epoch %d/%d, loss %.4f, valid AUC %.4f", *told)
+
+    def _valid_clicks(self) -> np.ndarray:
+        """p(click) of the validation rows: each process scores its own, and all get the same."""
+        own = slice(self.world.rank, None, self.world.size)
+        scores_N = torch.zeros(len(self.valid_N))
+        scores_N[own] = torch.from_numpy(predict(self.ranker, self.features, self.valid_N[own])[:, 0])
+        return np.asarray(self.world.sum(scores_N).cpu().numpy())
+
+    def _collect_losses(self) -> None:
+        if self.losses:
+            self.progress.losses += self.world.sum(torch.stack(self.losses)).tolist()
+            self.losses = []
+
+    def _save(self) -> None:
+        self._collect_losses()
+        if self.job is None:
+            return
+        facts = {"progress": json.dumps(asdict(self.progress))}
+        path, writes = self.job.path / self._checkpoint, self.world.leads
+        save_checkpoint(path, self.network, self.optimiser, self.best, facts, writes)
+        if writes:
+            self.job.keep(self._checkpoint)
+
+    def _resume(self) -> None:
+        if self.job is None or not (self.job.path / self._checkpoint).is_file():
+            return
+        checkpoint = load_checkpoint(self.job.path / self._checkpoint, self.network, self.optimiser)
+        self.best, self.progress = checkpoint.best, _Progress(**json.loads(checkpoint.facts["progress"]))
+        if self.world.leads:
+            _logger.info("%s: going on at step %d of %d", self.variant, self.progress.step, self.total_steps)
+
+    @property
+    def _checkpoint(self) -> str:
+        return f"{self.variant}.safetensors"
 
 
 def predict(ranker: Ranker, features: DeviceFeatures, rows_N: np.ndarray) -> np.ndarray:
@@ -125,7 +242,7 @@ def _batches(rows_N: np.ndarray, size: int, seed: int, device: torch.device) -> 
     yield from torch.from_numpy(shuffled_N).to(device).split(size)  # type: ignore[no-untyped-call]
 
 
-def _optimizer(ranker: Ranker, config: RankingConfig) -> torch.optim.AdamW:
+def _optimiser(ranker: Ranker, config: RankingConfig) -> torch.optim.AdamW:
     tables = {id(p) for p in ranker.encoder.tables.parameters()}
     parameters = list(ranker.parameters())
     groups = [
@@ -142,8 +259,9 @@ def _optimizer(ranker: Ranker, config: RankingConfig) -> torch.optim.AdamW:
 def _rate(done: float) -> float:
     """Share of the peak rate after a share `done` of the steps: linear warm-up, then cosine to zero.
 
-    transformers' schedule of this shape begins at a rate of 0, which wastes the first step, and warms up for whole
-    steps: its rates differ from these by up to 4 % of the peak, and so would every figure.
+    By the step alone: a resumed fit needs no schedule's state. transformers' schedule of this shape begins at a rate of
+    0, which wastes the first step, and warms up for whole steps: its rates differ from these by up to 4 % of the peak,
+    and so would every figure.
     """
     if done < _WARM_UP:
         return max(done, 1e-3) / _WARM_UP

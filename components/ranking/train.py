@@ -12,12 +12,14 @@ from components.contracts.tables import write_table
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
+from components.contracts.training.config import ONE_PROCESS, TrainingConfig
 from components.ranking.assessment import calibration_curve, market_metrics, native_metrics, oracle_metrics
 from components.ranking.blend import fill_relevance, fit_blend, relevance_prior
 from components.ranking.config import RankingConfig
 from components.ranking.dataset import TrainingSet, read_training_set
 from components.ranking.evaluation import roc_points
-from components.ranking.fitting import DeviceFeatures, Fitted, fit, predict
+from components.ranking.fitting import DeviceFeatures, Fitted, predict
+from components.ranking.job import fitted_variants
 from components.ranking.model.serving import save_ranker
 from components.ranking.report import Findings, write_ranking_report
 
@@ -26,7 +28,9 @@ _ROC_POINTS = 100
 BLEND, PREDICTIONS, REPORT = "blend.json", "predictions.parquet", "reports/ranking.html"
 
 
-def train(training_set: Path, log: Path, config: RankingConfig, out: Path) -> None:
+def train(
+    training_set: Path, log: Path, config: RankingConfig, out: Path, training: TrainingConfig = ONE_PROCESS
+) -> None:
     """Train every variant and write the released one into `out`, as a whole or not at all.
 
     `out` holds ranker.safetensors, ranker.json, blend.json, predictions.parquet (the released ranker on the native
@@ -39,13 +43,16 @@ def train(training_set: Path, log: Path, config: RankingConfig, out: Path) -> No
 
     Raises:
         BadInput: the training set breaks its contract, or a split has no click to learn from or judge by.
+        TrainingFailed: one of several processes ended with an error.
     """
     described = read_manifest(log)
     markets, simulated = tuple(described["markets"]), bool(described.get("simulated", False))
-    with stage_directory(out) as root:
-        data = read_training_set(training_set, markets)
-        features = DeviceFeatures.put(data.features, compute_device(config.device))
-        fitted = {variant: fit(variant, data, features, config) for variant in config.variants}
+    data = read_training_set(training_set, markets)
+    with stage_directory(out) as root, fitted_variants(training_set, data, markets, config, training) as fitted:
+        device = compute_device(config.device)
+        features = DeviceFeatures.put(data.features, device)
+        for fit in fitted.values():
+            fit.ranker.to(device)
         searched = data.domain == DOMAIN_CODES["search"]
         judged = np.flatnonzero(data.exposed | (searched & (data.split != "train")))
         probabilities = {name: _spread(predict(f.ranker, features, judged), judged, data) for name, f in fitted.items()}
@@ -133,6 +140,7 @@ def _facts(fitted: Fitted, data: TrainingSet, variant: str) -> dict[str, Any]:
         "epochs": len(fitted.curve),
         "best_epoch": fitted.best_epoch,
         "seconds": round(fitted.seconds, 2),
+        "processes": fitted.processes,
         "parameters": sum(parameters),
         "parameters_without_embeddings": sum(parameters) - embeddings,
     }

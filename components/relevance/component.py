@@ -7,12 +7,19 @@ from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Model,
 
 
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
-def encode(log: Input[Dataset], config: dict[str, Any], encodings: Output[Dataset], experts: Output[Model]) -> None:
+def encode(
+    log: Input[Dataset],
+    config: dict[str, Any],
+    training: dict[str, Any],
+    encodings: Output[Dataset],
+    experts: Output[Model],
+) -> None:
     """Encode every pair of the log with every expert, and titles and queries with one.
 
     Args:
         log: the log.
         config: the profile's section relevance.
+        training: the profile's section training.
 
     Returns:
         encodings: vectors.
@@ -21,10 +28,12 @@ def encode(log: Input[Dataset], config: dict[str, Any], encodings: Output[Datase
     from pathlib import Path
 
     from components.contracts.tools.manifest import facts
+    from components.contracts.training.config import TrainingConfig
     from components.relevance.config import RelevanceConfig
     from components.relevance.encode import encode as run
 
-    run(Path(log.path), RelevanceConfig.of_structure(config), Path(encodings.path), Path(experts.path))
+    how = TrainingConfig.of_structure(training)
+    run(Path(log.path), RelevanceConfig.of_structure(config), Path(encodings.path), Path(experts.path), how)
     encodings.metadata.update(facts(Path(encodings.path)))
     experts.metadata.update(facts(Path(experts.path)))
 

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from components.contracts.config import StageConfig
+from components.contracts.errors import BadInput
 from components.relevance.model.spec import TuningSpec
 
 BEST_SINGLE, TFIDF = "best_single", "tfidf"  # rows of every comparison
@@ -151,7 +152,6 @@ class RelevanceConfig(StageConfig):
         fit_processes: processes that share the rounds (folds and seeds) of a cross-validation, one core each; results
             are the same up to rounding, which depends on the number of threads. A single process fits on the GPU where
             there is one, whose random numbers differ from a CPU's.
-        tune_processes: processes that tune an expert together (torchrun on this machine).
         seed: seed of folds, initial weights and batches.
         seeds: cross-validations on the same folds, each with initial weights and batches of its own; figures are means.
     """
@@ -184,7 +184,6 @@ class RelevanceConfig(StageConfig):
     encode_tokens: int = Field(default=1024, ge=64)
     precision: Literal["float32", "bfloat16", "float8"] = "float32"
     fit_processes: int = Field(default=1, ge=1)
-    tune_processes: int = Field(default=1, ge=1)
     seed: int = 0
     seeds: int = Field(default=1, ge=1)
 
@@ -198,15 +197,18 @@ class RelevanceConfig(StageConfig):
             raise ValueError(f"top_k is {wanted}, with {len(names)} experts")
         return self
 
-    @model_validator(mode="after")
-    def _steps_divide_among_processes(self) -> Self:
+    def require_even_steps(self, processes: int) -> None:
+        """Refuse processes among which a step's rows do not divide: each shall count alike.
+
+        Raises:
+            BadInput: the expert and its rows.
+        """
         for expert in (*self.experts, *([self.dense] if self.dense else [])):
-            if expert.tuning and expert.tuning.batch_rows % self.tune_processes:
-                raise ValueError(
-                    f"expert {expert.name}: {expert.tuning.batch_rows} batch_rows do not divide among "
-                    f"{self.tune_processes} tune_processes"
+            if expert.tuning and expert.tuning.batch_rows % processes:
+                raise BadInput(
+                    f"expert {expert.name}: {expert.tuning.batch_rows} batch_rows do not divide among {processes} "
+                    "processes (training.processes)"
                 )
-        return self
 
     @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> Self:

@@ -15,6 +15,7 @@ from components.contracts.text import TEXT_VERSION
 from components.contracts.tools.cache import cache_folder
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, stage_directory, write_manifest
+from components.contracts.training.config import ONE_PROCESS, TrainingConfig
 from components.relevance.config import ExpertConfig, RelevanceConfig, WeightsConfig
 from components.relevance.encoding.cache import EmbeddingCache
 from components.relevance.encoding.packed import PackedTextEncoder
@@ -33,7 +34,13 @@ _logger = get_logger(__name__)
 _TOKENISED = 65_536
 
 
-def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -> None:
+def encode(
+    log: Path,
+    config: RelevanceConfig,
+    encodings: Path,
+    experts: Path,
+    training: TrainingConfig = ONE_PROCESS,
+) -> None:
     """Write the `encodings` dataset and the `experts` model directory of a log.
 
     encodings holds pairs.parquet (market, query, item_id, title, text_digest), `<expert>.npy` float32 (pairs, dim) in
@@ -43,9 +50,10 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
     the experts that are handed on; the manifest of the encodings says what it is.
 
     Raises:
-        BadInput: no judgments, judgments of one class or of too few queries, an item without a title, or an expert
-            whose weights cannot be had.
+        BadInput: no judgments, judgments of one class or of too few queries, an item without a title, an expert whose
+            weights cannot be had, or whose steps do not divide among the processes.
     """
+    config.require_even_steps(training.processes)
     pairs = distinct_pairs(log)
     titles = distinct_titles(log)
     queries = pairs[["market", "query"]].drop_duplicates(ignore_index=True)
@@ -57,10 +65,10 @@ def encode(log: Path, config: RelevanceConfig, encodings: Path, experts: Path) -
         cut = CutCounts()
         for expert in (*config.experts, *([config.dense] if config.dense else [])):
             if expert.tuning:
-                _encode_out_of_fold(expert, judged, config, root)
+                _encode_out_of_fold(expert, judged, config, training, root)
             if expert is config.dense and expert.tuning:
                 continue  # it is never handed on: nobody asks for one that was tuned on all pairs
-            folder, spec = _prepared(expert, judged, config)
+            folder, spec = _prepared(expert, judged, config, training)
             read = normal_pairs(pairs["market"], pairs["query"], pairs["title"])
             _count_cut(folder, spec, read, cut)
             texts = ["\0".join((spec.template, *pair)) for pair in read]
@@ -95,20 +103,25 @@ def _with_titles(judged: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     return judged.merge(pairs, on=KEY, how="left", validate="one_to_one")
 
 
-def _prepared(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig) -> tuple[Path, ExpertSpec]:
+def _prepared(
+    expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, training: TrainingConfig
+) -> tuple[Path, ExpertSpec]:
     """Folder and spec of an expert; if it is to be tuned, of the one that was tuned on all judged pairs."""
     spec = expert_spec(expert)
     if expert.tuning is None:
         return prepare_expert(expert), spec
-    return tune(expert, judged, normal_pairs(judged["market"], judged["query"], judged["title"]), config, None)
+    pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
+    return tune(expert, judged, pairs, config, None, training)
 
 
-def _encode_out_of_fold(expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, root: Path) -> None:
+def _encode_out_of_fold(
+    expert: ExpertConfig, judged: pd.DataFrame, config: RelevanceConfig, training: TrainingConfig, root: Path
+) -> None:
     """Write the vectors of judged pairs by the expert tuned outside each fold."""
     name = expert.name
     pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
     for fold in range(config.folds):
-        folder, tuned = tune(expert, judged, pairs, config, fold)
+        folder, tuned = tune(expert, judged, pairs, config, fold, training)
         vectors = _encoder(folder, tuned, config).encode_pairs(pairs, f"encode with {name}, fold {fold}")
         np.save(fold_vectors(root, name, fold), vectors)
 

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from components.contracts.tools.log import configure, get_logger
 from components.contracts.tools.manifest import read_json, read_manifest, write_json
+from components.contracts.training.config import ONE_PROCESS
 from components.relevance.config import (
     E5_SMALL,
     E5_TEXTS,
@@ -202,7 +203,7 @@ def _tune(log: Path, config: RelevanceConfig, expert: ExpertConfig, fold: int | 
     judged = _judged(log, config)
     pairs = normal_pairs(judged["market"], judged["query"], judged["title"])
     started = time.perf_counter()
-    folder, spec = tune(expert, judged, pairs, config, fold)
+    folder, spec = tune(expert, judged, pairs, config, fold, ONE_PROCESS)
     _logger.info("tuned %s, fold %s, in %.0f s", spec.name, fold, time.perf_counter() - started)
     return folder
 

@@ -76,7 +76,7 @@ def test_configuration_travels_as_structures_and_comes_back_as_it_was(name: str,
     spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     sections = [parameter for parameter in parameters if parameter.endswith("_config")]
-    assert len(sections) == 8
+    assert len(sections) == 9
     for parameter in sections:
         section = getattr(profile, parameter.removesuffix("_config"))
         assert parameters[parameter]["parameterType"] == "STRUCT"

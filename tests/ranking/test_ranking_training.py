@@ -16,6 +16,7 @@ from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURES, assemble
 from components.contracts.tools.manifest import input_digest, read_manifest
+from components.contracts.training.config import TrainingConfig
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import read_training_set
 from components.ranking.fitting import DeviceFeatures, fit, predict
@@ -148,6 +149,7 @@ def test_the_component_passes_on_metrics_curve_and_report(world: tuple[Path, Pat
         training_set=dsl.Dataset(uri=str(world[0])),
         log=dsl.Dataset(uri=str(world[1])),
         config=quick.structure,
+        training=TrainingConfig().structure,
         **artifacts,
     )
     released = read_manifest(tmp_path / "model")["metrics"]["ranking"]["dlrm_exposed"]

@@ -242,8 +242,8 @@ def test_pseudo_labels_name_the_expert_that_judges_a_query_best(trained: Trained
 
 def test_steps_must_divide_among_processes() -> None:
     tuned = ExpertConfig(name="tuned", source="tiny:bert", tuning=TuningSpec(batch_rows=9))
-    with pytest.raises(ValueError, match="9 batch_rows do not divide among 2 tune_processes"):
-        tiny_config(experts=(tuned, DENSE), tune_processes=2)
+    with pytest.raises(BadInput, match="expert tuned: 9 batch_rows do not divide among 2 processes"):
+        tiny_config(experts=(tuned, DENSE)).require_even_steps(2)
 
 
 @pytest.mark.parametrize(

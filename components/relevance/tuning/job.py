@@ -3,20 +3,18 @@
     python -m components.relevance.tuning.job JOB                                    one process
     torchrun --nproc-per-node 8 -m components.relevance.tuning.job JOB               DDP or FSDP2, as the job says
 
-A job is a folder with job.json and rows.parquet (market, query, title, label, valid). It grows a checkpoint while it
-runs, which a later call takes up, however the last one ended, and `tuned/` when it is done: an expert's folder like any
-other.
+A job (contracts/training/jobs.py) has job.json and rows.parquet (market, query, title, label, valid). It grows a
+checkpoint while it runs, which a later call takes up, however the last one ended, and `tuned/` when it is done: an
+expert's folder like any other.
 
 Needs torch, transformers (tokenizers, safetensors), peft and pyarrow alone. Shapes: B pairs, T tokens.
 """
 
 import json
 import math
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +23,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
 from components.contracts.errors import ArchipelagoError, BadInput
-from components.contracts.tools.device import require_gpus
 from components.contracts.tools.log import configure, get_logger
 from components.contracts.tools.manifest import atomic_directory, file_digest, package_versions, read_json, write_json
+from components.contracts.training.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
+from components.contracts.training.jobs import JOB_FILE, JobFolder, open_job
+from components.contracts.training.processes import World, processes
 from components.relevance.encoding.padded import pad
 from components.relevance.encoding.pair_tokenizer import PairTokenizer
 from components.relevance.encoding.texts import Pair
 from components.relevance.model.spec import ExpertSpec, TuningSpec
 from components.relevance.tuning.adapters import merged_trunk, new_tuned_expert
-from components.relevance.tuning.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
 
-JOB_FILE, ROWS_FILE, CHECKPOINT, TUNED = "job.json", "rows.parquet", "checkpoint.safetensors", "tuned"
+ROWS_FILE, CHECKPOINT, TUNED = "rows.parquet", "checkpoint.safetensors", "tuned"
 HISTORY_FILE = "tuning.json"
 # Part of a job's identity: raise it when tuning changes.
 _VERSION = 2
@@ -98,61 +96,31 @@ def write_job(
     write_json(job / JOB_FILE, content)
 
 
-def run_job(job: Path) -> Path:
-    """Run or resume a job in this process, or as this process's part under torchrun; the folder of the tuned expert."""
-    if (job / TUNED).is_dir():
-        return job / TUNED
-    with _processes() as world:
+def tune_job(job: JobFolder, world: World | None = None) -> None:
+    """Run or resume a job in this process, or as this process's part of a `world`."""
+    if (job.path / TUNED).is_dir():
+        return
+    if world:
         _Tuning(job, world).run()
-    return job / TUNED
+        return
+    with processes() as world:
+        _Tuning(job, world).run()
 
 
 class TuningDiverged(ArchipelagoError):
     """The loss is infinite or NaN."""
 
 
-@dataclass(frozen=True)
-class _World:
-    """This process among all."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def leads(self) -> bool:
-        return self.rank == 0
-
-
-@contextmanager
-def _processes() -> Iterator[_World]:
-    """The process group that torchrun's environment asks for, or this process alone."""
-    size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    require_gpus(torch.cuda.device_count())
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    if on_gpu:
-        torch.cuda.set_device(device)
-    if size == 1:
-        yield _World(0, 1, device)
-        return
-    dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield _World(dist.get_rank(), size, device)
-    finally:
-        dist.destroy_process_group()
-
-
 class _Tuning:
     """One job's run."""
 
-    def __init__(self, job: Path, world: _World) -> None:
-        content = read_json(job / JOB_FILE)
+    def __init__(self, job: JobFolder, world: World) -> None:
+        content = read_json(job.path / JOB_FILE)
         self.job, self.world = job, world
         self.identity = json.dumps(content, sort_keys=True)
         self.folder = Path(content["folder"])
         self.spec, self.tuning = ExpertSpec(**content["spec"]), TuningSpec(**content["tuning"])
-        rows = pq.read_table(job / ROWS_FILE)
+        rows = pq.read_table(job.path / ROWS_FILE)
         tokenizer = PairTokenizer.load(self.folder, self.spec)
         self.ids = tokenizer.tokens(*(rows[name].to_pylist() for name in _PAIR)).lists()
         self.label = torch.tensor(rows["label"].to_numpy())
@@ -172,24 +140,23 @@ class _Tuning:
     def run(self) -> None:
         """Train to the end and write the tuned expert."""
         self._resume()
-        with torch.random.fork_rng():
+        with self.world.own_randomness():
             while self.step < self.total_steps:
                 epoch = self.step // self.steps_an_epoch
                 self._train_epoch(epoch)
                 self._close_epoch(epoch)
         if self.world.leads:
             self._write_tuned()
-        if self.world.size > 1:
-            dist.barrier()
+        self.world.wait()
 
     def _train_epoch(self, epoch: int) -> None:
         self.network.train()
         for rows in self._steps(epoch)[self.step % self.steps_an_epoch :]:
             self._set_learning_rates()
-            # Dropout depends on the step alone, so that a resumed run repeats what the first would have done.
-            torch.manual_seed((self.tuning.seed * 1_000_003 + self.step) * self.world.size + self.world.rank)
-            logits_B = self._logits(rows[self.world.rank :: self.world.size])
-            labels_B = self.label[torch.from_numpy(rows[self.world.rank :: self.world.size])].to(self.world.device)
+            self.world.seed(self.tuning.seed, self.step)  # of dropout
+            own = rows[self.world.rank :: self.world.size]
+            logits_B = self._logits(own)
+            labels_B = self.label[torch.from_numpy(own)].to(self.world.device)
             loss = functional.binary_cross_entropy_with_logits(logits_B, labels_B)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -205,10 +172,10 @@ class _Tuning:
         self.network.eval()
         logits = [self._logits(rows).cpu() for rows in _cut(self.valid, self.tuning.batch_rows)]
         own = functional.binary_cross_entropy_with_logits(torch.cat(logits), self.label[torch.from_numpy(self.valid)])
-        loss = self._agreed(own, mean=False)
+        loss = float(self.world.said_by_first(own))
         if not math.isfinite(loss):
             raise TuningDiverged(f"tune {self.spec.name}: validation loss is {loss}; lower tuning.learning_rate")
-        self.history.train.append(self._agreed(torch.stack(self.losses).mean(), mean=True))
+        self.history.train.append(float(self.world.sum(torch.stack(self.losses).mean())) / self.world.size)
         self.history.valid.append(loss)
         self.losses = []
         if loss <= min(self.history.valid):
@@ -217,17 +184,6 @@ class _Tuning:
         self._save()
         if self.world.leads:
             _logger.info("tune %s: epoch %d/%d, valid loss %.4f", self.spec.name, epoch + 1, self.tuning.epochs, loss)
-
-    def _agreed(self, own: Tensor, mean: bool) -> float:
-        """One number for all processes: their mean, or the first one's (rounding may differ, decisions may not)."""
-        if self.world.size > 1:
-            own = own.to(self.world.device)
-            if mean:
-                dist.all_reduce(own)
-                own /= self.world.size
-            else:
-                dist.broadcast(own, 0)
-        return float(own)
 
     def _logits(self, rows: np.ndarray) -> Tensor:
         ids_BT, mask_BT = pad([self.ids[row] for row in rows], self.spec.pad_id)
@@ -248,11 +204,8 @@ class _Tuning:
         return [steps[number] for number in random.permutation(len(steps))]
 
     def _distribute(self) -> nn.Module:
-        if self.world.size == 1:
-            return self.model
-        if self.tuning.sharding == "ddp":
-            ids = [self.world.device.index] if self.world.device.type == "cuda" else None
-            return nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+        if self.world.size == 1 or self.tuning.sharding == "ddp":
+            return self.world.distribute(self.model)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -295,11 +248,14 @@ class _Tuning:
             "history": json.dumps(asdict(self.history)),
             "losses": json.dumps(torch.stack(self.losses).tolist() if self.losses else []),
         }
-        save_checkpoint(self.job / CHECKPOINT, self.network, self.optimiser, self.best, facts, self.world.leads)
+        writes = self.world.leads
+        save_checkpoint(self.job.path / CHECKPOINT, self.network, self.optimiser, self.best, facts, writes)
+        if writes:
+            self.job.keep(CHECKPOINT)
 
     def _resume(self) -> None:
         """Take up the checkpoint, if there is one of this very job."""
-        path = self.job / CHECKPOINT
+        path = self.job.path / CHECKPOINT
         if not path.is_file():
             return
         if read_facts(path)["job"] != self.identity:
@@ -318,11 +274,12 @@ class _Tuning:
         model = new_tuned_expert(self.folder, self.spec, self.tuning)
         unknown = model.load_state_dict(self.best, strict=False).unexpected_keys
         assert not unknown, unknown
-        with atomic_directory(self.job / TUNED) as staging:
+        with atomic_directory(self.job.path / TUNED) as staging:
             _save_trunk(merged_trunk(model), self.folder, staging)
             write_json(staging / HISTORY_FILE, {"tuning": asdict(self.tuning), "history": asdict(self.history)})
             for path in staging.iterdir():
                 path.chmod(0o444)  # run directories link to these files
+        self.job.keep(TUNED)
 
 
 @dataclass
@@ -351,7 +308,8 @@ def _cut(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def main() -> None:
     """Run the job that the command line names."""
     configure()
-    run_job(Path(sys.argv[1]))
+    with processes() as world:
+        tune_job(open_job(sys.argv[1], world), world)
 
 
 if __name__ == "__main__":

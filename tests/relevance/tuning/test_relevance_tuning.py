@@ -17,6 +17,9 @@ from safetensors.torch import load_file
 
 from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import read_json, tree_digest
+from components.contracts.training.config import TrainingConfig
+from components.contracts.training.jobs import JOB_FILE, TrainingFailed, open_job
+from components.contracts.training.processes import World
 from components.relevance.config import MIXTURE, ExpertConfig
 from components.relevance.encode import encode
 from components.relevance.encoding.padded import TextEncoder, pad
@@ -30,14 +33,13 @@ from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.train import train
 from components.relevance.tuning import job as tuning
 from components.relevance.tuning.adapters import merged_trunk, new_tuned_expert
-from components.relevance.tuning.folds import TuningFailed, tune
+from components.relevance.tuning.folds import tune
 from components.relevance.tuning.job import (
     CHECKPOINT,
     HISTORY_FILE,
-    JOB_FILE,
     TUNED,
     TuningDiverged,
-    run_job,
+    tune_job,
     write_job,
 )
 from tests.relevance.relevance_world import judgments, tiny_config, write_judgments
@@ -73,6 +75,12 @@ def job(root: Path, tuning: TuningSpec = TUNING, rows: int = 160) -> Path:
     pairs = [("ID", text, "") for text in texts]
     write_job(root, folder, spec, tuning, pairs, label, np.arange(rows) % 5 == 0)
     return root
+
+
+def run_job(folder: Path) -> Path:
+    """Folder of the expert that a job tunes."""
+    tune_job(open_job(str(folder)))
+    return folder / TUNED
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -133,14 +141,14 @@ def test_tuning_repeats_and_its_seed_matters(cache: None, tmp_path: Path) -> Non
 
 RUN_SLOWLY = """
 import sys, time
-from pathlib import Path
+from components.contracts.training.jobs import open_job
 from components.relevance.tuning import job as tuning
 save = tuning._Tuning._save
 def slowly(self):
     save(self)
     time.sleep(0.5)
 tuning._Tuning._save = slowly
-tuning.run_job(Path(sys.argv[1]))
+tuning.tune_job(open_job(sys.argv[1]))
 """
 
 
@@ -197,7 +205,7 @@ def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, 
     """
     spec = replace(TUNING, dropout=0.0, epochs=3, sharding=sharding)
     alone = run_job(job(tmp_path / "alone", tuning=spec))
-    begun = tuning._Tuning(job(tmp_path / "two", tuning=spec), tuning._World(0, 1, torch.device("cpu")))
+    begun = tuning._Tuning(open_job(str(job(tmp_path / "two", tuning=spec))), World(0, 1, torch.device("cpu")))
     begun._train_epoch(0)
     begun._close_epoch(0)
     torchrun(tmp_path / "two", 2)
@@ -213,9 +221,10 @@ def test_two_processes_tune_the_same_expert_as_one(cache: None, tmp_path: Path, 
 def tuned_expert(tuning: TuningSpec, processes: int) -> Path:
     """Folder of the expert that `tune` makes of all judged pairs."""
     expert = ExpertConfig(name="tuned", source="tiny:qwen3", tuning=tuning)
-    config = tiny_config(experts=(expert,), variants=(MIXTURE,), top_k=1, tune_processes=processes)
+    config = tiny_config(experts=(expert,), variants=(MIXTURE,), top_k=1)
     frame = judgments(160).assign(label=lambda frame: frame["grade"])
-    folder, _ = tune(expert, frame, normal_pairs(frame["market"], frame["query"], frame["title"]), config, fold=None)
+    pairs = normal_pairs(frame["market"], frame["query"], frame["title"])
+    folder, _ = tune(expert, frame, pairs, config, None, TrainingConfig(processes=processes))
     return folder
 
 
@@ -247,7 +256,7 @@ def test_experts_are_tuned_by_as_many_processes_as_configured(
 @pytest.mark.slow
 def test_processes_that_fail_leave_no_expert(cache: None, capfd: pytest.CaptureFixture[str]) -> None:
     diverging = replace(TUNING, learning_rate=1e30, head_learning_rate=1e30)
-    with pytest.raises(TuningFailed, match=r"tuning with 2 processes ended with code 1 \(job: ") as failure:
+    with pytest.raises(TrainingFailed, match=r"tuning.job with 2 processes ended with code 1 \(job: ") as failure:
         tuned_expert(diverging, 2)
     assert "TuningDiverged" in capfd.readouterr().err, "the processes' own message is shown"
     job = Path(str(failure.value).partition("(job: ")[2].rstrip(")"))
@@ -259,7 +268,7 @@ def test_a_failed_tunings_exit_code_is_told(cache: None, tmp_path: Path, monkeyp
     failing.write_text("#!/bin/sh\nexit 7\n")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
-    with pytest.raises(TuningFailed, match="tuning with 2 processes ended with code 7"):
+    with pytest.raises(TrainingFailed, match="with 2 processes ended with code 7"):
         tuned_expert(replace(TUNING, seed=7), 2)
 
 
