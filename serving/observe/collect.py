@@ -7,7 +7,8 @@ Choices (ours):
 - A candidate was exposed if an impression says so, at the place it names or else the candidate's rank, or if the user
   clicked it, put it into a cart or bought it from this answer, at its rank. All others were not: `position` is null.
 - An event belongs to a request if both are of one user and the item was a candidate; otherwise its request_id is null.
-  So the log may have lost parts, and a caller may send back what it likes.
+  So the log may have lost parts, and a caller may send back what it likes; loading leaves out and counts search events
+  without a request.
 - Of events with one id, the first counts.
 - Items are the releases' catalogues, users those of requests and events. Judgments are no part of a serving log.
 """

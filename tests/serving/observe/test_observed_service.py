@@ -23,6 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from components.contracts.errors import BadInput
 from components.contracts.schemas import CANDIDATES, REQUESTS
 from components.contracts.tables import read_table
+from components.contracts.tools.manifest import read_manifest
+from components.marketplace.logs.config import LoadConfig
 from components.marketplace.logs.load import load_log
 from serving import client
 from serving.local.launcher import Service, serve_release
@@ -255,8 +257,15 @@ def test_the_next_search_sees_what_was_clicked(observed: Observed) -> None:
 def test_the_project_reads_the_log(observed: Observed, tiny: Tiny, tmp_path: Path) -> None:
     rows = collect(observed.log, [observed.release], tmp_path / "data")
     judgments = tiny.inputs.relevance.log / "judgments.parquet"
-    load_log(tmp_path / "data", judgments, MARKETS, datetime.now(UTC), tmp_path / "loaded")
+    lenient = LoadConfig(max_dropped=0.5)
+    load_log(tmp_path / "data", judgments, MARKETS, datetime.now(UTC), tmp_path / "loaded", lenient)
     assert rows["requests"] == 4
+    # Of somebody who was not shown that answer: of no request, so of no use as a label.
+    collected = pq.read_table(tmp_path / "data" / "events.parquet").to_pylist()
+    (strange,) = [event for event in collected if event["request_id"] is None]
+    assert (strange["type"], strange["item_id"]) == ("click", observed.page[2].item_id)
+    (dropped,) = read_manifest(tmp_path / "loaded")["metrics"]["dropped"]
+    assert (dropped["problem"], dropped["rows"]) == ("in search without a request", 1)
     candidates = pq.read_table(tmp_path / "loaded" / "candidates.parquet").to_pandas()
     mine = candidates[candidates["request_id"] == observed.request_id].set_index("item_id")
     items = [row.item_id for row in observed.page]
@@ -274,7 +283,6 @@ def test_the_project_reads_the_log(observed: Observed, tiny: Tiny, tmp_path: Pat
     assert found == {
         ("click", items[1], observed.request_id),  # posted twice, there once
         ("purchase", items[5], observed.request_id),
-        ("click", items[2], None),  # of somebody who was not shown that answer
     }
     users = pq.read_table(tmp_path / "loaded" / "users.parquet").to_pydict()
     assert observed.user in users["user_id"]
