@@ -30,6 +30,8 @@ _MAX_EXACT_VALUES = 20
 # A shift of one standard deviation changes the mean rank of normal values by 1 / (2 sqrt(pi)).
 _SD_PER_RANK = 2 * np.sqrt(np.pi)
 _OTHER = "(other)"
+# Share of rows that a change of unit moves at least.
+_UNIT_MOVES = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,14 @@ def number_move(
     ranked = value_contributions(np.stack([ranks, ranks**2], axis=1), weights, groups)
     level, spread = mean_p_values(ranked, flips)
     old, new = values[~is_current], values[is_current]
+    size = _size(distribution)
     return Move(
         p_values={"shape": shape, "level": level, "spread": spread},
-        size=_size(distribution),
+        size=size,
         noise=float(_SD_PER_RANK * np.sqrt((ranked[:, 0] ** 2).sum())),
         unit="sd",
         what=_describe_number(old, new, distribution, outcome_factor is not None),
-        broken=_constant(old, new, config) or _factor(old, new, outcome_factor, config),
+        broken=_constant(old, new, config) or _factor(old, new, size, outcome_factor, config),
         distribution=distribution,
     )
 
@@ -204,8 +207,15 @@ def _constant(old: np.ndarray, new: np.ndarray, config: MonitoringConfig) -> str
     return "one value alone now" if varied and new.min() == new.max() else ""
 
 
-def _factor(old: np.ndarray, new: np.ndarray, outcome_factor: float | None, config: MonitoringConfig) -> str:
-    """A change of unit, or of an outcome's mean."""
+def _factor(
+    old: np.ndarray, new: np.ndarray, size: float, outcome_factor: float | None, config: MonitoringConfig
+) -> str:
+    """A change of unit, or of an outcome's mean.
+
+    A unit moves many rows. Few are enough to move the median of prices in two currencies from one to the other.
+    """
+    if outcome_factor is None and size < _UNIT_MOVES:
+        return ""
     before, after, factor, name = float(np.median(old)), float(np.median(new)), config.unit_factor, "the unit changed"
     if outcome_factor is not None:
         before, after, factor, name = float(old.mean()), float(new.mean()), outcome_factor, "the mean changed"

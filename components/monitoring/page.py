@@ -37,7 +37,7 @@ def write_page(
     """Write the page of a drift.json content (`findings.summarise`), its findings and the distributions behind them."""
     ordered = sorted(findings, key=seriousness, reverse=True)
     serious = [f for f in ordered if f.serious]
-    sections = [Section("What moved, and what to do", _levels(summary), tables=[_verdicts(summary, serious)])]
+    sections = [Section("What moved, and what to do", _levels(summary)), *_verdicts(summary, serious)]
     pictures = [_picture(f, distributions[f.key]) for f in _largest(serious) if f.key in distributions]
     if pictures:
         sections.append(Section("Largest moves", "Share of rows, before and now.", figures=pictures[:_PICTURES]))
@@ -89,21 +89,21 @@ def _levels(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding]) -> Table:
-    rows = []
+def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding]) -> list[Section]:
+    """A heading and a sentence for each market where something moved, one for all the others together."""
+    sections, quiet = [], []
     for market, verdict in summary["markets"].items():
         own = [f for f in serious if f.market == market]
-        said = "; ".join(sentence(f) for f in own[:_SAID])
-        more = f"; {len(own) - _SAID} more below" if len(own) > _SAID else ""
-        rows.append(
-            {
-                "market": _market(market),
-                "level": verdict_word(verdict),
-                "what moved": said + more if own else f"nothing that matters, {verdict['tested']} columns tested",
-                "what to do": "; ".join(dict.fromkeys(_TO_DO[f.scope] for f in own[:_SAID])) or None,
-            }
-        )
-    return Table(pd.DataFrame(rows))
+        if not own:
+            quiet.append(f"{_market(market)} ({verdict['tested']} columns tested)")
+            continue
+        more = f", and {len(own) - _SAID} more below" if len(own) > _SAID else ""
+        to_do = "; ".join(dict.fromkeys(_TO_DO[f.scope] for f in own[:_SAID]))
+        said = f"{'; '.join(sentence(f) for f in own[:_SAID])}{more}. What to do: {to_do}."
+        sections.append(Section(f"{_market(market)}: {verdict_word(verdict)}", said))
+    if quiet:
+        sections.append(Section("Nothing that matters moved", ", ".join(quiet) + "."))
+    return sections
 
 
 def _market(market: str) -> str:

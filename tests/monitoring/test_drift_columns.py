@@ -77,6 +77,18 @@ def test_what_broke_is_critical_in_one_column_alone(incident, broken: str) -> No
     assert [broken in f.broken for f in critical] == [True]
 
 
+def test_a_mix_of_currencies_that_moves_a_little_is_no_other_unit() -> None:
+    sides = [
+        pd.concat([_frame(seed, rows=baht), _frame(seed + 2, "VN", rows=4000 - baht)]).assign(
+            price=lambda f: np.exp(f["price"] / 9) * np.where(f["market"] == "TH", 200, 150_000)
+        )
+        for seed, baht in ((0, 2200), (1, 1800))
+    ]
+    findings = _compare(*sides, ColumnSpec("price", "numeric"))
+    assert _found(findings, market="all", column="price").severity == "warning"
+    assert not [f for f in findings if f.severity == "critical"]
+
+
 def test_a_flipped_label_is_critical_and_a_feature_that_moved_as_far_is_not() -> None:
     reference, current = (_frame(seed).assign(clicked=lambda f: (f["price"] > 0.5) * 1.0) for seed in (0, 1))
     current["clicked"] = 1 - current["clicked"]

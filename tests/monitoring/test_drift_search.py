@@ -137,7 +137,7 @@ def test_pages_open_in_a_browser(shifted: Path, tmp_path: Path, page: str) -> No
     html = (shifted / "reports" / f"{page}.html").read_text(encoding="utf-8")
     assert not re.search(r"<script[^>]+src=.http", html), "a page must not need the network"
     if page == "drift":
-        assert "Simulated data" in html and "VN" in html and "what to do" in html
+        assert "Simulated data" in html and "VN" in html and "What to do: check the import" in html
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         pytest.skip("no chromium on PATH")
