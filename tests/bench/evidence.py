@@ -1,6 +1,7 @@
 """The tables of tests/bench/README.md, one per question, from what was measured."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from components.ranking.config import RANKING_METRICS
 from tests.bench.cells import NO_BREAK, Gain, table
@@ -166,6 +167,24 @@ def ranking(result: Result) -> str:
     return f"{table([*header, 'NDCG@10 by the truth'], rows)}\n\n{source(result)}"
 
 
+def volumes(result: Result) -> str:
+    """A row per world and label rules: what there is relative to exposed candidates alone, and how far labels reach."""
+
+    def ratios(steps: Mapping[str, Any], of: str) -> list[str]:
+        cells = [steps["+ searchification"]["requests" + of]]
+        cells += [steps[step]["rows" + of] for step in ("+ unexposed", "+ searchification")]
+        cells += [steps[step]["clicks" + of] for step in ("+ attribution", "+ searchification")]
+        return [f"{cell:.1f}" for cell in cells]
+
+    rows = [["the paper, on its own log", "", *ratios(result["paper"], ""), "", ""]]
+    for world, by_rules in result["worlds"].items():
+        for rules, made in by_rules.items():
+            coverage, leak = made["coverage"]["all"]["share"], made["leak"]["pseudo"]["scored_auc"]
+            rows.append([world, rules, *ratios(made["steps"], "_ratio"), f"{coverage:.0%}", f"{leak:.3f}"])
+    header = ["world", "label rules", "requests", "samples, + unexposed", "samples", "clicks, + attribution", "clicks"]
+    return f"{table([*header, 'coverage', 'AUC of being scored'], rows, texts=2)}\n\n{source(result)}"
+
+
 def whole_run(result: Result) -> str:
     """What a run costs."""
     steps = sorted(result["stages"].items(), key=lambda step: -step[1])
@@ -226,6 +245,7 @@ def page_tables() -> dict[str, str]:
         "gpu-mixture": gpu_mixture({name: measured(file) for name, file in MIXTURES.items()}),
         "ranking": ranking(run),
         "served": served(run),
+        "volumes": volumes(measured("volumes")),
         "whole-run": whole_run(run),
         "soak": soak(measured("soak")),
         "drift-alarms": drift_alarms(measured("drift")),
