@@ -33,7 +33,7 @@ def test_help_names_every_command() -> None:
         (("run", "--judgments", "/no/such/file.csv"), "/no/such/file.csv"),
         (("run", "--as-of", "yesterday"), "yesterday"),
         (("simulate", "--out", "x", "--profile", "nowhere"), "nowhere"),
-        (("simulate", "--out", "x", "--scale", "0.02"), "items"),
+        (("simulate", "--out", "x", "--scale", "0.001"), "0.01"),
         (("ingest", "--format", "unheard-of", "--in", "x", "--out", "y"), "unheard-of"),
         (("compile", "--out", "x.yaml", "--image", "train"), "ROLE=IMAGE"),
         (("serve", "/no/such/release"), "/no/such/release"),
