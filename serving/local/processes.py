@@ -1,6 +1,7 @@
 """Child processes that never outlive their parent, with their output in log files."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,9 @@ if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+_ROOM = 64 * 1024  # bytes a process's last words take, at most
 
 
 class ServingFailed(ArchipelagoError):
@@ -92,7 +96,9 @@ class Child:
         """Raise ServingFailed if the program has ended."""
         code = self.code
         if code is not None:
-            raise ServingFailed(f"{self.name} ended with code {code}; {self.log} ends with:\n{self.tail()}")
+            # What a full disk ends cannot write its reason there.
+            full = "" if shutil.disk_usage(self.log.parent).free >= _ROOM else f"the disk is full ({self.log.parent}); "
+            raise ServingFailed(f"{full}{self.name} ended with code {code}; {self.log} ends with:\n{self.tail()}")
 
     def tail(self, lines: int = 12) -> str:
         """The last lines of the log."""

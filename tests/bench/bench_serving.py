@@ -156,7 +156,8 @@ def kserve_alone(release: Path, state: Path) -> Iterator[tuple[str, int]]:
     """URL and process of the KServe Python server, once it answers."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "tests.bench.kserve_alone", f"--release={release}", f"--state={state}"]
-    server = subprocess.Popen([*command, f"--http_port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # What it says of an error is seen where the measurement is; what it says of each request is not.
+    server = subprocess.Popen([*command, f"--http_port={port}"], stdout=subprocess.DEVNULL)
     url = f"http://{LOOPBACK}:{port}"
     try:
         end = time.monotonic() + 180

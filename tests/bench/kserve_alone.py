@@ -21,6 +21,7 @@ from components.contracts.features import RELEVANCE_COLUMN
 from components.release import onnx_scoring
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
+from components.relevance.encoding.texts import CutCounts
 from serving.observe.exchange import Exchange, opened
 from serving.release import open_release
 from serving.transformer.experts import Experts
@@ -43,7 +44,7 @@ class InProcess:
         mixture, text = (
             onnx_scoring._load(folder / name) for name in (onnx_scoring.MIXTURE_SOURCE, onnx_scoring.TEXT_SOURCE)
         )
-        self._mixture = mixture.ServedMixture(folder, self.run, text)
+        self._mixture = mixture.ServedMixture(folder, self.run, text, CutCounts())
         self._blend = Blend.load(release / "blend.json")
 
     def run(self, model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:

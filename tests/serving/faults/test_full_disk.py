@@ -1,8 +1,10 @@
 """A volume without room: one error, and nothing half-written is left for the next start."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from components.contracts.tools.manifest import write_json
 from serving.local.launcher import serve_release
+from serving.local.processes import Child, ServingFailed
 from tests.release.tiny_release import Tiny
 from tests.serving.faults.faulty import relevance_status
 
@@ -36,6 +39,15 @@ def test_a_file_that_does_not_fit_leaves_nothing(volume: Path) -> None:
         write_json(volume / "small.json", {"text": "x" * 100_000})
     assert [path.name for path in volume.iterdir()] == ["small.json"]
     assert "old" in (volume / "small.json").read_text()
+
+
+def test_a_process_that_could_not_write_its_last_words_is_spoken_for(volume: Path) -> None:
+    child = Child("server", ["/bin/sh", "-c", "echo no words; exit 3"], volume / "server.log", {}, volume)
+    (volume / "data").write_bytes(b"x" * (shutil.disk_usage(volume).free - 8192))
+    while child.code is None:
+        time.sleep(0.01)
+    with pytest.raises(ServingFailed, match=rf"disk is full \({volume}\); server ended with code 3"):
+        child.check()
 
 
 @pytest.mark.slow
