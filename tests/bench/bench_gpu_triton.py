@@ -16,7 +16,8 @@ request, and as many clients as each row says, each with one request under way. 
 Rates of the server are shares of the offline rate of the same kind in the same process: one expert's packs ready, best
 of three; for the whole chain, half of it, because every pair runs through two experts. `padded` sends the same pairs
 to the same packed expert with every pair as long as its request's longest, `chain` is a Python model that calls router,
-two experts and fusion, each a model, one after the other. Writes tests/bench/results/gpu-triton.json.
+two experts and fusion, each a model, one after the other, and `chain of 16` the same with experts that get 16 pairs at
+a time, padded: what the laptop's servers do. Writes tests/bench/results/gpu-triton.json.
 """
 
 import argparse
@@ -63,12 +64,14 @@ WAYS = {
     "packed": ("expert_a", "pooled"),
     "padded": ("expert_a", "pooled"),
     "chain": ("chain", "relevance"),
+    "chain of 16": ("chain_of_16", "relevance"),
     "whole": ("whole", "relevance"),
 }
 LOADED = {
     "packed": ["expert_a"],
     "padded": ["expert_a"],
     "chain": ["expert_a", "expert_b", "chain_router", "chain_fusion", "chain"],
+    "chain of 16": ["expert_a", "expert_b", "chain_router", "chain_fusion", "chain_of_16"],
     "whole": ["whole"],
     "texts": ["relevance"],
 }
@@ -114,7 +117,8 @@ def write_repository(root: Path, tokenizer: Path, precision: str) -> Path:
     query = '{name: "query" data_type: TYPE_STRING dims: [-1]}'
     relevance = '{name: "relevance" data_type: TYPE_FP32 dims: [-1]}'
     _write_compared(repository / "whole", _tokens(ragged=True), relevance, 64, "KIND_GPU", precision)
-    _write_compared(repository / "chain", _tokens(ragged=False), relevance, 1, "KIND_CPU count: 4", precision)
+    for name in ("chain", "chain_of_16"):
+        _write_compared(repository / name, _tokens(ragged=False), relevance, 1, "KIND_CPU count: 4", precision)
     _write_compared(repository / "chain_router", query, mask, 0, "KIND_CPU count: 2", precision)
     _write_compared(repository / "chain_fusion", f"{pooled}, {mask}", relevance, 1, "KIND_GPU", precision)
     return repository
@@ -128,8 +132,11 @@ def _tokens(ragged: bool) -> str:
 def _write_compared(folder: Path, inputs: str, output: str, batch: int, kind: str, precision: str) -> None:
     """A model of the folder triton_models beside this file."""
     (folder / VERSION).mkdir(parents=True)
-    shutil.copy(Path(__file__).parent / "triton_models" / f"{folder.name}.py", folder / VERSION / "model.py")
+    source, of, micro_batch = folder.name.partition("_of_")
+    shutil.copy(Path(__file__).parent / "triton_models" / f"{source}.py", folder / VERSION / "model.py")
     parameters = {"precision": precision, "pack_sizes": ",".join(map(str, PACK_SIZES))}
+    if of:
+        parameters["micro_batch"] = micro_batch
     entries = ", ".join(f'{{key: "{key}" value: {{string_value: "{value}"}}}}' for key, value in parameters.items())
     (folder / "config.pbtxt").write_text(
         f'name: "{folder.name}" backend: "python" max_batch_size: {batch} input [{inputs}] output [{output}] '
