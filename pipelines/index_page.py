@@ -22,7 +22,7 @@ REPORTS = {
     "features": "which features are known, and how their values are spread, by market",
     "ranking": "how well each ranker predicts clicks, and what it gains over the baseline",
     "drift": "which columns differ between the earlier and the latest data",
-    "evidently": "the same columns in Evidently's own report, with their distributions",
+    "evidently": "the columns of a market that moved in Evidently's own report, with their distributions",
     "gate": "which checks decided whether there is a release",
 }
 
@@ -63,7 +63,13 @@ def _list(entries: Iterable[str]) -> str:
 def _links(reports: Mapping[str, str], out: Path) -> Iterable[str]:
     for name, path in reports.items():
         target = html.escape(Path(path).relative_to(out).as_posix())
-        yield f'<a href="{target}">{html.escape(name)}</a>: {html.escape(REPORTS.get(name, "a report of the run"))}'
+        shows = html.escape(REPORTS.get(kind(name), "a report of the run"))
+        yield f'<a href="{target}">{html.escape(name)}</a>: {shows}'
+
+
+def kind(report: str) -> str:
+    """The entry of `REPORTS` that a report is: of one that has a page a market, "evidently-TH", "evidently"."""
+    return report.partition("-")[0]
 
 
 def _relevance(summary: Mapping[str, Any]) -> Table:

@@ -12,7 +12,7 @@ from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.ranking.config import RANKING_METRICS
 from components.release.conclusions import RELEASED, conclusions, ranking_gains, relevance_gains
-from pipelines.index_page import REPORTS
+from pipelines.index_page import REPORTS, kind
 from pipelines.next_steps import look_first, try_next
 from pipelines.runner import Run
 
@@ -51,7 +51,8 @@ def collect_reports(run: Run, target: Path) -> dict[str, str]:
         for report in (artifact / "reports").glob("*.html")
     }
     order = list(REPORTS)
-    return dict(sorted(found.items(), key=lambda entry: order.index(entry[0]) if entry[0] in order else len(order)))
+    place = {name: order.index(kind(name)) if kind(name) in order else len(order) for name in found}
+    return dict(sorted(found.items(), key=lambda entry: (place[entry[0]], entry[0])))
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -65,7 +66,7 @@ def show(summary: dict[str, Any]) -> None:
     console.width = max(console.width, _WIDTH, *(Measurement.get(console, wide, table).maximum for table in tables))
     for table in [*tables, _run_table(summary)]:
         console.print(table)
-    _say(console, "Reports", [f"{name:<12}{path}" for name, path in summary["reports"].items()])
+    _say(console, "Reports", [f"{name:<16}{path}" for name, path in summary["reports"].items()])
     _say(console, "What this run shows, and what it does not", conclusions(summary))
     _say(console, "Look at first", look_first(summary))
     _say(console, "Try next (serve until Ctrl-C, the other in a second shell)", try_next(summary))

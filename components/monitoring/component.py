@@ -30,15 +30,16 @@ def measure_drift(
     Returns:
         drift: the verdict by market and column.
         report: the verdict as a page.
-        evidently: Evidently's own page.
+        evidently: Evidently's own page, of the market where most moved; the verdict where nothing did.
         metrics: how many columns drifted, of how many.
     """
     import shutil
     from pathlib import Path
 
-    from components.contracts.tools.manifest import facts, read_manifest
+    from components.contracts.tools.manifest import facts, read_json, read_manifest
     from components.monitoring.config import MonitoringConfig
-    from components.monitoring.drift import EVIDENTLY_PAGE, PAGE, judgment_drift, search_drift
+    from components.monitoring.drift import DRIFT, PAGE, judgment_drift, search_drift
+    from components.monitoring.evidently_report import worst_page
 
     vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.of_structure(config)
     if ranker:
@@ -48,5 +49,5 @@ def measure_drift(
     for name, value in read_manifest(out)["metrics"].items():
         metrics.log_metric(name, value)
     shutil.copyfile(out / PAGE, report.path)
-    shutil.copyfile(out / EVIDENTLY_PAGE, evidently.path)
+    shutil.copyfile(worst_page(read_json(out / DRIFT), out) or out / PAGE, evidently.path)
     drift.metadata.update(facts(out))

@@ -221,7 +221,7 @@ def _factor(
         before, after, factor, name = float(old.mean()), float(new.mean()), outcome_factor, "the mean changed"
     if before * after <= 0 or max(after / before, before / after) < factor:
         return ""
-    return f"{name}: x{spell_number(after / before)}"
+    return f"{name}: x{spell_number(_rounded(after / before))}"
 
 
 def _gone_or_new(distribution: Distribution, segment: str) -> str:
@@ -242,14 +242,25 @@ def _describe_number(old: np.ndarray, new: np.ndarray, distribution: Distributio
         if spell_number(spreads[0]) == spell_number(spreads[1]):
             shares = distribution.shares()
             place = int(np.abs(shares[1] - shares[0]).argmax())
-            return f"{distribution.labels[place]}: {spell_share(shares[0][place])} -> {spell_share(shares[1][place])}"
-        return f"{name} {spell_number(before)} as before, 80 % range {_change(*spreads)}"
+            return f"{distribution.labels[place]}: {_change_of_share(shares[0][place], shares[1][place])}"
+        return f"{name} {spell_number(_rounded(before))} as before, 80 % range {_change(*spreads)}"
     return f"{name} {_change(before, after)}"
 
 
 def _change(before: float, after: float) -> str:
-    said = f"{spell_number(before)} -> {spell_number(after)}"
+    brief = [spell_number(_rounded(value)) for value in (before, after)]
+    said = " -> ".join(brief if brief[0] != brief[1] else (spell_number(before), spell_number(after)))
     return said + (f" ({after / before - 1:+.0%})" if before > 0 and 0.1 <= after / before < 10 else "")
+
+
+def _rounded(value: float) -> float:
+    """With three significant digits."""
+    return float(f"{value:.2e}")
+
+
+def _change_of_share(before: float, after: float) -> str:
+    said = [spell_share(before), spell_share(after)]
+    return " -> ".join(said if said[0] != said[1] else (f"{before:.2%}", f"{after:.2%}"))
 
 
 def _describe_categories(
@@ -260,4 +271,4 @@ def _describe_categories(
         unseen = float(after[before == 0].sum())
         return f"rare values changed: {spell_share(unseen)} of rows have a value that was not there before"
     place = int(np.abs(after - before).argmax())
-    return f"{names[place]}: {spell_share(before[place])} -> {spell_share(after[place])}"
+    return f"{names[place]}: {_change_of_share(before[place], after[place])}"

@@ -3,7 +3,8 @@
 Each comparison writes into its output directory:
 - `drift.json`: what moved and how serious it is, every finding, and what could not be tested (`findings.summarise`);
 - `drift.prom`: the same for Prometheus (`exporter`);
-- `reports/drift.html`: the page for people; `reports/evidently.html` and `evidently.json`: Evidently's own.
+- `reports/drift.html`: the page for people; `reports/evidently-MARKET.html`: Evidently's own, of what moved there;
+- `evidently/MARKET.json`: Evidently's snapshot of all columns.
 
 Choices (ours):
 
@@ -41,7 +42,7 @@ from components.monitoring import judgment_folds, search_windows, table_pairs
 from components.monitoring.columns import Measured, compare_columns
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import compare_vectors
-from components.monitoring.evidently_report import evidently_psi
+from components.monitoring.evidently_report import evidently_psi, write_evidently
 from components.monitoring.exporter import prometheus_text
 from components.monitoring.findings import Finding, control, count_windows, moved, rate, summarise, verdict_word
 from components.monitoring.page import write_page
@@ -49,8 +50,6 @@ from components.monitoring.page import write_page
 DRIFT = "drift.json"
 PROMETHEUS = "drift.prom"
 PAGE = "reports/drift.html"
-EVIDENTLY_PAGE = "reports/evidently.html"
-EVIDENTLY_JSON = "evidently.json"
 _SAID = 3  # findings of a market in a line of the log
 
 _logger = get_logger(__name__)
@@ -142,20 +141,21 @@ def compare_pairs(
 
 
 def rate_all(
-    findings: Sequence[Finding], measured: Sequence[Measured], config: MonitoringConfig, html: Path, details: Path,
+    findings: Sequence[Finding],
+    measured: Sequence[Measured],
+    config: MonitoringConfig,
     previous: dict[str, Any] | None = None,
-) -> list[Finding]:  # fmt: skip
-    """The findings controlled over the run and rated; Evidently's page and JSON of what moved are written.
+) -> list[Finding]:
+    """The findings controlled over the run and rated, by Evidently's figure of how far each of those that moved did.
 
     Args:
         findings, measured: of the whole run.
         config: the stage's.
-        html, details: Evidently's files.
         previous: drift.json of the window before, if any.
     """
     controlled = {f.key: f for f in control(findings, config)}
     shown = [m for m in measured if moved(controlled[m.finding.key], config)]
-    for measure, psi in zip(shown, evidently_psi(shown, config, html, details), strict=True):
+    for measure, psi in zip(shown, evidently_psi(shown, config), strict=True):
         controlled[measure.finding.key] = replace(controlled[measure.finding.key], psi=psi)
     return count_windows([rate(f, config) for f in controlled.values()], previous, config)
 
@@ -193,11 +193,13 @@ def _write(
 ) -> bool:
     """Control, rate and write everything; whether there is anything critical."""
     with stage_directory(out) as root:
-        findings = rate_all(findings, measured, config, root / EVIDENTLY_PAGE, root / EVIDENTLY_JSON, previous)
+        findings = rate_all(findings, measured, config, previous)
         summary = summarise(kind, findings, config, windows, simulated)
         write_json(root / DRIFT, summary)
         (root / PROMETHEUS).write_text(prometheus_text(summary), encoding="utf-8")
-        write_page(root / PAGE, summary, findings, {m.finding.key: m.distribution for m in measured})
+        pages = write_evidently(measured, [f for f in findings if moved(f, config)], config, root)
+        distributions = {m.finding.key: m.distribution for m in measured}
+        write_page(root / PAGE, summary, findings, distributions, pages, config)
         write_manifest(
             root,
             "drift",

@@ -133,14 +133,18 @@ def rate(finding: Finding, config: MonitoringConfig) -> Finding:
     return replace(finding, severity="info" if finding.expected else _severity(finding, config))
 
 
+def critical_psi(finding: Finding, config: MonitoringConfig) -> float:
+    """The population stability index from which a column that moved is critical."""
+    return config.critical_psi if finding.scope == "feature" else config.critical_outcome_psi
+
+
 def _severity(finding: Finding, config: MonitoringConfig) -> Severity:
     assert finding.size is not None
     if finding.broken:
         return "critical"
     if finding.scope == "embedding":
         return "warning" if finding.size >= config.embedding_threshold else "info"
-    limit = config.critical_psi if finding.scope == "feature" else config.critical_outcome_psi
-    if finding.psi is not None and finding.psi >= limit:
+    if finding.psi is not None and finding.psi >= critical_psi(finding, config):
         return "critical"
     return "warning" if finding.size >= config.min_moved_share else "info"
 
@@ -205,8 +209,12 @@ def seriousness(finding: Finding) -> tuple[int, int, float, float]:
 def sentence(finding: Finding) -> str:
     """What a finding says, without its market."""
     name = "" if finding.column == EVERY_COLUMN else f"{finding.column}: "
-    said = ", ".join(part for part in (finding.what, finding.broken) if part)
-    return name + (said or f"not tested ({finding.why})")
+    return name + statement(finding)
+
+
+def statement(finding: Finding) -> str:
+    """What a finding says, without its market and column."""
+    return ", ".join(part for part in (finding.what, finding.broken) if part) or f"not tested ({finding.why})"
 
 
 def verdict_word(verdict: Mapping[str, Any]) -> str:
@@ -240,12 +248,12 @@ def summarise(
         "false_discovery_rate": config.false_discovery_rate,
         "markets": {market: asdict(verdict) for market, verdict in verdicts.items()},
         "untested": [
-            {"market": f.market, "scope": f.scope, "column": f.column, "why": f.why} for f in findings if _silent(f)
+            {"market": f.market, "scope": f.scope, "column": f.column, "why": f.why} for f in findings if silent(f)
         ],
         "findings": [asdict(finding) for finding in findings],
     }
 
 
-def _silent(finding: Finding) -> bool:
+def silent(finding: Finding) -> bool:
     """Whether it says why it could not be tested."""
     return bool(finding.why) and not finding.p_values and not finding.expected

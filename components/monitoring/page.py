@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from components.contracts.tools.bars import Bars
 from components.contracts.tools.report import Section, Table, write_report
+from components.monitoring.config import MonitoringConfig
 from components.monitoring.distributions import Distribution, spell_share
-from components.monitoring.findings import EVERY_MARKET, Finding, sentence, seriousness, verdict_word
+from components.monitoring.findings import (
+    EVERY_COLUMN,
+    EVERY_MARKET,
+    Finding,
+    critical_psi,
+    seriousness,
+    silent,
+    statement,
+    verdict_word,
+)
+from components.monitoring.names import plain_name
 
 _PICTURES = 5
 _SAID = 3  # findings of a market in its sentence
-_COLOURS = {"before": "#9aa7b4", "now": "#24598f"}
 _TO_DO = {
     "schema": "check the export's columns",
     "rows": "check that the log is complete",
@@ -33,34 +43,51 @@ def write_page(
     summary: Mapping[str, Any],
     findings: Sequence[Finding],
     distributions: Mapping[tuple[str, str, str, str], Distribution],
+    evidently: Mapping[str, Path],
+    config: MonitoringConfig,
 ) -> None:
-    """Write the page of a drift.json content (`findings.summarise`), its findings and the distributions behind them."""
+    """Write the page of a drift.json content.
+
+    Args:
+        path: of the page.
+        summary: `findings.summarise`.
+        findings: all of them.
+        distributions: behind them, by their key.
+        evidently: market -> Evidently's page, in the same folder.
+        config: the stage's, for the thresholds.
+    """
     ordered = sorted(findings, key=seriousness, reverse=True)
     serious = [f for f in ordered if f.serious]
-    sections = [Section("What moved, and what to do", _levels(summary)), *_verdicts(summary, serious)]
-    pictures = [_picture(f, distributions[f.key]) for f in _largest(serious) if f.key in distributions]
+    sections = [Section("What moved, and what to do", _levels(summary)), *_verdicts(summary, serious, evidently)]
+    pictures = [_picture(f, distributions[f.key], config) for f in _largest(serious) if f.key in distributions]
     if pictures:
-        sections.append(Section("Largest moves", "Share of rows, before and now.", figures=pictures[:_PICTURES]))
+        sections.append(Section("Largest moves", "Share of rows, before and now.", bars=pictures[:_PICTURES]))
     noted = [f for f in ordered if f.severity == "info" and f.p_values]
     for title, text, shown in (
         ("All warnings and critical findings", "", serious),
         ("Moved, not judged", "Too small to matter, or expected to move.", noted),
     ):
         if shown:
-            sections.append(Section(title, text, tables=[_table(shown)]))
-    if summary["untested"]:
-        text = "Nothing is said of these: too few rows or users. They did not pass."
-        sections.append(Section("Not tested", text, tables=[Table(pd.DataFrame(summary["untested"]))]))
-    sections.append(Section("All tested columns", _READING, tables=[_table([f for f in ordered if f.tested])]))
+            sections.append(Section(title, text, tables=[_table(shown, config)]))
+    if untested := [f for f in findings if silent(f)]:
+        text = "Too few rows or users to test these: each is an open question."
+        sections.append(Section("Not tested", text, tables=[_untested(untested)]))
+    tested = [f for f in ordered if f.tested]
+    sections.append(Section("All tested columns", _reading(config), tables=[_table(tested, config)]))
     write_report(path, _title(summary), _note(summary), sections)
 
 
-_READING = (
-    "Moved: share of rows in another bin or category now (for an embedding, a classifier's AUC: 0.5 is no move). "
-    "Chance: how often a column that did not move would look like this, adjusted for the number of tests. Finds: the "
-    "smallest change that this many rows find four times in five, in standard deviations (sd) of a number or in points "
-    "of a share. Windows: how many windows like this to pool until a change worth finding is found."
-)
+def _reading(config: MonitoringConfig) -> str:
+    return (
+        "Moved: share of rows in another bin or category now, "
+        f"a warning from {spell_share(config.min_moved_share)}; for an embedding, a classifier's AUC, where 0.5 is no "
+        f"move, a warning from {config.embedding_threshold}. Chance: how often a column that stays as it is would look "
+        f"like this, adjusted for the number of tests; a move is believed up to {config.false_discovery_rate}. PSI: "
+        "population stability index, and from where a move is critical. Finds: the smallest change that this many rows "
+        "find four times in five, in standard deviations (sd) of a number or in points of a share. Windows: how many "
+        "windows like this to pool until a change worth finding is found. In a row: windows with this warning, "
+        f"critical from {config.critical_in_a_row}."
+    )
 
 
 def _title(summary: Mapping[str, Any]) -> str:
@@ -89,7 +116,7 @@ def _levels(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding]) -> list[Section]:
+def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding], evidently: Mapping[str, Path]) -> list[Section]:
     """A heading and a sentence for each market where something moved, one for all the others together."""
     sections, quiet = [], []
     for market, verdict in summary["markets"].items():
@@ -99,11 +126,17 @@ def _verdicts(summary: Mapping[str, Any], serious: Sequence[Finding]) -> list[Se
             continue
         more = f", and {len(own) - _SAID} more below" if len(own) > _SAID else ""
         to_do = "; ".join(dict.fromkeys(_TO_DO[f.scope] for f in own[:_SAID]))
-        said = f"{'; '.join(sentence(f) for f in own[:_SAID])}{more}. What to do: {to_do}."
-        sections.append(Section(f"{_market(market)}: {verdict_word(verdict)}", said))
+        said = f"{'; '.join(map(_said, own[:_SAID]))}{more}. What to do: {to_do}."
+        links = {"Evidently's page": evidently[market].name} if market in evidently else {}
+        sections.append(Section(f"{_market(market)}: {verdict_word(verdict)}", said, links=links))
     if quiet:
         sections.append(Section("Nothing that matters moved", ", ".join(quiet) + "."))
     return sections
+
+
+def _said(finding: Finding) -> str:
+    name = "" if finding.column == EVERY_COLUMN else f"{plain_name(finding.column, finding.table)}: "
+    return name + statement(finding).replace("->", "→")  # a line may break within the first
 
 
 def _market(market: str) -> str:
@@ -119,28 +152,26 @@ def _largest(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(once.values(), key=seriousness, reverse=True)
 
 
-def _picture(finding: Finding, distribution: Distribution) -> go.Figure:
-    bars = [
-        go.Bar(name=name, x=list(distribution.labels), y=shares, marker_color=_COLOURS[name])
-        for name, shares in zip(_COLOURS, distribution.shares(), strict=True)
-    ]
-    figure = go.Figure(bars)
-    figure.update_xaxes(type="category", automargin=True)
-    figure.update_yaxes(tickformat=".0%")
-    title = f"{_market(finding.market)}, {sentence(finding)}"
-    return figure.update_layout(title=title, barmode="group", bargap=0.15)
+def _picture(finding: Finding, distribution: Distribution, config: MonitoringConfig) -> Bars:
+    score = (
+        f"; PSI {finding.psi:.2g}, critical from {critical_psi(finding, config):g}" if finding.psi is not None else ""
+    )
+    title = f"{_market(finding.market)}, {_said(finding)}{score}"
+    return Bars(title, distribution.labels, *(shares.tolist() for shares in distribution.shares()))
 
 
-def _table(findings: Sequence[Finding]) -> Table:
+def _table(findings: Sequence[Finding], config: MonitoringConfig) -> Table:
     rows = [
         {
             "market": _market(f.market),
-            "column": f.column,
+            "column": plain_name(f.column, f.table),
             "level": f.severity if f.severity != "none" else None,
-            "what": ", ".join(part for part in (f.what, f.broken, f.why) if part),
+            "what": ", ".join(part for part in (f.what, f.broken, f.why) if part).replace("->", "→"),
             "moved": None if f.size is None else f"{f.size:.2f}" if f.scope == "embedding" else spell_share(f.size),
+            "warning from": _warns_from(f, config),
             "chance": f.adjusted,
             "PSI": f.psi,
+            "critical from": None if f.psi is None else critical_psi(f, config),
             "finds": _smallest(f),
             "windows": f.windows_needed if f.windows_needed > 1 else None,
             "in a row": f.in_a_row or None,
@@ -150,6 +181,18 @@ def _table(findings: Sequence[Finding]) -> Table:
         for f in findings
     ]
     return Table(pd.DataFrame(rows).dropna(axis="columns", how="all"))
+
+
+def _untested(findings: Sequence[Finding]) -> Table:
+    rows = [{"market": _market(f.market), "column": plain_name(f.column, f.table), "why": f.why} for f in findings]
+    return Table(pd.DataFrame(rows))
+
+
+def _warns_from(finding: Finding, config: MonitoringConfig) -> str | None:
+    if finding.size is None:
+        return None
+    limit = config.embedding_threshold if finding.scope == "embedding" else config.min_moved_share
+    return f"{limit:.2f}" if finding.scope == "embedding" else spell_share(limit)
 
 
 def _smallest(finding: Finding) -> str | None:

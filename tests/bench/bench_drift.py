@@ -44,9 +44,7 @@ _NOTHING = "nothing"
 
 def verdict(pairs: Iterable[TablePair]) -> str:
     """The level of a run."""
-    with tempfile.TemporaryDirectory() as folder:
-        findings, measured = compare_pairs(list(pairs), _CONFIG)
-        rated = rate_all(findings, measured, _CONFIG, Path(folder) / "page.html", Path(folder) / "details.json")
+    rated = rate_all(*compare_pairs(list(pairs), _CONFIG), _CONFIG)
     return max((f.severity for f in rated), key=SEVERITIES.index)
 
 

@@ -82,7 +82,7 @@ def test_every_report_is_a_page(simulated: Path) -> None:
 def test_every_page_fits_its_screen(simulated: Path, tmp_path: Path, width: int) -> None:
     reports = json.loads((simulated / "summary.json").read_text())["reports"]
     for name, path in reports.items():
-        if name != "evidently":  # Evidently's own page is as it comes
+        if not name.startswith("evidently"):  # Evidently's own pages are as they come
             layout = measure(Path(path), width, tmp_path / name)
             faults = (layout.page > width, layout.outside, layout.tall, layout.clashes)
             assert not any(faults), f"{name}: {faults}"

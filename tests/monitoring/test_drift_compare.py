@@ -60,7 +60,7 @@ def test_one_file_with_a_shift_drifts(tmp_path: Path) -> None:
     shifted = _table(1, shift=1.0).assign(kind="a")
     old, new = _write(_table(0), tmp_path / "old.parquet"), _write(shifted, tmp_path / "new.parquet")
     assert compare(old, new, CONFIG, tmp_path / "drift") is True
-    assert (tmp_path / "drift" / "reports" / "evidently.html").stat().st_size > 100_000
+    assert any((tmp_path / "drift" / "reports").glob("evidently-*.html"))
 
 
 def test_a_file_without_markets_is_one(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from components.contracts.tools.manifest import write_manifest
 from components.release.conclusions import conclusions
-from pipelines.index_page import REPORTS, write_index
+from pipelines.index_page import REPORTS, kind, write_index
 from pipelines.next_steps import look_first, try_next
 from serving.retrieval import retrieve
 from tests.contracts.tools.browser import measure
@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A run's folder with empty reports, and its summary."""
     out = tmp_path / "runs" / "x"
     (out / "reports").mkdir(parents=True)
-    reports = {name: out / "reports" / f"{name}.html" for name in REPORTS if name != "index"}
+    reports = {name: out / "reports" / f"{name}.html" for name in [*REPORTS, "evidently-TH"] if name != "index"}
     for path in reports.values():
         path.write_text("<html></html>")
     return out, summary(reports={name: str(path) for name, path in reports.items()})
@@ -52,7 +52,7 @@ def test_every_link_leads_to_a_report_and_says_what_it_shows(run: tuple[Path, di
     links = re.findall(r'<a href="([^"]+)">([^<]+)</a>: ([^<]+)</li>', page)
     assert [name for _, name, _ in links] == list(content["reports"])
     assert all((out / target).is_file() for target, _, _ in links), "links are relative to the page"
-    assert all(unescape(said) == REPORTS[name] for _, name, said in links)
+    assert all(unescape(said) == REPORTS[kind(name)] for _, name, said in links)
 
 
 def test_figures_and_conclusions_stand_on_the_page(run: tuple[Path, dict[str, Any]]) -> None:

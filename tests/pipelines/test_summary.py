@@ -1,11 +1,13 @@
 """What a person reads at the end of a run."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from components.release.conclusions import conclusions
-from pipelines.summary import show
+from pipelines.runner import Run
+from pipelines.summary import collect_reports, show
 from tests.pipelines.run_summary import MARKETS, VARIANTS, summary
 
 
@@ -39,6 +41,16 @@ def test_where_each_report_lies_is_printed_whole(capsys: pytest.CaptureFixture[s
     path = f"{'a-long-name/' * 20}reports/drift.html"
     show(summary(reports={**summary()["reports"], "drift": path}))
     assert path in capsys.readouterr().out
+
+
+def test_reports_of_all_steps_are_gathered_and_those_of_a_market_stand_together(tmp_path: Path) -> None:
+    for name in ("evidently-VN", "gate", "evidently-TH", "drift", "another"):
+        (tmp_path / name / "reports").mkdir(parents=True)
+        (tmp_path / name / "reports" / f"{name}.html").write_text(name)
+    run = Run({name.name: name for name in sorted(tmp_path.iterdir())}, {})
+    found = collect_reports(run, tmp_path / "reports")
+    assert list(found) == ["drift", "evidently-TH", "evidently-VN", "gate", "another"]
+    assert all(Path(path).read_text() == name for name, path in found.items())
 
 
 def test_a_refused_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:

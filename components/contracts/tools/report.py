@@ -1,4 +1,4 @@
-"""HTML pages for people: headings, text, tables and plotly figures in one self-contained file.
+"""HTML pages for people: headings, text, links, tables, bars and plotly figures in one self-contained file.
 
 How a page looks is decided here, once:
 - numbers stand on the right with three significant digits, text on the left (`cells`);
@@ -21,6 +21,8 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from rich.cells import cell_len
 
+from components.contracts.tools.bars import STYLE as _BARS_STYLE
+from components.contracts.tools.bars import Bars, html_bars
 from components.contracts.tools.cells import Estimate, Unit, interval, is_number, spell
 
 _FOLDED_ROWS = 12
@@ -57,12 +59,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, a paragraph on how to read it, then tables and figures."""
+    """A part of a report: a heading, a paragraph on how to read it, links (text -> address), tables, bars, figures."""
 
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[go.Figure] = ()
+    bars: Sequence[Bars] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(path: Path, title: str, note: str, sections: Sequence[Section]) -> None:
@@ -76,7 +80,10 @@ def write_report(path: Path, title: str, note: str, sections: Sequence[Section])
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         if section.text:
             body.append(f"<p>{html.escape(section.text)}</p>")
+        body += [f'<p><a href="{html.escape(to)}">{html.escape(said)}</a></p>' for said, to in section.links.items()]
         body += [html_table(table) for table in section.tables]
+        if section.bars:
+            body.append(f"<div class=figures>{''.join(map(html_bars, section.bars))}</div>")
         if section.figures:
             figures = (_figure(figure, f"figure-{number}-{place}") for place, figure in enumerate(section.figures))
             several = " class=figures" if len(section.figures) > 1 else ""
@@ -91,7 +98,7 @@ def write_page(path: Path, title: str, body: str, head: str = "") -> None:
     page = (
         f"<!doctype html><html lang=en><head><meta charset=utf-8>"
         f'<meta name=viewport content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style>{head}</head><body>{body}</body></html>"
+        f"<style>{_STYLE}{_BARS_STYLE}</style>{head}</head><body>{body}</body></html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.tmp")
