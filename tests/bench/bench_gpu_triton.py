@@ -54,7 +54,7 @@ from tests.bench.triton_load import Clients, answer, request
 
 RESULT = Path(__file__).parent / "results" / "gpu-triton.json"
 MARKETS = ("ID", "MY", "PH", "SG", "TH", "VN")
-PAIRS, REQUESTS, SECONDS = 50, 64, 3.0
+PAIRS, REQUESTS, SECONDS = 50, 64, 2.0
 # More than are sent in a step of so many seconds and its warm-up.
 NEW_REQUESTS = 3000
 OFFLINE_SIZES = (3_168, 6_336, 12_672, 25_344)

@@ -3,7 +3,6 @@
 Shape suffixes: R pairs, T tokens.
 """
 
-from array import array
 from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise, repeat
 from pathlib import Path
@@ -16,6 +15,7 @@ from tokenizers import Tokenizer
 from components.contracts.errors import BadInput
 from components.contracts.tools.distinct import map_distinct
 from components.relevance.encoding.control_tokens import ControlTokens
+from components.relevance.encoding.kept_tokens import PROBES, SPACES, Kept, WordTokens, as_bytes
 from components.relevance.model.spec import ExpertSpec
 from components.relevance.packed.tokens import Tokens
 
@@ -26,10 +26,6 @@ _BYTES = np.dtype(np.int32).itemsize
 _LEAST_ROOM = 4
 # Of a text's tokens that are kept: one in so many from its end.
 _FROM_END = 4
-# How tokenizers write a space inside a piece: as it is, as SentencePiece does, as byte-level ones do.
-_SPACES = (" ", "▁", "Ġ")
-# What a tokenizer that says it keeps parts apart is tried with: scripts, digits, marks, a control token.
-_PROBES = ("a", "Case HP 5", "5.5", "เคส", "điện thoại", "\u0301x", "(x)", "</s>", "手機")
 
 
 class PairTokenizer:
@@ -37,7 +33,8 @@ class PairTokenizer:
 
     Pairs share parts: those of a request have one query, and the same items come in request after request. Where the
     tokenizer never joins an item with what stands before it, parts are tokenised apart and an item's tokens are kept,
-    with the same ids as of whole texts (our choice). Elsewhere every text is tokenised whole.
+    with the same ids as of whole texts (our choice), put together from its words' where those are kept apart, too.
+    Elsewhere every text is tokenised whole.
 
     A pair that is longer than `max_tokens` loses tokens of its query and its item alone, the longer one first, so that
     an item keeps half of the room at least, whatever the query. Each keeps its beginning and its end: titles that begin
@@ -47,7 +44,7 @@ class PairTokenizer:
         tokenizer: without padding and truncation (`load`).
         template: the expert's input text, with {market}, {query} and {item}.
         max_tokens: most tokens of a pair, special ones included.
-        kept: items whose tokens are kept at least; at most twice as many are.
+        kept: items whose tokens are kept at least, and words; at most twice as many are.
 
     Attributes:
         apart: whether parts are tokenised apart.
@@ -64,7 +61,7 @@ class PairTokenizer:
         before, _, after = template.partition("{item}")
         self._space = " " if before.endswith(" ") else ""
         self._before = before.removesuffix(" ")
-        self._kept = _Kept(kept)
+        self._kept, self._words = Kept(kept), WordTokens(tokenizer, kept)
         self._head, self._tail = self._around()
         self._max_tokens = max_tokens
         fixed = len(tokenizer.encode(_formatted(template, market="ID", query="", item="")[0]).ids)
@@ -101,7 +98,7 @@ class PairTokenizer:
         if not self.apart:
             return self._of_whole_texts(markets, queries, map_distinct(self._controls.broken, titles), runs_R)
         asked = list(dict.fromkeys(zip(markets, queries, strict=True)))
-        befores = self._encode([self._before.format(market=market, query=query) for market, query in asked])
+        befores = self._words.of_whole([self._before.format(market=market, query=query) for market, query in asked])
         before = {pair: self._head + ids for pair, ids in zip(asked, befores, strict=True)}
         first = [before[pair] for pair in zip(markets, queries, strict=True)]
         last = self._items(titles)
@@ -148,21 +145,16 @@ class PairTokenizer:
         items = {title: self._kept.get(title) for title in dict.fromkeys(titles)}
         missing = [title for title, ids in items.items() if ids is None]
         texts = [self._space + self._controls.broken(title) for title in missing]
-        for title, ids in zip(missing, self._encode(texts), strict=True):
+        for title, ids in zip(missing, self._words.of(texts), strict=True):
             self._kept.put(title, ids)
             items[title] = ids
         return [items[title] or b"" for title in titles]
-
-    def _encode(self, texts: list[str]) -> list[bytes]:
-        """Tokens of each text, without the special ones around a pair."""
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False) if texts else []
-        return [_packed(encoding.ids) for encoding in encodings]
 
     def _around(self) -> tuple[bytes, bytes]:
         """Special tokens before and after a text."""
         encoding = self._tokenizer.encode(self._template)
         ids, text = encoding.ids, np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
-        return (_packed(ids[: text[0]]), _packed(ids[text[-1] + 1 :])) if len(text) else (_packed(ids), b"")
+        return (as_bytes(ids[: text[0]]), as_bytes(ids[text[-1] + 1 :])) if len(text) else (as_bytes(ids), b"")
 
     def _keeps_apart(self) -> bool:
         """Whether tokens never reach from what stands before an item into it.
@@ -172,39 +164,17 @@ class PairTokenizer:
         """
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special]
         if self._space:
-            joined = [self._before[-1:] + space for space in _SPACES]
+            joined = [self._before[-1:] + space for space in SPACES]
             pieces = self._tokenizer.get_vocab(with_added_tokens=False)
             if any(joint in piece for joint in joined for piece in pieces):
                 return False
         elif not self._before.endswith(tuple(added)):
             return False
         before = self._before.format(market="TH", query="x")
-        whole = self._encode([before + self._space + probe for probe in _PROBES])
-        (first,), items = self._encode([before]), self._encode([self._space + probe for probe in _PROBES])
+        encode = self._words.of_whole
+        whole = encode([before + self._space + probe for probe in PROBES])
+        (first,), items = encode([before]), encode([self._space + probe for probe in PROBES])
         return all(first + item == text for item, text in zip(items, whole, strict=True))
-
-
-class _Kept:
-    """Items' tokens, the latest asked for; several threads may call.
-
-    Two generations: what is asked for moves to the younger, and when that is full the older goes.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._young: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
-
-    def get(self, title: str) -> bytes | None:
-        ids = self._young.get(title)
-        if ids is None and (ids := self._old.get(title)) is not None:
-            self.put(title, ids)
-        return ids
-
-    def put(self, title: str, ids: bytes) -> None:
-        if len(self._young) >= self._most:
-            self._young, self._old = {}, self._young
-        self._young[title] = ids
 
 
 def _formatted(template: str, **fields: str) -> tuple[str, dict[str, slice]]:
@@ -246,8 +216,3 @@ def query_runs(markets: Sequence[str], queries: Sequence[str]) -> np.ndarray:
     """int64 (n,), equal for pairs that follow each other and are of one market and query (`Tokens.queries_R`)."""
     asked = list(zip(markets, queries, strict=True))
     return np.cumsum([0, *(one != before for before, one in pairwise(asked))], dtype=np.int64)[: len(asked)]
-
-
-def _packed(ids: Sequence[int]) -> bytes:
-    """Ids as int32 end to end: thousands of such parts are joined faster than arrays are."""
-    return array("i", ids).tobytes()
