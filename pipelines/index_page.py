@@ -102,7 +102,7 @@ def _facts(summary: Mapping[str, Any]) -> Table:
     facts = {
         "steps": f"{spell(sum(summary['stages'].values()) / 60)} minutes in all",
         "drift": "found" if summary["drift"]["drifted"] else "none found",
-        "gate": "passed" if summary["gate"]["passed"] else "refused the release",
+        "gate": summary["gate"]["decision"],
         "release": summary["release"]["digest"] if summary["release"] else "none",
     }
     if serving:

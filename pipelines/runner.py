@@ -80,9 +80,12 @@ def run_pipeline(
     as_of: datetime,
     data: Path | None = None,
     judgments: Path | None = None,
+    champion: Path | None = None,
     runner: Runner = "subprocess",
 ) -> Run:
     """Run the pipeline of `source` under `out/pipeline`, every step's full output in `out/pipeline.log`.
+
+    `champion` is the folder of the release that is served, with which the gate compares; None compares with none.
 
     Raises:
         StepFailed: a step failed; the quality gate's refusal is no failure.
@@ -97,7 +100,9 @@ def run_pipeline(
     if source == "log":
         assert data is not None
         arguments |= {"data": str(data.resolve())}
-    inputs = [path for path in (data, judgments) if path]
+    if champion:
+        arguments |= {"champion": str(champion.resolve())}
+    inputs = [path for path in (data, judgments, champion) if path]
     if judgments and (mapping := judgments.with_name(MAPPING)).is_file():
         inputs.append(mapping)
     local.init(runner=_runner(runner, inputs), pipeline_root=str(root))

@@ -12,6 +12,8 @@ from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.ranking.config import RANKING_METRICS
 from components.release.conclusions import RELEASED, conclusions, ranking_gains, relevance_gains
+from components.release.gate import VERDICT, tally, with_latency
+from components.release.gate_config import GateConfig
 from pipelines.index_page import REPORTS, kind
 from pipelines.next_steps import look_first, try_next
 from pipelines.runner import Run
@@ -19,8 +21,13 @@ from pipelines.runner import Run
 _WIDTH = 120
 
 
-def summarise(run: Run, out: Path, release: Path | None, serving: dict[str, Any] | None) -> dict[str, Any]:
-    """The summary of a finished run but for its time and memory; parts that it skipped are null."""
+def summarise(
+    run: Run, out: Path, release: Path | None, serving: dict[str, Any] | None, gate: GateConfig
+) -> dict[str, Any]:
+    """The summary of a finished run but for its time and memory; parts that it skipped are null.
+
+    `gate` holds the budget by which the latency that `serving` states is judged.
+    """
     log = read_manifest(run.artifacts["log"])
     relevance = read_manifest(run.artifacts["relevance_model"])["metrics"]
     ranker = read_manifest(run.artifacts["ranker"])["metrics"] if "ranker" in run.artifacts else None
@@ -35,7 +42,7 @@ def summarise(run: Run, out: Path, release: Path | None, serving: dict[str, Any]
         "baseline": ranker["baseline"] if ranker else None,
         "oracle": ranker.get("oracle") if ranker else None,
         "drift": read_json(run.artifacts["drift"] / "drift.json"),
-        "gate": read_json(run.artifacts["verdict"] / "verdict.json"),
+        "gate": with_latency(read_json(run.artifacts["verdict"] / VERDICT), serving, gate),
         "release": {"digest": release.name, "path": str(release)} if release else None,
         "serving": serving,
         "reports": collect_reports(run, out / "reports"),
@@ -128,7 +135,7 @@ def _run_table(summary: dict[str, Any]) -> Table:
     table.add_row("steps", ", ".join(f"{step} {seconds:.0f}\u00a0s" for step, seconds in summary["stages"].items()))
     table.add_row("peak memory", f"{summary['peak_rss_mb']:.0f} MB over all processes")
     table.add_row("drift", "found" if summary["drift"]["drifted"] else "none found")
-    table.add_row("gate", "passed" if summary["gate"]["passed"] else "refused")
+    table.add_row("gate", f"{'passed' if summary['gate']['passed'] else 'refused'}: {tally(summary['gate']['checks'])}")
     table.add_row("release", summary["release"]["path"] if summary["release"] else "none")
     serving = summary["serving"]
     if serving:

@@ -58,6 +58,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         training_config: dict[str, Any] = profile.training.structure,
+        champion: str = "",
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -71,9 +72,10 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             features_config: the section features: feature tables.
             ranking_config: the section ranking: rankers.
             monitoring_config: the section monitoring: drift.
-            gate_config: the section gate: floors that a release must reach.
+            gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
+            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -90,6 +92,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 gate_config,
                 release_config,
                 training_config,
+                champion,
                 deploy_to,
                 registry,
             )
@@ -117,6 +120,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         training_config: dict[str, Any] = profile.training.structure,
+        champion: str = "",
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -133,9 +137,10 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             features_config: the section features: feature tables.
             ranking_config: the section ranking: rankers.
             monitoring_config: the section monitoring: drift.
-            gate_config: the section gate: floors that a release must reach.
+            gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
+            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -152,6 +157,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
                 gate_config,
                 release_config,
                 training_config,
+                champion,
                 deploy_to,
                 registry,
             )
@@ -195,6 +201,7 @@ def _search(
     gate_config: Any,
     release_config: Any,
     training_config: Any,
+    champion: Any,
     deploy_to: Any,
     registry: Any,
 ) -> None:
@@ -215,7 +222,9 @@ def _search(
     drift = monitoring.measure_drift(
         log=log, encodings=half.encodings, training_set=training_set, ranker=ranker, config=monitoring_config
     ).outputs["drift"]
-    gate = release.gate(relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config)
+    gate = release.gate(
+        relevance_model=half.relevance_model, ranker=ranker, drift=drift, config=gate_config, champion=champion
+    )
     _release(
         gate,
         deploy_to,
@@ -262,6 +271,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
         gate_config: dict[str, Any] = profile.gate.structure,
         release_config: dict[str, Any] = profile.release.structure,
         training_config: dict[str, Any] = profile.training.structure,
+        champion: str = "",
         deploy_to: str = "",
         registry: str = "",
     ) -> None:
@@ -274,9 +284,10 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             load_config: the profile's section load.
             relevance_config: the profile's section relevance: experts, mixture, training.
             monitoring_config: the section monitoring: drift.
-            gate_config: the section gate: floors that a release must reach.
+            gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
+            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -286,7 +297,9 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             drift = monitoring.measure_drift(log=log, encodings=half.encodings, config=monitoring_config).outputs[
                 "drift"
             ]
-            gate = release.gate(relevance_model=half.relevance_model, drift=drift, config=gate_config)
+            gate = release.gate(
+                relevance_model=half.relevance_model, drift=drift, config=gate_config, champion=champion
+            )
             _release(
                 gate, deploy_to, registry, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now
             )

@@ -19,7 +19,7 @@ from components.contracts.schemas import ORACLE
 from components.contracts.tables import read_table
 from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import compact, expected_auc, request_agreement, request_auc, request_ndcg
-from components.ranking.intervals import RankingBootstrap, with_intervals
+from components.ranking.intervals import RankingBootstrap, ratio_interval, with_intervals
 
 ORACLE_FILE = "oracle.parquet"
 CALIBRATION_BINS = 10
@@ -44,22 +44,31 @@ def native_metrics(
     return metrics
 
 
-def market_metrics(data: TrainingSet, score_N: np.ndarray, markets: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Market -> exposures, clicks, auc, gauc and calibration of one variant on the test part; None without a figure."""
+def market_metrics(
+    data: TrainingSet, score_N: np.ndarray, markets: tuple[str, ...], replicates: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Figures of one variant in each market, on the test part; None where there is none.
+
+    Market -> exposures, requests, clicks, auc, gauc, calibration (predicted over actual click rate), and
+    calibration_interval: [low, high] at 95 %, from resampling requests.
+    """
     rows_T = data.rows("test", "exposed")
     result = {}
     for market in markets:
         own_M = rows_T[data.market[rows_T] == market]
         click_M, score_M = data.native[own_M, 0], score_N[own_M]
+        request_M = compact(data.request[own_M])
         clicks = int(click_M.sum())
         both = 0 < clicks < len(own_M)
-        grouped = float(request_auc(compact(data.request[own_M]), click_M, score_M).mean()) if both else np.nan
+        grouped = float(request_auc(request_M, click_M, score_M).mean()) if both else np.nan
         result[market] = {
             "exposures": len(own_M),
+            "requests": len(np.unique(request_M)),
             "clicks": clicks,
             "auc": float(roc_auc_score(click_M, score_M)) if both else None,
             "gauc": grouped if np.isfinite(grouped) else None,
             "calibration": float(score_M.mean() / click_M.mean()) if clicks else None,
+            "calibration_interval": ratio_interval(request_M, score_M, click_M, replicates, seed) if clicks else None,
         }
     return result
 

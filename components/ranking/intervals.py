@@ -71,6 +71,16 @@ def with_intervals(variants: Mapping[str, Replicated], baseline: str) -> dict[st
     }
 
 
+def ratio_interval(
+    request_N: np.ndarray, over_N: np.ndarray, under_N: np.ndarray, replicates: int, seed: int
+) -> list[float] | None:
+    """[low, high] of the sum of one column over that of another, requests (codes 0..G-1) drawn with replacement."""
+    times_RG = Bootstrap.draw(request_N, replicates, seed).times_RG
+    over_R, under_R = (times_RG @ np.bincount(request_N, column_N) for column_N in (over_N, under_N))
+    drawn = under_R > 0
+    return percentile_interval(over_R[drawn] / under_R[drawn])
+
+
 def _interval(replicates_R: np.ndarray) -> list[float | None]:
     bounds = percentile_interval(replicates_R)
     return [None, None] if bounds is None else [round(bound, 6) for bound in bounds]

@@ -108,9 +108,15 @@ def _gains_table(ranking: Mapping[str, dict[str, Any]], baseline: str) -> Table:
 
 
 def _markets_table(markets: Mapping[str, dict[str, Any]]) -> Table:
-    names = {"auc": "AUC", "gauc": "GAUC", "calibration": "predicted/actual"}
-    rows = [{"market": name, **figures} for name, figures in markets.items()]
-    return Table(pd.DataFrame(rows).rename(columns=names))
+    counts = ("exposures", "requests", "clicks")
+    rows = [
+        {"market": name}
+        | {count: figures[count] for count in counts}
+        | {"AUC": figures["auc"], "GAUC": figures["gauc"]}
+        | {"predicted/actual": Estimate.of(figures["calibration"], figures["calibration_interval"])}
+        for name, figures in markets.items()
+    ]
+    return Table(pd.DataFrame(rows))
 
 
 def _differences(ranking: Mapping[str, dict[str, Any]], baseline: str) -> go.Figure:

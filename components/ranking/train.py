@@ -63,7 +63,7 @@ def train(
         findings = Findings(
             ranking=native_metrics(data, scored, config.baseline, config.bootstrap, config.seed),
             oracle=oracle_metrics(data, log, scored) if simulated else None,
-            markets=market_metrics(data, scored[config.released], markets),
+            markets=market_metrics(data, scored[config.released], markets, config.bootstrap, config.seed),
             calibration={name: calibration_curve(data, score) for name, score in scored.items()},
             curves={name: f.curve for name, f in fitted.items()},
             blend=blend,

@@ -15,6 +15,7 @@ def gate(
     report: Output[HTML],
     summary: Output[Markdown],
     ranker: Input[Model] = None,
+    champion: str = "",
 ) -> NamedTuple("Judged", [("passed", bool)]):  # type: ignore[valid-type]  # KFP reads it
     """Judge the models and the data; what comes out says whether a release may be built.
 
@@ -23,9 +24,10 @@ def gate(
         drift: the verdict on the data.
         config: the profile's section gate.
         ranker: the ranker, with its figures; none in a run of the relevance half.
+        champion: where the release lies that is served; its figures are compared. Empty: none is.
 
     Returns:
-        verdict: every check, with its figure, its floor and why.
+        verdict: every check, with its figure, its bound and why.
         report: the same as a page.
         summary: the verdict, and what the run's figures show.
         passed: whether a release may be built.
@@ -39,7 +41,7 @@ def gate(
     from components.release.summary import describe
 
     models = (Path(relevance_model.path), Path(ranker.path) if ranker else None)
-    content = judge(*models, Path(drift.path), GateConfig.of_structure(config), Path(verdict.path))
+    content = judge(*models, Path(drift.path), GateConfig.of_structure(config), Path(verdict.path), champion)
     shutil.copy(Path(verdict.path) / PAGE, report.path)
     Path(summary.path).write_text(describe(Path(verdict.path), *models), encoding="utf-8")
     verdict.metadata.update(facts(Path(verdict.path)))

@@ -5,10 +5,11 @@ from pathlib import Path
 from components.contracts.tools.manifest import read_json, read_manifest
 from components.release.conclusions import conclusions
 from components.release.gate import VERDICT
+from components.release.gate_page import NOT_HELD
 
 
 def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
-    """Markdown of a verdict, the checks that failed, and a sentence for every comparison of the models."""
+    """Markdown of a verdict, the checks that did not hold, and a sentence for every comparison of the models."""
     relevance = read_manifest(relevance_model)
     ranking = read_manifest(ranker)["metrics"] if ranker else {"ranking": None, "baseline": None}
     figures = {
@@ -18,10 +19,14 @@ def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
         "baseline": ranking["baseline"],
     }
     content = read_json(verdict / VERDICT)
-    failed = [str(check["why"]) for check in content["checks"] if not check["passed"]]
-    held = len(content["checks"]) - len(failed)
+    reasons = {
+        title: [str(check["why"]) for check in content["checks"] if check["verdict"] == verdict]
+        for verdict, title in NOT_HELD.items()
+    }
     title = "Gate passed" if content["passed"] else "Gate refused the release"
-    parts = [f"# {title}", f"{held} of {len(content['checks'])} checks hold.", *_listed("Failed", failed)]
+    parts = [f"# {title}", content["decision"]]
+    for heading, sentences in reasons.items():
+        parts += _listed(heading, sentences)
     return "\n\n".join([*parts, *_listed("What this run shows, and what it does not", conclusions(figures))]) + "\n"
 
 

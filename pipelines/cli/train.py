@@ -30,6 +30,9 @@ def run(
         Path | None, typer.Option(help="folder for everything the run leaves", show_default="runs/<profile>-<time>")
     ] = None,
     as_of: Annotated[str | None, typer.Option(help="ISO 8601 instant that counts as now")] = None,
+    champion: Annotated[
+        Path | None, typer.Option(help="folder of the release that is served: the gate compares with it")
+    ] = None,
     runner: Annotated[Runner, typer.Option(help="run steps as subprocesses or in their images")] = "subprocess",
     serve: Annotated[bool, typer.Option(help="serve the release at the end and check its answers")] = True,
 ) -> None:
@@ -38,6 +41,7 @@ def run(
     Where the quality gate refuses a release, the run leaves all else, reports and summary included, and ends with 4.
     """
     from components.contracts.moments import moment_of_run, parse_moment
+    from components.release.champion import read_champion
     from components.release.gate import require_passed
     from pipelines.index_page import write_index
     from pipelines.profile import load_profile
@@ -49,6 +53,8 @@ def run(
     out = out or Path("runs") / f"{chosen.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"--out {out}: not empty; name a new folder, nothing is overwritten")
+    if champion:
+        read_champion(str(champion))  # what is no release is said now
     moment = parse_moment(as_of, "--as-of") if as_of else moment_of_run()
     if source != "simulator":
         moment = check_input(source, data, judgments, chosen, moment)
@@ -59,11 +65,11 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     _logger.info("profile %s on %s; all it leaves goes into %s", chosen.name, _SOURCES[source], out)
     with peak_memory() as peak:
-        finished = run_pipeline(source, chosen, out, moment, data, judgments, runner)
+        finished = run_pipeline(source, chosen, out, moment, data, judgments, champion, runner)
         built = finished.artifacts.get("release")
         release = _keep_release(built, out / "releases") if built else None
         serving = _check_serving(release, out / "serving") if release and serve else None
-    summary = summarise(finished, out, release, serving)
+    summary = summarise(finished, out, release, serving, chosen.gate)
     summary |= {"seconds": round(time.perf_counter() - started, 1), "peak_rss_mb": round(peak[0], 1)}
     summary["reports"] = {"index": str(write_index(summary, out))} | summary["reports"]
     write_json(out / "summary.json", summary)

@@ -24,6 +24,15 @@ def delta(low: float, high: float) -> dict[str, Any]:
     return {key: {"mixture_minus": (low + high) / 2, "interval": [low, high]} for key in ("macro", "pooled")}
 
 
+def gate(passed: bool) -> dict[str, Any]:
+    """A verdict of one check."""
+    return {
+        "passed": passed,
+        "decision": "A release may be built." if passed else "No release is built.",
+        "checks": [{"passed": passed, "verdict": "passed" if passed else "refused", "why": "made for a test"}],
+    }
+
+
 def summary(**changes: object) -> dict[str, Any]:
     """A run on a log, with the parts in `changes` replaced."""
     relevance = {name: _relevance(0.7 - place / 1000) for place, name in enumerate(VARIANTS)}
@@ -39,7 +48,7 @@ def summary(**changes: object) -> dict[str, Any]:
         "stages": {"load": 1.0},
         "peak_rss_mb": 100.0,
         "drift": {"drifted": False},
-        "gate": {"passed": True},
+        "gate": gate(True),
         "release": None,
         "serving": {"requests": 12, "p50_ms": 20.0, "p99_ms": 40.0, "max_abs_diff": 1e-7},
         "reports": {"index": "runs/x/index.html"}

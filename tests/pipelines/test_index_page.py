@@ -17,7 +17,7 @@ from pipelines.index_page import REPORTS, kind, write_index
 from pipelines.next_steps import look_first, try_next
 from serving.retrieval import retrieve
 from tests.contracts.tools.browser import measure
-from tests.pipelines.run_summary import summary
+from tests.pipelines.run_summary import gate, summary
 from tests.serving.faults.faulty import reseal
 
 
@@ -105,4 +105,4 @@ def test_three_pages_to_look_at_first() -> None:
     assert len(look_first(summary())) == 3
     reports = {name: f"{name}.html" for name in ("index", "relevance", "gate")}
     assert look_first(summary(reports=reports)) == ["index.html", "relevance.html", "gate.html"]
-    assert look_first(summary(gate={"passed": False}))[1].endswith("gate.html")
+    assert look_first(summary(gate=gate(False)))[1].endswith("gate.html")

@@ -8,7 +8,7 @@ import pytest
 from components.release.conclusions import conclusions
 from pipelines.runner import Run
 from pipelines.summary import collect_reports, show
-from tests.pipelines.run_summary import MARKETS, VARIANTS, summary
+from tests.pipelines.run_summary import MARKETS, VARIANTS, gate, summary
 
 
 def test_every_variant_and_market_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ def test_reports_of_all_steps_are_gathered_and_those_of_a_market_stand_together(
 
 
 def test_a_refused_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    show(summary(gate={"passed": False}, release=None))
+    show(summary(gate=gate(False), release=None))
     said = capsys.readouterr().out
     assert "refused" in said and "none" in said and "Try next" not in said
     assert said.split("Look at first")[1].split()[1] == "runs/x/reports/gate.html"

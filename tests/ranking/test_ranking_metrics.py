@@ -15,7 +15,7 @@ from components.ranking.evaluation import (
     request_ndcg,
     roc_points,
 )
-from components.ranking.intervals import RankingBootstrap, with_intervals
+from components.ranking.intervals import RankingBootstrap, ratio_interval, with_intervals
 
 
 def ragged(seed: int, requests: int = 60, levels: int = 7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,3 +161,17 @@ def test_expected_auc_is_where_drawn_aucs_lie_and_chances_of_0_and_1_are_labels(
     labels = (rng.random(2000) < chance).astype(np.float64)
     assert expected_auc(labels, score) == pytest.approx(roc_auc_score(labels, score))
     assert np.isnan(expected_auc(np.ones(5), np.arange(5.0)))
+
+
+def test_a_ratios_interval_shrinks_with_the_root_of_the_requests_and_is_none_without_replicates() -> None:
+    random = np.random.default_rng(0)
+
+    def width(requests: int) -> float:
+        request = np.repeat(np.arange(requests), 5)
+        clicks = random.random(len(request)) < 0.2
+        low, high = ratio_interval(request, np.full(len(request), 0.15), clicks, 400, 0) or (0.0, 0.0)
+        assert low < 0.15 / clicks.mean() < high
+        return high - low
+
+    assert width(400) / width(1600) == pytest.approx(2, rel=0.25)
+    assert ratio_interval(np.zeros(3, dtype=int), np.ones(3), np.ones(3), 0, 0) is None

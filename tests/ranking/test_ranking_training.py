@@ -57,6 +57,10 @@ def test_every_variant_learns_and_the_released_one_beats_chance_by_far(trained: 
     assert released["interval"]["auc"][0] > 0.65
     assert metrics["ranking"]["dlrm_exposed"]["difference"]["auc"] == [0, 0, 0]
     assert set(metrics["markets"]) == set(MARKETS)
+    for figures in metrics["markets"].values():
+        low, high = figures["calibration_interval"]
+        assert low <= figures["calibration"] <= high
+        assert 0 < figures["requests"] <= figures["exposures"]
 
 
 def test_training_decreases_the_loss(world: tuple[Path, Path]) -> None:

@@ -41,7 +41,7 @@ def test_a_pass_and_what_the_figures_show_are_said(stages: dict[str, Path], tmp_
     assert passed is True and said.startswith("# Gate passed\n")
     stored = json.loads(json.dumps(summary(), sort_keys=True))  # as manifests hold it
     assert all(f"- {sentence}\n" in said for sentence in conclusions(stored))
-    assert "## Failed" not in said
+    assert "## Refused" not in said
     assert metadata["passed"] is True and metadata["failed"] == 0
     assert metadata["inputs"]["ranker"] == read_manifest(stages["ranker"])["digest"]
 
@@ -49,7 +49,7 @@ def test_a_pass_and_what_the_figures_show_are_said(stages: dict[str, Path], tmp_
 def test_a_refusal_says_which_checks_failed(stages: dict[str, Path], tmp_path: Path) -> None:
     passed, said, metadata = judged(stages, tmp_path, min_relevance_auc=1.0)
     assert passed is False and said.startswith("# Gate refused the release\n")
-    failed = said.partition("## Failed")[2].partition("## What")[0].strip().splitlines()
+    failed = said.partition("## Refused")[2].partition("## ")[0].strip().splitlines()
     assert len(failed) == metadata["failed"] > 0
     assert all(line.startswith("- relevance auc") for line in failed)
 

@@ -77,6 +77,14 @@ def test_model_states_every_figure(trained: Trained) -> None:
             low, high = row["interval"][name]
             assert 0 <= low <= row[name] <= high <= 1
     assert set(metrics["deltas"]) == VARIANTS - {"mixture"}
+    for variant, row in metrics["deltas"].items():
+        assert set(row) == {*MARKETS, "macro", "pooled"}, "gains are known in every market"
+        for name, gain in row.items():
+            low, high = gain["interval"]
+            assert low <= gain["mixture_minus"] <= high
+            mixture, other = (metrics["relevance"][each][name] for each in ("mixture", variant))
+            assert gain["mixture_minus"] == pytest.approx(mixture - other)
+    assert sum(metrics["relevant"].values()) == metrics["judged"]["positives"]
     assert set(metrics["thresholds"]) == set(MARKETS)
     assert all(0 <= theta <= 1 for theta in metrics["thresholds"].values())
     for row in metrics["routing"].values():

@@ -26,8 +26,9 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
 
     Returns:
         relevance: variant -> {market: auc or None, "macro", "pooled", "interval": the same keys -> [low, high]}.
-        deltas: variant -> {"macro" and "pooled": {"mixture_minus": points, "interval": [low, high]}}, the same
-            replicates on both sides.
+        deltas: variant -> {each market, "macro" and "pooled": {"mixture_minus": points, "interval": [low, high]}},
+            the same replicates on both sides; without the markets of one class.
+        relevant: market -> number of its judgments that reach the threshold.
         quality: variant -> {"pr_auc", "ndcg@10" (None unless queries have several items of different grades)}.
         seeds: variant -> pooled auc of each seed.
         Every figure is the mean over the seeds. Intervals are 95 % percentiles of a bootstrap over queries; they hold
@@ -58,7 +59,7 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
                 "mixture_minus": relevance[mixture][figure] - relevance[variant][figure],
                 "interval": percentile_interval(replicates[mixture][figure] - replicates[variant][figure]),
             }
-            for figure in ("macro", "pooled")
+            for figure in (*data.markets, "macro", "pooled")
             if relevance[variant][figure] is not None
         }
         for variant in crossed.logits
@@ -67,6 +68,7 @@ def evaluate(data: Judged, crossed: CrossFit, config: RelevanceConfig) -> dict[s
     return {
         "relevance": relevance,
         "deltas": deltas,
+        "relevant": {name: int(label[market == name].sum()) for name in data.markets},
         "quality": {variant: _quality(data.frame, label, logits) for variant, logits in crossed.logits.items()},
         "seeds": {variant: [each["pooled"] for each in aucs] for variant, aucs in own.items()},
     }

@@ -73,7 +73,7 @@ def write_relevance_report(model: Path, figures: RelevanceFigures) -> None:
             "Mixture against the other variants",
             "What the mixture gains in points of AUC (0.01 is one point) on the same resampled queries. Where an "
             "interval holds 0, these judgments do not show which of the two is better.",
-            [delta_table(figures.metrics)],
+            [delta_table(figures.metrics, data.markets)],
         ),
         Section(
             "Quality and cost",
@@ -145,14 +145,18 @@ def auc_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> Table:
     return Table(pd.DataFrame(rows))
 
 
-def delta_table(metrics: dict[str, Any]) -> Table:
-    """The mixture's advantage over each variant, macro and pooled."""
+def delta_table(metrics: dict[str, Any], markets: tuple[str, ...]) -> Table:
+    """The mixture's advantage over each variant, in each market that has both classes, macro and pooled."""
+    names = (*markets, "macro", "pooled")
     rows = [
         {"mixture minus": variant}
-        | {name: Estimate.of(figure["mixture_minus"], figure["interval"]) for name, figure in row.items()}
+        | {
+            name: Estimate.of(row[name]["mixture_minus"], row[name]["interval"]) if name in row else None
+            for name in names
+        }
         for variant, row in metrics["deltas"].items()
     ]
-    return Table(pd.DataFrame(rows), {"macro": "points", "pooled": "points"})
+    return Table(pd.DataFrame(rows), dict.fromkeys(names, "points"))
 
 
 def quality_table(metrics: dict[str, Any]) -> Table:

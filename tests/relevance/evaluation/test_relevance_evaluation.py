@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.contracts.tools.cells import Estimate
 from components.relevance.evaluation.figures import folds_balance, mean_ndcg, routing_balance
+from components.relevance.evaluation.report import delta_table
 from components.relevance.metrics.anisotropy import anisotropy, linear_cka, procrustes_error, sample_rows
 
 RANDOM = np.random.default_rng(0)
@@ -78,3 +80,15 @@ def test_ndcg_is_over_queries_that_have_something_to_order() -> None:
     worst = (0 + 0.5 / np.log2(3) + 1 / 2) / (1 + 0.5 / np.log2(3))
     assert mean_ndcg(frame, np.array([1.0, 3.0, 2.0, 0.0, 0.0])) == pytest.approx(worst)
     assert mean_ndcg(frame.iloc[3:], np.zeros(2)) is None
+
+
+def test_gains_stand_in_points_by_market_and_a_market_of_one_class_has_none() -> None:
+    def gain(value: float) -> dict[str, object]:
+        return {"mixture_minus": value, "interval": [value - 0.01, value + 0.01]}
+
+    deltas = {name: {"TH": gain(0.03), "macro": gain(0.03), "pooled": gain(0.02)} for name in ("tfidf", "e5")}
+    table = delta_table({"deltas": deltas}, ("MY", "TH"))
+    assert table.frame.columns.tolist() == ["mixture minus", "MY", "TH", "macro", "pooled"]
+    assert table.units == dict.fromkeys(("MY", "TH", "macro", "pooled"), "points")
+    assert table.frame["TH"].tolist() == [Estimate(0.03, 0.03 - 0.01, 0.03 + 0.01)] * 2
+    assert table.frame["MY"].isna().all()
