@@ -8,6 +8,7 @@ import yaml
 from kfp import compiler, dsl
 
 from components.contracts.errors import BadInput
+from components.contracts.training.config import STEP_IMAGE
 from pipelines.choices import ROLES, PipelineKind
 from pipelines.features_pipeline import build_features_pipeline
 from pipelines.profile import Profile
@@ -63,15 +64,19 @@ def tasks_of(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def name_images(spec: dict[str, Any], images: Mapping[str, str]) -> None:
-    """Put the roles' images in, and say which steps are never taken from the cache.
+    """Put the roles' images in, tell steps that train theirs, and say which steps are never taken from the cache.
 
     These are those that look at or change what is outside of the run, and those whose image has no digest: Kubeflow
     keys its cache on an image's name, and behind one without a digest changed code would find old results.
     """
     executors = spec["deploymentSpec"]["executors"]
-    for executor in executors.values():
-        role = executor["container"]["image"].removeprefix("archipelago-")
-        executor["container"]["image"] = images.get(role, executor["container"]["image"])
+    for name, executor in executors.items():
+        container = executor["container"]
+        image = images.get(container["image"].removeprefix("archipelago-"), container["image"])
+        container["image"] = image
+        inputs = spec["components"][f"comp-{name.removeprefix('exec-')}"].get("inputDefinitions", {})
+        if "training" in inputs.get("parameters", {}):
+            container.setdefault("env", []).append({"name": STEP_IMAGE, "value": image})
     for task in tasks_of(spec):
         step = spec["components"][task["componentRef"]["name"]]["executorLabel"].removeprefix("exec-")
         image = executors[f"exec-{step}"]["container"]["image"]

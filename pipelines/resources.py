@@ -1,16 +1,12 @@
 """What a profile says that pipeline steps ask of a cluster: resources, retries, time, secrets, volumes."""
 
 import re
-from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from components.contracts.config import StageConfig
+from components.contracts.quantities import Cpu, GpuName, ObjectName, Quantity
 from pipelines.choices import RoleName
-
-Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*(\.\d+)?(Ki|Mi|Gi|Ti|K|M|G|T)?$")]
-Cpu = Annotated[str, StringConstraints(pattern=r"^([1-9]\d*m?|\d+\.\d*[1-9]\d*)$")]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 
 
 class SecretVariable(StageConfig):
@@ -58,7 +54,7 @@ class Resources(StageConfig):
     cpu_limit: Cpu | None = None
     memory_limit: Quantity | None = None
     gpus: int = Field(default=0, ge=0)
-    gpu: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$")
+    gpu: GpuName = "nvidia.com/gpu"
     shm: Quantity | None = None
     retries: int = Field(default=1, ge=0)
     timeout_s: int | None = Field(default=None, ge=1)

@@ -22,6 +22,7 @@ from typer.main import get_command
 
 from components.contracts.markets import DOMAINS
 from components.contracts.schemas import LOG_TABLES, Column
+from components.contracts.training.config import TrainJobConfig
 from components.ranking.model.spec import RankerSpec
 from components.relevance.config import ExpertConfig, TextConfig, VariantConfig
 from components.relevance.model.spec import TuningSpec
@@ -36,6 +37,7 @@ STAGES = ("marketplace", "relevance", "samples", "features", "ranking", "monitor
 _PARTS: dict[str, tuple[type, ...]] = {
     "relevance": (ExpertConfig, TuningSpec, TextConfig, VariantConfig),
     "ranking": (RankerSpec,),
+    "training": (TrainJobConfig,),
     "resources": (Resources, SecretVariable),
 }
 _SLOT = re.compile(r"(<!-- generated:(?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -47,6 +47,12 @@ def in_store(location: str) -> bool:
     return urlsplit(location).scheme in _STORES
 
 
+def claim_of(location: str) -> str | None:
+    """The volume claim that a location lies in."""
+    parts = urlsplit(location)
+    return parts.netloc if parts.scheme == "pvc" else None
+
+
 def local_copy(location: str, folder: Path) -> Path:
     """The path of a location: its own where it is mounted or local, else that of its copy below `folder`.
 
@@ -85,11 +91,7 @@ def upload(folder: Path, location: str, last: str) -> bool:
         if store.get_file_info(f"{target}/{last}").is_file:
             return False
         for path in files:
-            place = f"{target}/{path.relative_to(folder).as_posix()}"
-            if not inside:
-                store.create_dir(place.rpartition("/")[0])
-            with path.open("rb") as source, store.open_output_stream(place) as copy:
-                shutil.copyfileobj(source, copy, _CHUNK)
+            _copy(path, store, f"{target}/{path.relative_to(folder).as_posix()}", inside)
     except (OSError, pa.ArrowException) as error:
         raise _refused("written", location, error) from error
     return True
@@ -123,16 +125,21 @@ def put(file: Path, location: str) -> None:
     """Copy a file to a location, where it appears whole or not at all; BadInput where it can't be written."""
     inside = in_store(location)
     store, target = _open(location) if inside else (fs.LocalFileSystem(), str(_local(location)))
-    staging = target if inside else f"{target}.part"  # an object appears when it is closed
     try:
-        if not inside:
-            store.create_dir(target.rpartition("/")[0])
-        with file.open("rb") as source, store.open_output_stream(staging) as copy:
-            shutil.copyfileobj(source, copy, _CHUNK)
-        if not inside:
-            store.move(staging, target)
+        _copy(file, store, target, inside)
     except (OSError, pa.ArrowException) as error:
         raise _refused("written", location, error) from error
+
+
+def _copy(file: Path, store: fs.FileSystem, target: str, inside: bool) -> None:
+    """Copy a file; a reader finds it whole or not at all. `inside` an object store, which makes it so itself."""
+    staging = target if inside else f"{target}.part"
+    if not inside:
+        store.create_dir(target.rpartition("/")[0])
+    with file.open("rb") as source, store.open_output_stream(staging) as copy:
+        shutil.copyfileobj(source, copy, _CHUNK)
+    if not inside:
+        store.move(staging, target)
 
 
 def _contents(location: str) -> list[str]:

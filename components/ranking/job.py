@@ -53,10 +53,10 @@ def fitted_variants(
         data: what it holds.
         markets: the log's, in the order of their codes.
         config: variants and how they are fitted.
-        training: by how many processes, and where checkpoints are kept.
+        training: by how many processes, where, and where checkpoints are kept.
 
     Raises:
-        TrainingFailed: one of several processes ended with an error.
+        TrainingFailed: one of several processes ended with an error, or their TrainJob did.
     """
 
     def write(job: Path) -> None:
@@ -74,7 +74,10 @@ def fitted_variants(
         with processes(config.device) as world:
             _fit_all(job, data, config, world)
 
-    job = run_job("ranking", write, _MODULE, here, training, [config.device])
+    def is_done(job: Path) -> bool:
+        return all(_is_fitted(job, variant) for variant in config.variants)
+
+    job = run_job("ranking", write, _MODULE, here, is_done, training, [config.device])
     yield {variant: _read_fit(job.path / FITS / variant) for variant in config.variants}
     job.discard()
 
@@ -82,13 +85,17 @@ def fitted_variants(
 def _fit_all(job: JobFolder, data: TrainingSet, config: RankingConfig, world: World) -> None:
     features = DeviceFeatures.put(data.features, world.device)
     for variant in config.variants:
-        if (job.path / FITS / variant).is_dir():
+        if _is_fitted(job.path, variant):
             continue
         fitted = fit(variant, data, features, config, world, job)
         if world.leads:
             _write_fit(fitted, job.path / FITS / variant)
-            job.keep(f"{FITS}/{variant}")
+            job.keep_folder(f"{FITS}/{variant}", FIT_FILE)
     world.wait()
+
+
+def _is_fitted(job: Path, variant: str) -> bool:
+    return (job / FITS / variant / FIT_FILE).is_file()
 
 
 def _write_fit(fitted: Fitted, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """One InferenceService in a cluster: read it, change it, look at its pods, ask the service which release answers."""
 
-import json
 import ssl
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from components.contracts.errors import ArchipelagoError, BadInput
+from components.contracts.tools.api_server import reason
 from components.release.inference_service import CANARY, Json, State, read_state
 
 _KIND = {"group": "serving.kserve.io", "version": "v1beta1", "plural": "inferenceservices"}
@@ -130,7 +130,7 @@ class Cluster:
         except ApiException as error:
             if error.status == HTTPStatus.FORBIDDEN:
                 raise BadInput(
-                    f"{self._what}: may not be asked through the API server ({_reason(error)}); "
+                    f"{self._what}: may not be asked through the API server ({reason(error)}); "
                     f"name --url, e.g. of `kubectl port-forward`"
                 ) from error
             return None
@@ -167,7 +167,7 @@ class Cluster:
 
     def _explained(self, verb: str, error: ApiException) -> ArchipelagoError:
         """The API server's refusal as ours: what is asked of it wrongly is bad input, the rest is the cluster's."""
-        told = f"{self._what}: the API server refused to {verb} it: {_reason(error)}"
+        told = f"{self._what}: the API server refused to {verb} it: {reason(error)}"
         if error.status == HTTPStatus.NOT_FOUND:
             return BadInput(f"{self._what}: not there (--namespace, --name, --context; or apply the manifests first)")
         if error.status == HTTPStatus.UNAUTHORIZED:
@@ -179,11 +179,3 @@ class Cluster:
 
 def _version(answer: Mapping[str, Any]) -> str:
     return str(answer["versions"][0])
-
-
-def _reason(error: ApiException) -> str:
-    """The message of a Kubernetes Status, in one line."""
-    try:
-        return " ".join(str(json.loads(error.body)["message"]).split())
-    except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"

@@ -36,6 +36,13 @@ SCHEMAS: dict[tuple[str, str, str], dict[str, Any]] = {
             supportsMultiModelDownload={"type": "boolean"},
         )
     ),
+    ("kueue.x-k8s.io", "v1beta2", "ResourceFlavor"): _object(
+        ["apiVersion", "kind", "metadata"],
+        apiVersion=_TEXT,
+        kind=_TEXT,
+        metadata={},
+        spec=_object(nodeLabels={"type": "object"}, nodeTaints={"type": "array"}, tolerations={"type": "array"}),
+    ),
     ("security.istio.io", "v1", "PeerAuthentication"): _kind(
         _object(
             ["mtls"],

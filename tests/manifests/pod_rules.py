@@ -17,6 +17,7 @@ _IMAGES = {
     "tritonserver": {"archipelago-triton", "archipelago-triton-gpu"},
     "python -m serving.transformer": {"archipelago-serve"},
     "weed": {"chrislusf/seaweedfs"},
+    "torchrun": {"archipelago-train"},
 }
 _GPU = "nvidia.com/gpu"
 # A stub's messages of the largest request and its answer, for each of a release's Python models.

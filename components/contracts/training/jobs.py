@@ -16,21 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.contracts.errors import ArchipelagoError
 from components.contracts.locations import in_store, local_copy, put, upload
 from components.contracts.tools.cache import cache_folder
 from components.contracts.tools.lock import alone_in
 from components.contracts.tools.manifest import file_digest
 from components.contracts.training.config import TrainingConfig
+from components.contracts.training.failures import TrainingFailed
 
 if TYPE_CHECKING:
     from components.contracts.training.processes import World
 
 JOB_FILE = "job.json"
-
-
-class TrainingFailed(ArchipelagoError):
-    """One of the processes that trained a model ended with an error; its own message stands above."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,14 @@ class JobFolder:
     location: str
 
     def keep(self, name: str) -> None:
-        """See that a file, or a folder that is complete, outlasts this machine; one process calls this for all."""
-        if not in_store(self.location):
-            return
-        kept = self.path / name
-        for file in sorted(kept.rglob("*")) if kept.is_dir() else [kept]:
-            put(file, f"{self.location}/{file.relative_to(self.path).as_posix()}")
+        """See that a file outlasts this machine; one process calls this for all."""
+        if in_store(self.location):
+            put(self.path / name, f"{self.location}/{name}")
+
+    def keep_folder(self, name: str, last: str) -> None:
+        """The same for a folder that is complete: where its file `last` is kept, so are all others."""
+        if in_store(self.location):
+            upload(self.path / name, f"{self.location}/{name}", last)
 
     def discard(self) -> None:
         """Remove the folder: nothing of it is needed again. What an object store holds is left to its own rules."""
@@ -60,12 +58,38 @@ class JobFolder:
 
 def open_job(location: str, world: World | None = None) -> JobFolder:
     """The job as it is kept; processes of one machine share one copy where it lies in an object store."""
+    return JobFolder(shared_folder(location, world), location)
+
+
+def share(folder: Path, name: str, last: str, training: TrainingConfig) -> str:
+    """Where all who train find a folder that this machine has: there, or with pods of their own, where jobs are kept.
+
+    Args:
+        folder: that does not change.
+        name: of its content, such as "experts/<digest>".
+        last: one of its files, which tells that the others are there.
+        training: where jobs are kept, and who trains.
+    """
+    if training.train_job is None:
+        return str(folder.resolve())
+    location = f"{training.folder.rstrip('/')}/{name}"
+    if in_store(location):
+        upload(folder, location, last)
+    elif not (target := _here(location)).is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+            _settle(shutil.copytree(folder, Path(scratch) / "copy"), target, last)
+    return location
+
+
+def shared_folder(location: str, world: World | None = None) -> Path:
+    """The path of what lies at a location; of an object store's, that of a copy that a machine's processes share."""
     path = _here(location)
     if in_store(location) and (world is None or world.leads_machine):
         local_copy(location, path.parent)
     if world:
         world.wait()
-    return JobFolder(path, location)
+    return path
 
 
 def run_job(
@@ -73,21 +97,26 @@ def run_job(
     write: Callable[[Path], None],
     module: str,
     here: Callable[[JobFolder], None],
+    is_done: Callable[[Path], bool],
     training: TrainingConfig,
     arguments: Sequence[str] = (),
 ) -> JobFolder:
     """Train a job to its end, by as many processes as configured; who asks for the same one meanwhile waits.
+
+    One that is done is not begun again.
 
     Args:
         kind: the folder that it lies in, such as "tuning".
         write: fills a new folder; what it says in job.json is the job's identity.
         module: what trains it as a program.
         here: trains it in this process.
-        training: how many processes train, and where the job is kept.
+        is_done: whether a job's folder holds its whole result.
+        training: how many processes train, where, and where the job is kept.
         arguments: the program's, after the job's location.
 
     Raises:
-        TrainingFailed: one of several processes ended with an error.
+        TrainingFailed: one of several processes ended with an error, or their TrainJob did.
+        BadInput: the cluster refuses a TrainJob.
     """
     while True:
         location = _place(kind, write, training)
@@ -96,14 +125,30 @@ def run_job(
             with alone_in(job.path):
                 if not (job.path / JOB_FILE).is_file():
                     continue  # whoever held it has discarded it meanwhile
-                if training.processes == 1:
-                    here(job)
-                    return job
-                _torchrun([module, location, *arguments], training.processes)
-                return open_job(location)
+                if not is_done(job.path):
+                    job = _train(job, [module, location, *arguments], here, training)
+                if not is_done(job.path):
+                    raise TrainingFailed(f"{module} ended without an error, and without a result at {location}")
+                return job
         except FileNotFoundError:
             if job.path.exists():
                 raise
+
+
+def _train(
+    job: JobFolder, program: Sequence[str], here: Callable[[JobFolder], None], training: TrainingConfig
+) -> JobFolder:
+    """The job after its training, in pods of its own, by processes of this machine, or by this one."""
+    if training.train_job is not None:
+        from components.contracts.training.train_jobs import run_train_job  # Kubeflow's client, for whom it is asked
+
+        run_train_job(program, training, training.train_job)
+    elif training.processes > 1:
+        _torchrun(program, training.processes)
+    else:
+        here(job)
+        return job
+    return open_job(job.location)
 
 
 def _torchrun(program: Sequence[str], processes: int) -> None:
@@ -127,12 +172,17 @@ def _place(kind: str, write: Callable[[Path], None], training: TrainingConfig) -
         if in_store(root):
             upload(staging, f"{root}/{name}", JOB_FILE)
             return f"{root}/{name}"
-        try:
-            staging.rename(here / name)
-        except OSError:  # the same job is there
-            if not (here / name / JOB_FILE).is_file():
-                raise
+        _settle(staging, here / name, JOB_FILE)
     return f"{root}/{name}"
+
+
+def _settle(staging: Path, target: Path, marker: str) -> None:
+    """Give a folder its place, whole; one that is there already is the same, and stays."""
+    try:
+        staging.rename(target)
+    except OSError:
+        if not (target / marker).is_file():
+            raise
 
 
 def _here(location: str) -> Path:

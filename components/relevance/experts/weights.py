@@ -22,7 +22,7 @@ from components.relevance.model.spec import ExpertSpec, save_experts
 
 # Part of every cache key: raise it when a conversion changes.
 _CONVERSION = 3
-_FACTS = "expert.json"
+FACTS = "expert.json"
 # No part of what runs for a token: rows that are looked up, and BERT's own pooler, which is not loaded.
 _INACTIVE = re.compile(r"(embed_tokens|_embeddings)\.weight$|^pooler\.")
 LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "README.md")
@@ -43,7 +43,7 @@ def write_experts(folders: Mapping[ExpertSpec, Path], directory: Path) -> None:
 def expert_spec(config: ExpertConfig) -> ExpertSpec:
     """The spec of an expert, its weights prepared."""
     folder = prepare_expert(config)
-    facts, architecture = read_json(folder / _FACTS), read_json(folder / "config.json")
+    facts, architecture = read_json(folder / FACTS), read_json(folder / "config.json")
     return ExpertSpec(
         name=config.name,
         family=architecture["model_type"],
@@ -68,12 +68,12 @@ def prepare_expert(config: WeightsConfig) -> Path:
     Of two processes that want one expert, one prepares it and the other waits; a lock ends with its holder.
     """
     folder = cache_folder() / "experts" / _key(config)[:24]
-    if (folder / _FACTS).is_file():
+    if (folder / FACTS).is_file():
         return folder
     held = cache_folder() / "locks" / folder.name  # apart, so that among experts there are experts alone
     held.mkdir(parents=True, exist_ok=True)
     with alone_in(held):
-        if not (folder / _FACTS).is_file():
+        if not (folder / FACTS).is_file():
             _prepare(config, folder)
     return folder
 
@@ -85,7 +85,7 @@ def _prepare(config: WeightsConfig, folder: Path) -> None:
     _logger.info("expert %s: preparing weights of %s (once)", config.name, config.source)
     with atomic_directory(folder) as staging:
         licence = _fill(config, staging)
-        write_json(staging / _FACTS, _facts(staging, licence))
+        write_json(staging / FACTS, _facts(staging, licence))
         for path in staging.iterdir():
             path.chmod(0o444)  # run directories link to these files
 

@@ -30,7 +30,7 @@ from components.contracts.errors import ArchipelagoError, BadInput
 from components.contracts.tools.log import configure, get_logger
 from components.contracts.tools.manifest import atomic_directory, file_digest, package_versions, read_json, write_json
 from components.contracts.training.checkpoint import learned_state, load_checkpoint, read_facts, save_checkpoint
-from components.contracts.training.jobs import JOB_FILE, JobFolder, open_job
+from components.contracts.training.jobs import JOB_FILE, JobFolder, open_job, shared_folder
 from components.contracts.training.processes import World, processes
 from components.relevance.encoding.padded import pad
 from components.relevance.encoding.pair_tokenizer import PairTokenizer
@@ -50,7 +50,7 @@ _logger = get_logger(__name__)
 
 def write_job(
     job: Path,
-    folder: Path,
+    folder: str | Path,
     spec: ExpertSpec,
     tuning: TuningSpec,
     pairs: Sequence[Pair],
@@ -61,7 +61,7 @@ def write_job(
 
     Args:
         job: folder to make or to complete; a checkpoint of the same job in it stays.
-        folder: the expert's weights and tokenizer.
+        folder: where all who tune find the expert's weights and tokenizer.
         spec: how the expert reads and pools.
         tuning: how it is tuned.
         pairs: n normalised pairs.
@@ -88,7 +88,7 @@ def write_job(
     content = {
         "version": _VERSION,
         "packages": package_versions(["torch", "transformers", "peft"]),
-        "folder": str(folder.resolve()),
+        "folder": str(folder),
         "spec": asdict(spec),
         "tuning": asdict(tuning),
         "rows": file_digest(job / ROWS_FILE),
@@ -98,13 +98,18 @@ def write_job(
 
 def tune_job(job: JobFolder, world: World | None = None) -> None:
     """Run or resume a job in this process, or as this process's part of a `world`."""
-    if (job.path / TUNED).is_dir():
+    if is_tuned(job.path):
         return
     if world:
         _Tuning(job, world).run()
         return
     with processes() as world:
         _Tuning(job, world).run()
+
+
+def is_tuned(job: Path) -> bool:
+    """Whether a job's folder holds its tuned expert, whole."""
+    return (job / TUNED / HISTORY_FILE).is_file()
 
 
 class TuningDiverged(ArchipelagoError):
@@ -118,7 +123,7 @@ class _Tuning:
         content = read_json(job.path / JOB_FILE)
         self.job, self.world = job, world
         self.identity = json.dumps(content, sort_keys=True)
-        self.folder = Path(content["folder"])
+        self.folder = shared_folder(content["folder"], world)
         self.spec, self.tuning = ExpertSpec(**content["spec"]), TuningSpec(**content["tuning"])
         rows = pq.read_table(job.path / ROWS_FILE)
         tokenizer = PairTokenizer.load(self.folder, self.spec)
@@ -279,7 +284,7 @@ class _Tuning:
             write_json(staging / HISTORY_FILE, {"tuning": asdict(self.tuning), "history": asdict(self.history)})
             for path in staging.iterdir():
                 path.chmod(0o444)  # run directories link to these files
-        self.job.keep(TUNED)
+        self.job.keep_folder(TUNED, HISTORY_FILE)
 
 
 @dataclass
