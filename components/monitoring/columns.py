@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from components.monitoring.config import MonitoringConfig
-from components.monitoring.distributions import Distribution, Move, category_move, number_move, spell_share
+from components.monitoring.distributions import Distribution, Move, Values, category_move, number_move
 from components.monitoring.findings import EVERY_COLUMN, EVERY_MARKET, Finding, Scope, untested
 from components.monitoring.market_rows import compare_rows
-from components.monitoring.sign_flips import flips, group_rows, mean_p_values, signed_weights, value_contributions
+from components.monitoring.sign_flips import flips, group_rows, mean_statistics, signed_weights, value_contributions
 from components.monitoring.table_sample import PRIORITY
+from components.monitoring.wording import spell_share
 
-_TESTS_PER_COLUMN = 4
+_TESTS_PER_COLUMN = 2  # its values, and how many are missing
 _OUTCOMES = ("label", "prediction")
 
 
@@ -147,12 +148,11 @@ def _compare_column(
             why = f"{entities} distinct {spec.entity}, {config.min_entities} needed to tell a move from noise"
         compared.findings.append(untested(spec.scope, window.market, spec.name, rows, why))
         return
-    given = (values[present], window.is_current[present], groups[present], flips_PG)
+    given = Values(values[present], window.is_current[present], groups[present], flips_PG)
     if spec.kind == "numeric":
-        factor = config.critical_outcome_factor if spec.scope in _OUTCOMES else None
-        move = number_move(given[0].astype(np.float64), *given[1:], factor, config)
+        move = number_move(given, config.critical_outcome_factor if spec.scope in _OUTCOMES else None, config)
     else:
-        move = category_move(*given, spec.segment, config)
+        move = category_move(given, spec.segment, config)
     finding = _finding(window, spec, rows, move)
     compared.findings.append(finding)
     compared.measured.append(Measured(finding, move.distribution))
@@ -160,8 +160,9 @@ def _compare_column(
 
 def _finding(window: _Window, spec: ColumnSpec, rows: tuple[int, int], move: Move) -> Finding:
     return Finding(
-        spec.scope, window.market, spec.name, move.what, *rows, p_values=move.p_values, size=move.size,
-        broken=move.broken, noise=move.noise, unit=move.unit, why=spec.expected, expected=bool(spec.expected),
+        spec.scope, window.market, spec.name, move.what, *rows, p_values=move.p_values, p_value=move.p_value,
+        size=move.size, broken=move.broken, noise=move.noise, unit=move.unit,
+        why=spec.expected, expected=bool(spec.expected),
     )  # fmt: skip
 
 
@@ -172,9 +173,10 @@ def _compare_missing(
     before, after = (float(absent[part].mean()) for part in (~window.is_current, window.is_current))
     groups, _ = window.groups(spec.entity)
     contributions = value_contributions(absent[:, None], signed_weights(window.is_current), groups)
+    share = mean_statistics(contributions, flips_PG)[0].p_value
     return Finding(
         "missing", window.market, spec.name, f"without a value {spell_share(before)} -> {spell_share(after)}", *rows,
-        p_values={"share": mean_p_values(contributions, flips_PG)[0]}, size=abs(after - before),
+        p_values={"share": share}, p_value=share, size=abs(after - before),
         broken=_empty(before, after), noise=float(np.sqrt((contributions**2).sum())), why=spec.expected,
         expected=bool(spec.expected),
     )  # fmt: skip
@@ -190,7 +192,7 @@ def _values(column: pd.Series, spec: ColumnSpec) -> np.ndarray:
     """Floats with NaN where absent or infinite, or objects of str and None."""
     if spec.kind == "categorical":
         return np.asarray(column.astype(object).where(column.notna(), None).map(str, na_action="ignore"), dtype=object)
-    floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    floats = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     return np.where(np.isfinite(floats), floats, np.nan)
 
 

@@ -9,7 +9,7 @@ Shapes: R rows, B bins, G groups.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,21 @@ from scipy.stats import rankdata
 
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.sign_flips import (
+    Statistic,
     bin_contributions,
-    distance_p_value,
-    mean_p_values,
-    mix_p_values,
+    distance_statistic,
+    joint_p_value,
+    mean_statistics,
+    mix_statistics,
     signed_weights,
     value_contributions,
+)
+from components.monitoring.wording import (
+    change_of_number,
+    change_of_share,
+    spell_briefly,
+    spell_number,
+    spell_share,
 )
 
 _QUANTILES = (0.01, *np.arange(0.1, 0.91, 0.1), 0.99)
@@ -57,10 +66,28 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Values:
+    """One column's values in both windows, missing ones left out.
+
+    Attributes:
+        values: finite numbers, or text (R,).
+        is_current: whether each is of the current window (R,).
+        groups: of each (R,), see `sign_flips`.
+        flips: sign flips (P, G).
+    """
+
+    values: np.ndarray
+    is_current: np.ndarray
+    groups: np.ndarray
+    flips: np.ndarray
+
+
+@dataclass(frozen=True)
 class Move:
     """What tests said of a column; attributes as those of a `Finding`."""
 
     p_values: dict[str, float]
+    p_value: float
     size: float
     noise: float
     unit: Literal["sd", "share"]
@@ -69,30 +96,26 @@ class Move:
     distribution: Distribution
 
 
-def number_move(
-    values: np.ndarray, is_current: np.ndarray, groups: np.ndarray, flips: np.ndarray, outcome_factor: float | None,
-    config: MonitoringConfig,
-) -> Move:  # fmt: skip
+def number_move(given: Values, outcome_factor: float | None, config: MonitoringConfig) -> Move:
     """Test a number: its bins, its level (mean rank) and its spread (distance of ranks from the middle).
 
     Args:
-        values: finite, (R,).
-        is_current, groups: of each row.
-        flips: sign flips, (P, G).
+        given: the column.
         outcome_factor: factor between means that is critical, for a label, a prediction or a score; else None.
         config: the stage's.
     """
+    values, is_current = given.values, given.is_current
     distribution = number_bins(values, is_current)
     weights = signed_weights(is_current)
-    binned = bin_contributions(distribution.codes, len(distribution.labels), weights, groups)
-    shape, _ = mix_p_values(binned, _pooled(distribution), flips)
+    binned = bin_contributions(distribution.codes, len(distribution.labels), weights, given.groups)
     ranks = (rankdata(values) - 0.5) / len(values) - 0.5
-    ranked = value_contributions(np.stack([ranks, ranks**2], axis=1), weights, groups)
-    level, spread = mean_p_values(ranked, flips)
+    ranked = value_contributions(np.stack([ranks, ranks**2], axis=1), weights, given.groups)
+    shape, _ = mix_statistics(binned, _pooled(distribution), given.flips)
+    level, spread = mean_statistics(ranked, given.flips)
     old, new = values[~is_current], values[is_current]
     size = _size(distribution)
-    return Move(
-        p_values={"shape": shape, "level": level, "spread": spread},
+    return _move(
+        {"shape": shape, "level": level, "spread": spread},
         size=size,
         noise=float(_SD_PER_RANK * np.sqrt((ranked[:, 0] ** 2).sum())),
         unit="sd",
@@ -102,47 +125,49 @@ def number_move(
     )
 
 
-def category_move(
-    values: np.ndarray, is_current: np.ndarray, groups: np.ndarray, flips: np.ndarray, segment: str,
-    config: MonitoringConfig,
-) -> Move:  # fmt: skip
+def category_move(given: Values, segment: str, config: MonitoringConfig) -> Move:
     """Test categories: their mix, the one that moved most, and where there are many, the tail of rare ones.
 
     Args:
-        values: text, (R,).
-        is_current, groups: of each row.
-        flips: sign flips, (P, G).
+        given: the column.
         segment: what the categories are ("domain") where one that is gone or new is critical; else "".
         config: the stage's.
     """
-    codes, names = _by_frequency(values)
+    is_current = given.is_current
+    codes, names = _by_frequency(given.values)
     head = np.minimum(codes, config.max_categories)
     labels = [*map(str, names[: config.max_categories]), *([_OTHER] if len(names) > config.max_categories else [])]
     distribution = Distribution(labels, head, is_current)
-    weights = signed_weights(is_current)
-    contributions = bin_contributions(head, len(labels), weights, groups)
-    mix, category = mix_p_values(contributions, _pooled(distribution), flips)
-    p_values, size = {"mix": mix, "category": category}, _size(distribution)
+    contributions = bin_contributions(head, len(labels), signed_weights(is_current), given.groups)
+    mix, category = mix_statistics(contributions, _pooled(distribution), given.flips)
+    statistics, size = {"mix": mix, "category": category}, _size(distribution)
+    by_tail = False
     if len(names) > config.max_categories:
         in_tail = codes >= config.max_categories
         # Its own weights: the tail is compared within, its share is a category of the mix.
         tail = bin_contributions(
             codes[in_tail] - config.max_categories, len(names) - config.max_categories,
-            signed_weights(is_current[in_tail]), groups[in_tail],
+            signed_weights(is_current[in_tail]), given.groups[in_tail],
         )  # fmt: skip
-        p_values["tail"] = distance_p_value(tail, flips)
-        if _is_tail(p_values):
+        statistics["tail"] = distance_statistic(tail, given.flips)
+        by_tail = statistics["tail"].p_value <= min(mix.p_value, category.p_value)
+        if by_tail:
             size = max(size, _one_sided(codes, is_current))
-    return Move(
-        p_values=p_values,
+    return _move(
+        statistics,
         size=size,
         noise=float(np.sqrt((contributions**2).sum(0)).max()),
         unit="share",
-        what=_describe_categories(codes, names, is_current, p_values),
+        what=_describe_categories(codes, names, is_current, by_tail),
         broken=_constant(codes[~is_current], codes[is_current], config)
         or (_gone_or_new(distribution, segment) if segment else ""),
         distribution=distribution,
     )
+
+
+def _move(statistics: dict[str, Statistic], **facts: Any) -> Move:
+    each = {name: statistic.p_value for name, statistic in statistics.items()}
+    return Move(p_values=each, p_value=joint_p_value(list(statistics.values())), **facts)
 
 
 def number_bins(values: np.ndarray, is_current: np.ndarray) -> Distribution:
@@ -155,20 +180,6 @@ def number_bins(values: np.ndarray, is_current: np.ndarray) -> Distribution:
     between = [f"{low} to {high}" for low, high in pairwise(ends)]
     labels = [f"up to {ends[0]}", *between, f"above {ends[-1]}"]
     return Distribution(labels, np.searchsorted(edges, values, side="left"), is_current)
-
-
-def spell_number(value: float) -> str:
-    """Three digits, thousands apart: 0.0123, 1.5, 219, 12,300."""
-    if value and (abs(value) < 1e-3 or abs(value) >= 1e9):
-        return f"{value:.2e}"
-    decimals = 0 if abs(value) >= 100 else 2 - int(np.floor(np.log10(abs(value)))) if value else 0
-    text = f"{value:,.{max(decimals, 0)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def spell_share(share: float) -> str:
-    """A share in percent, with a digit after the point below ten."""
-    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
 
 
 def _pooled(distribution: Distribution) -> np.ndarray:
@@ -188,11 +199,6 @@ def _by_frequency(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return place[codes], np.asarray(names)[order]
-
-
-def _is_tail(p_values: dict[str, float]) -> bool:
-    """Whether the tail of rare values moved as surely as anything else."""
-    return p_values.get("tail", 1.0) <= min(p_values["mix"], p_values["category"])
 
 
 def _one_sided(codes: np.ndarray, is_current: np.ndarray) -> float:
@@ -221,7 +227,7 @@ def _factor(
         before, after, factor, name = float(old.mean()), float(new.mean()), outcome_factor, "the mean changed"
     if before * after <= 0 or max(after / before, before / after) < factor:
         return ""
-    return f"{name}: x{spell_number(_rounded(after / before))}"
+    return f"{name}: x{spell_briefly(after / before)}"
 
 
 def _gone_or_new(distribution: Distribution, segment: str) -> str:
@@ -242,33 +248,15 @@ def _describe_number(old: np.ndarray, new: np.ndarray, distribution: Distributio
         if spell_number(spreads[0]) == spell_number(spreads[1]):
             shares = distribution.shares()
             place = int(np.abs(shares[1] - shares[0]).argmax())
-            return f"{distribution.labels[place]}: {_change_of_share(shares[0][place], shares[1][place])}"
-        return f"{name} {spell_number(_rounded(before))} as before, 80 % range {_change(*spreads)}"
-    return f"{name} {_change(before, after)}"
+            return f"{distribution.labels[place]}: {change_of_share(shares[0][place], shares[1][place])}"
+        return f"{name} {spell_briefly(before)} as before, 80 % range {change_of_number(*spreads)}"
+    return f"{name} {change_of_number(before, after)}"
 
 
-def _change(before: float, after: float) -> str:
-    brief = [spell_number(_rounded(value)) for value in (before, after)]
-    said = " -> ".join(brief if brief[0] != brief[1] else (spell_number(before), spell_number(after)))
-    return said + (f" ({after / before - 1:+.0%})" if before > 0 and 0.1 <= after / before < 10 else "")
-
-
-def _rounded(value: float) -> float:
-    """With three significant digits."""
-    return float(f"{value:.2e}")
-
-
-def _change_of_share(before: float, after: float) -> str:
-    said = [spell_share(before), spell_share(after)]
-    return " -> ".join(said if said[0] != said[1] else (f"{before:.2%}", f"{after:.2%}"))
-
-
-def _describe_categories(
-    codes: np.ndarray, names: np.ndarray, is_current: np.ndarray, p_values: dict[str, float]
-) -> str:
+def _describe_categories(codes: np.ndarray, names: np.ndarray, is_current: np.ndarray, by_tail: bool) -> str:
     before, after = (np.bincount(codes[part], minlength=len(names)) / part.sum() for part in (~is_current, is_current))
-    if _is_tail(p_values):
+    if by_tail:
         unseen = float(after[before == 0].sum())
         return f"rare values changed: {spell_share(unseen)} of rows have a value that was not there before"
     place = int(np.abs(after - before).argmax())
-    return f"{names[place]}: {_change_of_share(before[place], after[place])}"
+    return f"{names[place]}: {change_of_share(before[place], after[place])}"

@@ -16,10 +16,10 @@ from scipy.stats import rankdata
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import Finding, untested
 from components.monitoring.sign_flips import (
+    Statistic,
     flipped,
     flips,
     group_rows,
-    p_value,
     signed_weights,
     value_contributions,
 )
@@ -80,8 +80,9 @@ def _compare(market: str, rows: pd.DataFrame, vectors: Vectors, config: Monitori
     null = flipped(contributions, flips(config.draws, config.seed))[:, 0]
     change = float(contributions.sum())
     what = f"a classifier tells the windows apart with an AUC of {0.5 + change:.2f}"
+    p_value = Statistic(change, null).p_value
     return Finding(
-        "embedding", market, vectors.name, what, *sizes, p_values={"AUC": p_value(change, null)}, size=0.5 + change
+        "embedding", market, vectors.name, what, *sizes, p_values={"AUC": p_value}, p_value=p_value, size=0.5 + change
     )
 
 

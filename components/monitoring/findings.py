@@ -7,9 +7,9 @@ Levels:
 - warning: any other column that moved; a market that could not be tested.
 - info: a move too small to matter, or one that is expected; a column that could not be tested.
 
-False alarms are controlled by run: the p-values of all tests of all columns and markets go through one control of the
-false discovery rate (Benjamini-Hochberg). Where nothing moved at all, a run has any warning with a probability of at
-most `false_discovery_rate`. A critical finding needs a large move beside it.
+False alarms are controlled by run: the p-values of all columns and markets, one each for all of its tests, go through
+one control of the false discovery rate (Benjamini-Hochberg). Where nothing moved at all, a run has any warning with a
+probability of at most `false_discovery_rate`. A critical finding needs a large move beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,8 @@ class Finding:
         what: what moved, in one sentence: "median 195 -> 219 (+12 %)".
         rows_reference, rows_current: rows with a value.
         p_values: test -> p-value; none if it was not tested.
-        adjusted: the smallest of them after control over the whole run.
+        p_value: of all its tests together; None if it was not tested.
+        adjusted: that after control over the whole run.
         size: share of rows that moved to another bin or category; for embeddings the classifier's ROC AUC.
         psi: population stability index, as Evidently gives it; None where no test found a move.
         severity: how serious it is.
@@ -62,6 +63,7 @@ class Finding:
     rows_reference: int
     rows_current: int
     p_values: Mapping[str, float] = field(default_factory=dict)
+    p_value: float | None = None
     adjusted: float | None = None
     size: float | None = None
     psi: float | None = None
@@ -79,7 +81,7 @@ class Finding:
     @property
     def tested(self) -> bool:
         """Whether the finding counts: it was tested and is not expected to move."""
-        return bool(self.p_values) and not self.expected
+        return self.p_value is not None and not self.expected
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -102,17 +104,16 @@ def control(findings: Sequence[Finding], config: MonitoringConfig) -> list[Findi
 
     That change is for a column that moves alone, where Benjamini-Hochberg is as strict as Bonferroni.
     """
-    judged = [f for f in findings if f.tested]
-    tests = [p for f in judged for p in f.p_values.values()]
+    tests = [f.p_value for f in findings if f.p_value is not None and not f.expected]
     adjusted = iter(false_discovery_control(tests) if tests else ())
     level = norm.isf(config.false_discovery_rate / max(len(tests), 1) / 2) + norm.isf(1 - _POWER)
     worth = {"sd": config.worth_finding_sd, "share": config.worth_finding_share}
     controlled = []
     for finding in findings:
         if finding.tested:
-            finding = replace(finding, adjusted=min(float(next(adjusted)) for _ in finding.p_values))
-        elif finding.p_values:  # expected to move: beside the family of tests
-            finding = replace(finding, adjusted=min(1.0, len(finding.p_values) * min(finding.p_values.values())))
+            finding = replace(finding, adjusted=float(next(adjusted)))
+        elif finding.p_value is not None:  # expected to move: beside the family of tests
+            finding = replace(finding, adjusted=finding.p_value)
         if finding.noise is not None:
             smallest = float(level * finding.noise)
             windows = max(1, ceil((smallest / worth[finding.unit]) ** 2))
@@ -128,7 +129,7 @@ def moved(finding: Finding, config: MonitoringConfig) -> bool:
 
 def rate(finding: Finding, config: MonitoringConfig) -> Finding:
     """The finding with its severity; facts and untested columns have theirs already."""
-    if not finding.p_values or not moved(finding, config):
+    if finding.p_value is None or not moved(finding, config):
         return finding
     return replace(finding, severity="info" if finding.expected else _severity(finding, config))
 
@@ -244,7 +245,7 @@ def summarise(
         "expected": config.expects_drift,
         "simulated": simulated,
         "windows": windows,
-        "tests": sum(len(f.p_values) for f in findings if f.tested),
+        "tests": sum(f.tested for f in findings),
         "false_discovery_rate": config.false_discovery_rate,
         "markets": {market: asdict(verdict) for market, verdict in verdicts.items()},
         "untested": [
@@ -256,4 +257,4 @@ def summarise(
 
 def silent(finding: Finding) -> bool:
     """Whether it says why it could not be tested."""
-    return bool(finding.why) and not finding.p_values and not finding.expected
+    return bool(finding.why) and finding.p_value is None and not finding.expected

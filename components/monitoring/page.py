@@ -11,7 +11,7 @@ import pandas as pd
 from components.contracts.tools.bars import Bars
 from components.contracts.tools.report import Section, Table, write_report
 from components.monitoring.config import MonitoringConfig
-from components.monitoring.distributions import Distribution, spell_share
+from components.monitoring.distributions import Distribution
 from components.monitoring.findings import (
     EVERY_COLUMN,
     EVERY_MARKET,
@@ -23,6 +23,7 @@ from components.monitoring.findings import (
     verdict_word,
 )
 from components.monitoring.names import plain_name
+from components.monitoring.wording import spell_share
 
 _PICTURES = 5
 _SAID = 3  # findings of a market in its sentence
@@ -62,7 +63,7 @@ def write_page(
     pictures = [_picture(f, distributions[f.key], config) for f in _largest(serious) if f.key in distributions]
     if pictures:
         sections.append(Section("Largest moves", "Share of rows, before and now.", bars=pictures[:_PICTURES]))
-    noted = [f for f in ordered if f.severity == "info" and f.p_values]
+    noted = [f for f in ordered if f.severity == "info" and f.p_value is not None]
     for title, text, shown in (
         ("All warnings and critical findings", "", serious),
         ("Moved, not judged", "Too small to matter, or expected to move.", noted),

@@ -14,10 +14,13 @@ and the draws cost the same for any number of rows.
 Shapes: R rows, G groups, L differences, P draws.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 GROUPS = 256
 
@@ -61,13 +64,40 @@ def flipped(contributions_GL: np.ndarray, flips_PG: np.ndarray) -> np.ndarray:
     return flips_PG[:, : len(contributions_GL)] @ contributions_GL.astype(np.float32)
 
 
-def p_value(observed: float, null_P: np.ndarray) -> float:
-    """Share of draws at least as large, the observation itself counted among them."""
-    return float((1 + np.count_nonzero(null_P >= observed * (1 - 1e-5) - 1e-12)) / (1 + len(null_P)))
+class Statistic(NamedTuple):
+    """What was observed, the larger the further from no move, and the same under each draw (P,)."""
+
+    observed: float
+    null: np.ndarray
+
+    @property
+    def p_value(self) -> float:
+        """Share of draws at least as large, the observation itself counted among them."""
+        return float((1 + np.count_nonzero(self.null >= self._lowered)) / (1 + len(self.null)))
+
+    @property
+    def p_values_of_draws(self) -> np.ndarray:
+        """(1 + P,) the p-value of the observation, then of each draw as if it were observed."""
+        return np.asarray(rankdata(-np.r_[self._lowered, self.null], "max") / (1 + len(self.null)))
+
+    @property
+    def _lowered(self) -> float:
+        """By more than the rounding of draws."""
+        return self.observed * (1 - 1e-5) - 1e-12
 
 
-def mix_p_values(contributions_GL: np.ndarray, shares_L: np.ndarray, flips_PG: np.ndarray) -> tuple[float, float]:
-    """Two tests of a mix: the sum of squared changes over their shares (chi-square), and the largest by its noise.
+def joint_p_value(statistics: Sequence[Statistic]) -> float:
+    """One p-value of several statistics of the same draws: how often the least of their p-values is as small.
+
+    As the draws know how much the statistics tell the same, it costs less than a factor of their number (Westfall and
+    Young, 1993).
+    """
+    least = np.min([statistic.p_values_of_draws for statistic in statistics], axis=0)
+    return float(np.count_nonzero(least <= least[0]) / len(least))
+
+
+def mix_statistics(contributions_GL: np.ndarray, shares_L: np.ndarray, flips_PG: np.ndarray) -> list[Statistic]:
+    """Two of a mix: the sum of squared changes over their shares (chi-square), and the largest by its noise.
 
     The first is what the population stability index is for small moves, the second sees one category alone.
     """
@@ -75,21 +105,23 @@ def mix_p_values(contributions_GL: np.ndarray, shares_L: np.ndarray, flips_PG: n
     noise = np.sqrt((contributions_GL**2).sum(0))
     noise = np.where(noise > 0, noise, np.inf)
     null, observed = flipped(contributions_GL, flips_PG), contributions_GL.sum(0)
-    every = p_value(float(((observed / scale) ** 2).sum()), ((null / scale) ** 2).sum(1))
-    return every, p_value(float(np.abs(observed / noise).max()), np.abs(null / noise).max(1))
+    return [
+        Statistic(float(((observed / scale) ** 2).sum()), ((null / scale) ** 2).sum(1)),
+        Statistic(float(np.abs(observed / noise).max()), np.abs(null / noise).max(1)),
+    ]
 
 
-def mean_p_values(contributions_GL: np.ndarray, flips_PG: np.ndarray) -> list[float]:
-    """Two-sided p-value of each difference of means."""
+def mean_statistics(contributions_GL: np.ndarray, flips_PG: np.ndarray) -> list[Statistic]:
+    """Each difference of means, two-sided."""
     null, observed = np.abs(flipped(contributions_GL, flips_PG)), np.abs(contributions_GL.sum(0))
-    return [p_value(float(value), null[:, place]) for place, value in enumerate(observed)]
+    return [Statistic(float(value), null[:, place]) for place, value in enumerate(observed)]
 
 
-def distance_p_value(contributions_GL: np.ndarray, flips_PG: np.ndarray) -> float:
-    """One test of many rare categories: the squared distance of the two windows' shares, over all of them.
+def distance_statistic(contributions_GL: np.ndarray, flips_PG: np.ndarray) -> Statistic:
+    """One of many rare categories: the squared distance of the two windows' shares, over all of them.
 
     Each group's products with each other group are enough, however many categories there are.
     """
     gram = (contributions_GL @ contributions_GL.T).astype(np.float32)
     signs = flips_PG[:, : len(gram)]
-    return p_value(float(gram.sum()), ((signs @ gram) * signs).sum(1))
+    return Statistic(float(gram.sum()), ((signs @ gram) * signs).sum(1))

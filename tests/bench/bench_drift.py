@@ -148,7 +148,7 @@ def main() -> None:
         "--data", type=Path, default=shared if shared.is_dir() else None, help="folder of the real sets"
     )
     parser.add_argument("--halves", type=int, default=20, help="random halves of each real table")
-    parser.add_argument("--logs", type=int, default=40, help="simulated logs")
+    parser.add_argument("--logs", type=int, default=200, help="simulated logs")
     parser.add_argument("--trials", type=int, nargs=2, default=(30, 10), help="at 1,000 and at 20,000 rows")
     given = parser.parse_args()
     with ProcessPoolExecutor(os.cpu_count()) as pool:

@@ -239,7 +239,7 @@ def test_false_alarms_of_a_run_are_controlled_over_all_its_columns() -> None:
     ],
 )
 def test_levels(scope, facts: dict, severity: Severity) -> None:
-    given = {"p_values": {"mix": 0.001}, "adjusted": 0.01, "size": 0.1} | facts
+    given = {"p_values": {"mix": 0.001}, "p_value": 0.001, "adjusted": 0.01, "size": 0.1} | facts
     assert rate(Finding(scope, "TH", "c", "", 500, 500, **given), CONFIG).severity == severity
 
 

@@ -9,8 +9,8 @@ from tests.monitoring.drift_world import CONFIG
 
 def test_every_figure_of_drift_json_parses_back() -> None:
     findings = [
-        Finding("feature", "TH", 'odd "name"\n', "", 500, 500, {"mix": 0.001}, 0.01, 0.4, 0.3, "warning"),
-        Finding("embedding", "TH", "title", "", 500, 500, {"AUC": 0.5}, 0.5, 0.51),
+        Finding("feature", "TH", 'odd "name"\n', "", 500, 500, {"mix": 0.001}, 0.001, 0.01, 0.4, 0.3, "warning"),
+        Finding("embedding", "TH", "title", "", 500, 500, {"AUC": 0.5}, 0.5, 0.5, 0.51),
         untested("market", "VN", "*", (3, 500), "too few"),
     ]
     summary = summarise("search", findings, CONFIG, {}, True)

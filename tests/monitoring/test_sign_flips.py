@@ -6,13 +6,14 @@ import pytest
 from scipy.stats import chisquare, kstest, mannwhitneyu
 
 from components.monitoring.sign_flips import (
+    Statistic,
     bin_contributions,
-    distance_p_value,
+    distance_statistic,
     flips,
     group_rows,
-    mean_p_values,
-    mix_p_values,
-    p_value,
+    joint_p_value,
+    mean_statistics,
+    mix_statistics,
     signed_weights,
     value_contributions,
 )
@@ -22,7 +23,7 @@ FLIPS = flips(2000, 0)
 
 def _mean_p(values: np.ndarray, is_current: np.ndarray, entities: np.ndarray | None = None) -> float:
     groups, _ = group_rows(None if entities is None else pd.Series(entities), len(values), 0)
-    return mean_p_values(value_contributions(values[:, None], signed_weights(is_current), groups), FLIPS)[0]
+    return mean_statistics(value_contributions(values[:, None], signed_weights(is_current), groups), FLIPS)[0].p_value
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,8 @@ def _mix(old: list[int], new: list[int]) -> tuple[tuple[float, float], np.ndarra
     is_current = np.arange(len(codes)) >= sum(old)
     groups, _ = group_rows(None, len(codes), 0)
     contributions = bin_contributions(codes, len(old), signed_weights(is_current), groups)
-    return mix_p_values(contributions, np.bincount(codes) / len(codes), FLIPS), contributions
+    mix, category = mix_statistics(contributions, np.bincount(codes) / len(codes), FLIPS)
+    return (mix.p_value, category.p_value), contributions
 
 
 def test_a_mix_is_tested_as_by_chi_square() -> None:
@@ -96,10 +98,27 @@ def test_rare_values_that_were_replaced_are_found_and_redrawn_ones_are_not() -> 
     for new in (redrawn, redrawn + 300):
         codes = pd.factorize(np.r_[old, new])[0]
         contributions = bin_contributions(codes, codes.max() + 1, signed_weights(is_current), groups)
-        found.append(distance_p_value(contributions, FLIPS))
+        found.append(distance_statistic(contributions, FLIPS).p_value)
     assert found[0] > 0.05 and found[1] < 0.001
 
 
 def test_a_p_value_counts_the_observation_and_is_never_nought() -> None:
-    assert p_value(5.0, np.zeros(99)) == 0.01
-    assert p_value(0.0, np.zeros(99)) == 1.0
+    assert Statistic(5.0, np.zeros(99)).p_value == joint_p_value([Statistic(5.0, np.zeros(99))]) == 0.01
+    assert Statistic(0.0, np.zeros(99)).p_value == joint_p_value([Statistic(0.0, np.zeros(99))]) == 1.0
+
+
+def test_one_p_value_of_several_tests_costs_what_they_tell_apart() -> None:
+    draws = np.random.default_rng(0).normal(size=(3, 9999))
+    same = joint_p_value([Statistic(3.0, draws[0])] * 3)
+    assert same == Statistic(3.0, draws[0]).p_value
+    apart = joint_p_value([Statistic(3.0, draws[0]), Statistic(0.0, draws[1]), Statistic(0.0, draws[2])])
+    assert 2 * same < apart < 4 * same
+
+
+def test_one_p_value_of_several_tests_is_uniform_without_a_move() -> None:
+    found = []
+    for world in range(300):
+        rng = np.random.default_rng(world)
+        shared, own = rng.normal(size=1000), rng.normal(size=(3, 1000))
+        found.append(joint_p_value([Statistic(both[0], both[1:]) for both in shared + own]))
+    assert kstest(found, "uniform").pvalue > 0.001
