@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 # Step -> what it does.
 STEPS = {
     "simulate": "simulate a marketplace: items, shoppers, what they search, click and buy, and judged pairs",
+    "find-champion": "look which release is served",
     "find-data": "look which version of your files is there",
     "load": "check your files and load them",
     "encode": "turn every pair of query and title into vectors, with each expert",

@@ -75,12 +75,13 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
-            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
+            champion: the folder of the release that is served: the gate compares with it. Empty: what deploy_to serves.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with people_are_told():
             log = marketplace.simulate(config=marketplace_config, as_of=as_of).outputs["log"]
+            served = _served(champion, deploy_to, resources)
             _search(
                 log,
                 as_of,
@@ -92,7 +93,7 @@ def _simulated_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 gate_config,
                 release_config,
                 training_config,
-                champion,
+                served,
                 deploy_to,
                 registry,
             )
@@ -140,12 +141,13 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
             gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
-            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
+            champion: the folder of the release that is served: the gate compares with it. Empty: what deploy_to serves.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
         with people_are_told():
             loaded = load_log(data, judgments, markets, as_of, load_config, on_cluster=resources is not None)
+            served = _served(champion, deploy_to, resources)
             _search(
                 loaded.log,
                 loaded.as_of,
@@ -157,7 +159,7 @@ def _logged_pipeline(profile: Profile, resources: ResourcesConfig | None) -> Cal
                 gate_config,
                 release_config,
                 training_config,
-                champion,
+                served,
                 deploy_to,
                 registry,
             )
@@ -240,6 +242,11 @@ def _search(
     )
 
 
+def _served(champion: Any, deploy_to: Any, resources: ResourcesConfig | None) -> Any:
+    """Where the release lies that is served; looked up in each run on a cluster, where there is a service to ask."""
+    return release.find_champion(champion=champion, service=deploy_to).output if resources else champion
+
+
 def _release(gate: Any, deploy_to: Any, registry: Any, **inputs: Any) -> None:
     """The steps after the gate: a release where it passes, its reasons to people where it refuses."""
     verdict = gate.outputs["verdict"]
@@ -287,7 +294,7 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
             gate_config: the section gate: bounds that a release must keep.
             release_config: the section release: export and serving.
             training_config: the section training: by how many processes models are trained.
-            champion: the folder of the release that is served: the gate compares with it. Empty: with none.
+            champion: the folder of the release that is served: the gate compares with it. Empty: what deploy_to serves.
             deploy_to: InferenceService that shall serve the release, as namespace/name. Empty: none does.
             registry: address of a Model Registry that shall know the release. Empty: none does.
         """
@@ -298,7 +305,10 @@ def _relevance_pipeline(profile: Profile, resources: ResourcesConfig | None) -> 
                 "drift"
             ]
             gate = release.gate(
-                relevance_model=half.relevance_model, drift=drift, config=gate_config, champion=champion
+                relevance_model=half.relevance_model,
+                drift=drift,
+                config=gate_config,
+                champion=_served(champion, deploy_to, resources),
             )
             _release(
                 gate, deploy_to, registry, log=log, **half._asdict(), drift=drift, config=release_config, as_of=now

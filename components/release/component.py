@@ -48,6 +48,22 @@ def gate(
     return (content["passed"],)
 
 
+@dsl.component(base_image="archipelago-serve", install_kfp_package=False)
+def find_champion(champion: str, service: str) -> str:
+    """Tell where the release lies that is served; the gate compares with it.
+
+    Args:
+        champion: where a person said that it lies; empty where nobody did.
+        service: the InferenceService that the new release is for, as namespace/name; empty where there is none.
+
+    Returns:
+        Output: its folder; empty where nothing is served.
+    """
+    from components.release.publish import place_of_served
+
+    return champion or (place_of_served(service) if service else "")
+
+
 @dsl.component(base_image="archipelago-train", install_kfp_package=False)
 def build_release(
     log: Input[Dataset],

@@ -1,4 +1,4 @@
-"""A pipeline's last step: bring a release to the store that a service reads, and serve it."""
+"""The service that a release is for: what is served there, and how a pipeline brings it a new release."""
 
 import os
 from pathlib import Path
@@ -10,10 +10,23 @@ from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.release.cluster import Cluster
 from components.release.deploy import check_before_deploying, deploy
+from components.release.inference_service import NO_RELEASE
 
 SERVICE = "archipelago"
 
 _logger = get_logger(__name__)
+
+
+def place_of_served(service: str) -> str:
+    """URI of the release that a service serves, which is named as `publish_and_deploy` takes it; empty where no release
+    was deployed there yet.
+
+    Raises:
+        BadInput: no such service.
+        ClusterError: the cluster does not answer.
+    """
+    state = _cluster(service).state()
+    return "" if state.release == NO_RELEASE else state.uri
 
 
 def publish_and_deploy(stage: Path, service: str, run: str) -> str:
@@ -29,14 +42,18 @@ def publish_and_deploy(stage: Path, service: str, run: str) -> str:
             such service, a store that can't be written, or a change that is refused.
         ClusterError: the release did not come to answer in time.
     """
-    namespace, _, name = service.partition("/")
-    if not namespace or "/" in name:
-        raise BadInput(f"deploy_to {service!r}: expected an InferenceService as namespace/name")
+    cluster = _cluster(service)
     release = stage / str(read_manifest(stage)["release"])
     public_key = os.environ.get(PUBLIC_KEY)
     check_before_deploying(release, Path(public_key) if public_key else None)
-    cluster = Cluster(namespace, name or SERVICE)
     place = f"{cluster.state().store}/{release.name}"
     copied = upload(release, place, last=MANIFEST)
     _logger.info("release %s %s %s", release.name, "copied to" if copied else "lies already at", place)
     return deploy(cluster, release.name, run=run)
+
+
+def _cluster(service: str) -> Cluster:
+    namespace, _, name = service.partition("/")
+    if not namespace or "/" in name:
+        raise BadInput(f"deploy_to {service!r}: expected an InferenceService as namespace/name")
+    return Cluster(namespace, name or SERVICE)

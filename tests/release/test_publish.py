@@ -13,8 +13,8 @@ from components.contracts.locations import upload
 from components.contracts.releases import PUBLIC_KEY
 from components.contracts.tools.manifest import read_json, write_json
 from components.release import rollout
-from components.release.component import deploy_release
-from components.release.inference_service import RELEASE, RUN
+from components.release.component import deploy_release, find_champion
+from components.release.inference_service import NO_RELEASE, RELEASE, RUN
 from components.release.publish import publish_and_deploy
 from tests.contracts.test_signature import write_keys
 from tests.release.kube_server import NAME, NAMESPACE, Kube, inference_service, kubeconfig, serving
@@ -99,12 +99,22 @@ def test_the_manifest_comes_last_and_what_lies_there_is_not_copied_again(stage: 
     assert upload(stage / new, str(target), last="manifest.json") is False
 
 
+def test_the_champion_is_what_is_named_else_what_the_service_serves_else_nobody(kube: Kube) -> None:
+    find, service = find_champion.python_func, f"{NAMESPACE}/{NAME}"
+    assert find(champion="", service=service) == f"s3://shop/releases/{OLD}"
+    assert find(champion="s3://shop/another", service=service) == "s3://shop/another"
+    assert find(champion="", service="") == ""
+    kube.service["spec"]["predictor"]["model"]["storageUri"] = f"s3://shop/releases/{NO_RELEASE}"
+    assert find(champion="", service=service) == "", "nothing was deployed yet"
+
+
 @pytest.mark.parametrize("service", ["", "/name", "a/b/c"])
 def test_what_names_no_service_is_refused(stage: Path, service: str) -> None:
     with pytest.raises(BadInput, match="namespace/name"):
         publish_and_deploy(stage, service, "run-1")
 
 
-def test_the_step_runs_in_the_serving_image() -> None:
-    (executor,) = deploy_release.pipeline_spec.deployment_spec["executors"].values()
+@pytest.mark.parametrize("step", [deploy_release, find_champion])
+def test_the_steps_run_in_the_serving_image(step) -> None:
+    (executor,) = step.pipeline_spec.deployment_spec["executors"].values()
     assert executor["container"]["image"] == "archipelago-serve"
