@@ -119,10 +119,10 @@ def not_below(
     if value is None or gain.estimate.value is None:
         return Check(label, market, value, "refused", f"{label} of {market} could not be computed")
     reached, margin = value - gain.estimate.value, gain.above(-tolerance)
-    verdict, why = _decided(
-        f"{label} of {market}: {value:.4f}", f"its {reached:.4f} less {tolerance:g}", margin, setting
-    )
-    return Check(label, market, value, verdict, why, reached - tolerance, margin=margin.estimate)
+    floor = reached - tolerance
+    bound = f"{floor:.4f}, which is {baseline}'s {reached:.4f} less {tolerance:g}"
+    verdict, why = _decided(f"{label} of {market}: {value:.4f}", bound, margin, setting)
+    return Check(label, market, value, verdict, why, floor, margin=margin.estimate)
 
 
 def not_judged(name: str, market: str, reason: str, value: float | None = None) -> Check:
