@@ -12,6 +12,7 @@ Triton's dynamic batcher gathers a larger batch.
 Runs in Triton's own Python, with torch.
 """
 
+import gc
 import json
 import os
 import queue
@@ -42,6 +43,9 @@ class PipelinedModel:
     def start(self):
         """Start the threads; the model is ready."""
         sys.setswitchinterval(SWITCH_S)
+        # What is loaded stays: the garbage collector, which stops every thread, need not walk through it again.
+        gc.collect()
+        gc.freeze()
         self.ready, self.running = queue.Queue(DEPTH), queue.Queue(DEPTH)
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._launching, self._answering)]
         for thread in self.threads:
