@@ -79,6 +79,7 @@ locks: setup ## Write components/locks anew from pyproject.toml and constraints.
 	for role in features data monitor serve; do \
 	  $(UV_LOCK) --python-version 3.11 --extra $$role -o $(LOCKS)/$$role.txt pyproject.toml || exit 1; \
 	done
+	printf 'py4j\npyspark\n' | $(UV_LOCK) --python-version 3.11 --no-deps -o $(LOCKS)/spark.txt -
 	$(UV_LOCK) --python-version 3.11 --extra weights --no-deps -o $(LOCKS)/weights.txt pyproject.toml
 	$(UV_LOCK) --python-version 3.11 --extra train --excludes <(echo torch) -o $(LOCKS)/train.txt pyproject.toml
 	echo $(TORCH) | $(UV_LOCK) --python-version 3.11 -o $(LOCKS)/torch-cuda.txt -

@@ -20,6 +20,7 @@ from kfp.dsl.base_component import BaseComponent
 from pydantic import TypeAdapter
 from typer.main import get_command
 
+from components.contracts.engine import SparkApplicationConfig
 from components.contracts.markets import DOMAINS
 from components.contracts.schemas import LOG_TABLES, Column
 from components.contracts.training.config import TrainJobConfig
@@ -36,6 +37,7 @@ STAGES = ("marketplace", "relevance", "samples", "features", "ranking", "monitor
 # Models that are values of a section's options, after the section that they belong to.
 _PARTS: dict[str, tuple[type, ...]] = {
     "relevance": (ExpertConfig, TuningSpec, TextConfig, VariantConfig),
+    "samples": (SparkApplicationConfig,),
     "ranking": (RankerSpec,),
     "training": (TrainJobConfig,),
     "resources": (Resources, SecretVariable),

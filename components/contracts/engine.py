@@ -10,19 +10,45 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from components.contracts.config import StageConfig
 from components.contracts.errors import BadInput
+from components.contracts.quantities import ObjectName
 from components.contracts.schemas import TableSchema
 from components.contracts.tables import Limits, read_shards, write_tables
 
 ROWS_A_BATCH = 131_072
+
+
+class SparkApplicationConfig(StageConfig):
+    """A SparkApplication of the Spark operator, which a step makes, waits for and removes.
+
+    Attributes:
+        image: that holds PySpark and Java, best by digest: target data-spark of components/Dockerfile.
+        folder: pvc://<claim>/<path> on a claim that many pods mount, where inputs, steps between and result lie.
+        account: the driver's service account, which makes executors (manifests/spark).
+        executors: their number.
+        cores: of the driver and of each executor; `memory` is what each of their JVMs gets.
+    """
+
+    image: str = Field(min_length=1)
+    folder: str
+    account: ObjectName = "archipelago-spark"
+    executors: int = Field(default=2, ge=1)
+    cores: int = Field(default=2, ge=1)
+
+    @field_validator("folder")
+    @classmethod
+    def _all_pods_see_it(cls, folder: str) -> str:
+        if not folder.startswith("pvc://"):
+            raise ValueError(f"{folder!r}: driver and executors share a claim: pvc://<claim>/<path>")
+        return folder
 
 
 class EngineConfig(StageConfig):
@@ -30,16 +56,25 @@ class EngineConfig(StageConfig):
 
     Attributes:
         engine: "duckdb", this machine alone; "spark", the session that `spark-submit` started, or a local one.
-        memory: most that DuckDB holds before it spills, or what a local Spark's JVM gets (as `2GB`).
+        memory: most that DuckDB holds before it spills, or what a local Spark's JVM gets, or each of an
+            application's (as `2GB`).
         threads: of DuckDB or of a local Spark; 0 takes every core.
         spill: folder for what does not fit and for steps between, on fast disk; by default the system's. On a cluster
             it must be one that every worker sees.
+        spark_application: with engine spark, a Spark of many pods, instead of this machine's.
     """
 
     engine: Literal["duckdb", "spark"] = "duckdb"
     memory: str = Field(default="2GB", pattern=r"^[1-9]\d*[MG]B$")
     threads: int = Field(default=0, ge=0)
     spill: str | None = None
+    spark_application: SparkApplicationConfig | None = None
+
+    @model_validator(mode="after")
+    def _an_application_is_sparks(self) -> Self:
+        if self.spark_application and self.engine != "spark":
+            raise ValueError(f"spark_application with engine {self.engine}: it wants engine: spark")
+        return self
 
 
 @dataclass(frozen=True)
@@ -142,12 +177,12 @@ def _duckdb(config: EngineConfig, scratch: Path) -> Iterator[Any]:
 def _spark(config: EngineConfig, scratch: Path) -> Iterator[Any]:
     """The session of `spark-submit`, which states master, memory and cores, or a local one that ends here."""
     try:
-        from pyspark import SparkConf
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise BadInput("engine spark: PySpark is not installed (pip install 'archipelago-search[spark]')") from error
-    submitted = SparkConf().contains("spark.master")
+    # How spark-submit hands its session on; PySpark's own configuration is empty until one is open.
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     settings = {} if submitted else _local_spark(config, scratch)
     builder = SparkSession.builder.appName("archipelago").config(map=settings)
     try:

@@ -33,12 +33,11 @@ def build_features(
 
     from components.contracts.tools.manifest import facts
     from components.features.config import FeaturesConfig
-    from components.features.tables import REPORT, build_feature_tables
+    from components.features.job import features_in_their_place as build
+    from components.features.tables import REPORT
 
     settings = FeaturesConfig.of_structure(config)
-    build_feature_tables(
-        Path(log.path), Path(scores.path), settings, datetime.fromisoformat(as_of), Path(features.path)
-    )
+    build(Path(log.path), Path(scores.path), settings, datetime.fromisoformat(as_of), Path(features.path))
     shutil.copyfile(Path(features.path) / REPORT, report.path)
     features.metadata.update(facts(Path(features.path)))
 

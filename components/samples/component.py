@@ -36,12 +36,12 @@ def build_samples(
     from pathlib import Path
 
     from components.contracts.tools.manifest import facts, read_json
-    from components.samples.build import build_samples
     from components.samples.config import SamplesConfig
+    from components.samples.job import samples_in_their_place as build
 
     out = Path(samples.path)
     parsed = SamplesConfig.of_structure(config)
-    build_samples(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
+    build(Path(log.path), Path(scores.path), Path(encodings.path), parsed, datetime.fromisoformat(as_of), out)
     volumes = read_json(out / "volumes.json")
     for name in ("share", "estimated_share"):
         if volumes["coverage"]["all"][name] is not None:

@@ -118,17 +118,39 @@ def run_job(
         TrainingFailed: one of several processes ended with an error, or their TrainJob did.
         BadInput: the cluster refuses a TrainJob.
     """
+
+    def work(job: JobFolder) -> JobFolder:
+        return _train(job, [module, job.location, *arguments], here, training)
+
+    return finished_job(kind, training.folder, write, work, is_done)
+
+
+def finished_job(
+    kind: str,
+    folder: str,
+    write: Callable[[Path], None],
+    work: Callable[[JobFolder], JobFolder],
+    is_done: Callable[[Path], bool],
+) -> JobFolder:
+    """A job with its result: `work` leaves that in its folder, unless it is there; who asks for the same one waits.
+
+    Args:
+        kind: the folder that it lies in.
+        folder: the location of all kinds; empty is the cache.
+        write: fills a new folder; what it says in job.json is the job's identity.
+        work: does the job, and returns it as it is then.
+        is_done: whether a job's folder holds its whole result.
+    """
     while True:
-        location = _place(kind, write, training)
-        job = open_job(location)
+        job = open_job(_place(kind, write, folder))
         try:
             with alone_in(job.path):
                 if not (job.path / JOB_FILE).is_file():
                     continue  # whoever held it has discarded it meanwhile
                 if not is_done(job.path):
-                    job = _train(job, [module, location, *arguments], here, training)
+                    job = work(job)
                 if not is_done(job.path):
-                    raise TrainingFailed(f"{module} ended without an error, and without a result at {location}")
+                    raise TrainingFailed(f"{kind} ended without an error, and without a result at {job.location}")
                 return job
         except FileNotFoundError:
             if job.path.exists():
@@ -159,9 +181,9 @@ def _torchrun(program: Sequence[str], processes: int) -> None:
         raise TrainingFailed(f"{module} with {processes} processes ended with code {done.returncode} (job: {location})")
 
 
-def _place(kind: str, write: Callable[[Path], None], training: TrainingConfig) -> str:
+def _place(kind: str, write: Callable[[Path], None], folder: str) -> str:
     """The location of a job; one that is there already, with its checkpoint, is kept."""
-    root = f"{training.folder.rstrip('/') or cache_folder()}/{kind}"
+    root = f"{folder.rstrip('/') or cache_folder()}/{kind}"
     here = _here(root)
     here.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=here, prefix=".new-") as scratch:

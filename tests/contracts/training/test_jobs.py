@@ -63,7 +63,7 @@ def test_what_is_done_is_not_begun_again(cache: Path) -> None:
 
 
 def test_a_training_that_leaves_nothing_is_an_error(cache: Path) -> None:
-    with pytest.raises(TrainingFailed, match="module ended without an error, and without a result at "):
+    with pytest.raises(TrainingFailed, match="kind ended without an error, and without a result at "):
         run_job("kind", write, "module", lambda job: None, is_done, ONE_PROCESS)
 
 

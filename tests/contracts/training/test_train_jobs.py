@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from components.contracts.errors import BadInput
 from components.contracts.locations import CLAIMS
+from components.contracts.tools import api_server
+from components.contracts.tools.api_server import ClusterSilent
 from components.contracts.tools.device import GPUS_WANTED
 from components.contracts.tools.manifest import read_manifest, tree_digest
-from components.contracts.training import train_jobs
 from components.contracts.training.config import STEP_IMAGE, TrainingConfig
 from components.contracts.training.failures import TrainingFailed
 from components.contracts.training.train_jobs import QUEUE_LABEL, run_train_job
@@ -59,7 +60,7 @@ TRAINING = TrainingConfig.model_validate(
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Callable]:
     """A cluster, a step's environment in it, and fast looks at it."""
-    monkeypatch.setattr(train_jobs, "POLL_S", 0.05)
+    monkeypatch.setattr(api_server, "POLL_S", 0.05)
     monkeypatch.setenv(STEP_IMAGE, IMAGE)
     monkeypatch.setenv("ARCHIPELAGO_CACHE", str(tmp_path / "cache"))
     caplog.set_level(logging.INFO)
@@ -211,11 +212,11 @@ def test_an_api_server_that_is_away_for_a_moment_ends_nothing(start: Callable, m
     trainer.away = 5
     step.join(20)
     assert trainer.running == {} and len(trainer.made) == 1
-    monkeypatch.setattr(train_jobs, "SILENCE_S", 0.1)
+    monkeypatch.setattr(api_server, "SILENCE_S", 0.1)
     trainer.stand_in = ["sleep", "30"]
     away = threading.Timer(1.0, lambda: setattr(trainer, "away", 10_000))
     away.start()
-    with pytest.raises(TrainingFailed, match=r"can't read it now: the server is .*it may go on without"):
+    with pytest.raises(ClusterSilent, match=r"can't read it now: the server is .*it may go on without"):
         asked(trainer)
 
 
