@@ -6,7 +6,8 @@ Choices (ours; the bounds are in `GateConfig`, how one is judged in `checks`):
   there, on the same resampled queries; so do all markets together, against each baseline.
 - A baseline that is the best in a market by chance looks better than it is: the intervals of a market allow for all
   baselines that it could have been.
-- Ranking: AUC and GAUC on native search exposures reach floors, and are not far below the baseline ranker's.
+- Ranking: AUC and GAUC on native search exposures reach floors, and are not far below the baseline ranker's; so do
+  those of the blend with relevance, which orders the page.
 - A router that asks almost none of one expert, and clicks that are predicted too often or too seldom, warn.
 - Data: nothing critical moved in any market, unless the profile expects it; other moves warn. What was not tested is
   not judged.
@@ -122,22 +123,26 @@ def latency_check(serving: Mapping[str, Any] | None, config: GateConfig) -> Chec
 
 
 def ranking_checks(metrics: Mapping[str, Any], config: GateConfig) -> list[Check]:
-    """AUC and GAUC of the released ranker against the floors and against the baseline it was trained beside, and its
-    predicted clicks in each market."""
+    """AUC and GAUC of the released ranker, and of its blend with relevance, which orders the page, against the floors
+    and against the baseline that was trained beside; and the ranker's predicted clicks in each market."""
     variants = _section(metrics, "ranking")
     released = _variant(variants, "ranking", metrics["released"])
     baseline = _variant(variants, "ranking", metrics["baseline"])
     markets = metrics.get("markets", {})
     requests = sum(figures["requests"] for figures in markets.values())
+    ranked = {"ranking": released}
+    if blended := variants.get(f"{metrics['released']}+blend"):
+        ranked["blended ranking"] = blended
     checks = []
-    for metric, floor in (("auc", config.min_ranking_auc), ("gauc", config.min_ranking_gauc)):
-        name, value, reached = f"ranking {metric}", released[metric], baseline[metric]
-        own = Estimate.of(value, released.get("interval", {}).get(metric))
-        checks.append(at_least(name, POOLED, Figure(own, requests, "requests"), floor, f"min_ranking_{metric}"))
-        bounds = released["difference"][metric][1:] if "difference" in released else None
-        gain = Estimate.of(None if value is None or reached is None else value - reached, bounds)
-        against = (metrics["baseline"], config.ranking_tolerance, "ranking_tolerance")
-        checks.append(not_below(name, POOLED, value, Figure(gain, requests, "requests"), *against))
+    for label, row in ranked.items():
+        for metric, floor in (("auc", config.min_ranking_auc), ("gauc", config.min_ranking_gauc)):
+            name, value, reached = f"{label} {metric}", row[metric], baseline[metric]
+            own = Estimate.of(value, row.get("interval", {}).get(metric))
+            checks.append(at_least(name, POOLED, Figure(own, requests, "requests"), floor, f"min_ranking_{metric}"))
+            bounds = row["difference"][metric][1:] if "difference" in row else None
+            gain = Estimate.of(None if value is None or reached is None else value - reached, bounds)
+            against = (metrics["baseline"], config.ranking_tolerance, "ranking_tolerance")
+            checks.append(not_below(name, POOLED, value, Figure(gain, requests, "requests"), *against))
     judged = sum(figures["calibration"] is not None for figures in markets.values())
     return checks + [_calibration_check(market, own, judged, config) for market, own in markets.items()]
 
@@ -172,7 +177,7 @@ def drift_checks(drift: Mapping[str, Any]) -> list[Check]:
         reason = "no column could be tested, so nothing says that the data did not drift (monitoring.min_rows)"
         return [*checks, not_judged("drift tested", "all", reason)]
     why = f"{tested} columns were tested for drift"
-    return [*checks, Check("drift tested", "all", float(tested), "passed", why, floor=1.0)]
+    return [*checks, Check("drift tested", "all", tested, "passed", why, floor=1)]
 
 
 def _drift_check(market: str, verdict: Mapping[str, Any], drift: Mapping[str, Any]) -> Check:
@@ -181,19 +186,18 @@ def _drift_check(market: str, verdict: Mapping[str, Any], drift: Mapping[str, An
     beside = f"; {len(absent)} not tested ({absent[0]['column']}: {absent[0]['why']})" if absent else ""
     critical = verdict["severity"] == "critical"
     if not critical and not verdict["tested"]:
-        return not_judged("drift", market, said + beside, float(verdict["critical"]))
+        return not_judged("drift", market, said + beside, verdict["critical"])
     answer: Verdict = "passed"
     if critical:
         answer = "passed" if drift["expected"] else "refused"
         why = f"{market} drifted ({said})" + (", as the profile expects" if drift["expected"] else "")
     elif verdict["warnings"]:
-        answer, why = (
-            "warning",
-            f"{market}: {verdict['warnings']} of {verdict['tested']} columns warn, none is critical ({said})",
-        )
+        answer = "warning"
+        why = f"{market}: {verdict['warnings']} warnings beside {verdict['tested']} columns tested, none critical"
+        why += f" ({said})"
     else:
         why = f"{market}: none of {verdict['tested']} columns moved"
-    return Check("drift", market, float(verdict["critical"]), answer, why + beside, ceiling=0.0)
+    return Check("drift", market, verdict["critical"], answer, why + beside, ceiling=0)
 
 
 def champion_checks(metrics: Mapping[str, Any], champion: Champion, config: GateConfig) -> list[Check]:
@@ -218,7 +222,7 @@ def champion_checks(metrics: Mapping[str, Any], champion: Champion, config: Gate
     gone = sorted(set(champion.markets) - set(released))
     if gone:
         why = f"release {champion.name} serves {', '.join(gone)}, which this one does not know"
-        checks.append(Check("markets", "all", float(len(gone)), "warning", why, ceiling=0.0))
+        checks.append(Check("markets", "all", len(gone), "warning", why, ceiling=0))
     return checks
 
 

@@ -18,7 +18,8 @@ class GateConfig(StageConfig):
         min_judgments: judgments that a market needs for its AUC to be judged; with fewer it is only reported.
         relevance_tolerance: most by which the mixture's AUC may lie below a baseline's, or below that of the release
             that is served.
-        min_ranking_auc, min_ranking_gauc: floors of the served ranker's AUC and GAUC, on native search exposures.
+        min_ranking_auc, min_ranking_gauc: floors of AUC and GAUC on native search exposures, of the served ranker and
+            of its blend with relevance.
         ranking_tolerance: most by which they may lie below the baseline ranker's.
         max_miscalibration: factor by which predicted clicks of a market may be more or fewer than the actual ones;
             beyond it the gate warns and never refuses: the order of a page does not depend on it.

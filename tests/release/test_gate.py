@@ -171,6 +171,19 @@ def _no_ranker(world: World) -> None:
     world.ranking = None
 
 
+def _blended(gauc: float, half: float) -> Callable[[World], None]:
+    """The order of a page: as the ranker's, but for its GAUC."""
+
+    def change(world: World) -> None:
+        assert world.ranking is not None
+        rows = world.ranking["ranking"]
+        _ranking("gauc", gauc, half)(copied := World())
+        assert copied.ranking is not None
+        rows["hhsft_es3+blend"] = copied.ranking["ranking"]["hhsft_es3"]
+
+    return change
+
+
 def _drift(
     expected: bool = False, untested: tuple[str, ...] = (), **markets: dict[str, Any]
 ) -> Callable[[World], None]:
@@ -226,6 +239,8 @@ BEST = "relevance auc against best_single"
         ([_ranking("auc", 0.665, 0.001)], None),  # within the tolerance
         ([_ranking("auc", 0.655, 0.001)], "ranking auc against dlrm_exposed of pooled: 0.6550 is below 0.6600"),
         ([_ranking("auc", 0.655, 0.02)], None),  # undecided
+        ([_blended(0.64, 0.02)], None),
+        ([_blended(0.58, 0.02)], "blended ranking gauc against dlrm_exposed of pooled: 0.5800 is below 0.6200"),
         ([_put("relevance/active_parameters/mixture", 2e9)], "active parameters: 2,000 M a pair exceed the budget"),
         ([_drift(TH=MOVED, VN=QUIET)], r"TH drifted \(brand: empty now\)"),
         ([_drift(TH=WARNED, VN=QUIET)], None),
