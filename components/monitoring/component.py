@@ -43,7 +43,7 @@ def measure_drift(
 
     vectors, out, parsed = Path(encodings.path), Path(drift.path), MonitoringConfig.of_structure(config)
     if ranker:
-        search_drift(Path(training_set.path), vectors, Path(ranker.path), parsed, out)
+        search_drift(Path(log.path), Path(training_set.path), vectors, Path(ranker.path), parsed, out)
     else:
         judgment_drift(Path(log.path), vectors, parsed, out)
     for name, value in read_manifest(out)["metrics"].items():

@@ -71,12 +71,14 @@ class Values:
 
     Attributes:
         values: finite numbers, or text (R,).
+        tested: the same, as far as the reference tells them apart (R,).
         is_current: whether each is of the current window (R,).
         groups: of each (R,), see `sign_flips`.
         flips: sign flips (P, G).
     """
 
     values: np.ndarray
+    tested: np.ndarray
     is_current: np.ndarray
     groups: np.ndarray
     flips: np.ndarray
@@ -104,15 +106,15 @@ def number_move(given: Values, outcome_factor: float | None, config: MonitoringC
         outcome_factor: factor between means that is critical, for a label, a prediction or a score; else None.
         config: the stage's.
     """
-    values, is_current = given.values, given.is_current
-    distribution = number_bins(values, is_current)
+    is_current = given.is_current
+    distribution = number_bins(given.tested, is_current)
     weights = signed_weights(is_current)
     binned = bin_contributions(distribution.codes, len(distribution.labels), weights, given.groups)
-    ranks = (rankdata(values) - 0.5) / len(values) - 0.5
+    ranks = (rankdata(given.tested) - 0.5) / len(given.tested) - 0.5
     ranked = value_contributions(np.stack([ranks, ranks**2], axis=1), weights, given.groups)
     shape, _ = mix_statistics(binned, _pooled(distribution), given.flips)
     level, spread = mean_statistics(ranked, given.flips)
-    old, new = values[~is_current], values[is_current]
+    old, new = given.values[~is_current], given.values[is_current]
     size = _size(distribution)
     return _move(
         {"shape": shape, "level": level, "spread": spread},
@@ -134,7 +136,7 @@ def category_move(given: Values, segment: str, config: MonitoringConfig) -> Move
         config: the stage's.
     """
     is_current = given.is_current
-    codes, names = _by_frequency(given.values)
+    codes, names = _by_frequency(given.tested)
     head = np.minimum(codes, config.max_categories)
     labels = [*map(str, names[: config.max_categories]), *([_OTHER] if len(names) > config.max_categories else [])]
     distribution = Distribution(labels, head, is_current)

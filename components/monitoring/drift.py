@@ -3,6 +3,7 @@
 Each comparison writes into its output directory:
 - `drift.json`: what moved and how serious it is, every finding, and what could not be tested (`findings.summarise`);
 - `drift.prom`: the same for Prometheus (`exporter`);
+- `profile.json`: the current side's profile, or the log's, to compare a later one with (`profiles`);
 - `reports/drift.html`: the page for people; `reports/evidently-MARKET.html`: Evidently's own, of what moved there;
 - `evidently/MARKET.json`: Evidently's snapshot of all columns.
 
@@ -18,7 +19,7 @@ Choices (ours):
 - What could not be tested is listed, never passed over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from components.contracts.tools.manifest import (
     write_json,
     write_manifest,
 )
-from components.monitoring import judgment_folds, search_windows, table_pairs
+from components.monitoring import judgment_folds, profile_pairs, search_windows, table_pairs
 from components.monitoring.columns import Measured, compare_columns
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import compare_vectors
@@ -46,6 +47,7 @@ from components.monitoring.evidently_report import evidently_psi, write_evidentl
 from components.monitoring.exporter import prometheus_text
 from components.monitoring.findings import Finding, control, count_windows, moved, rate, summarise, verdict_word
 from components.monitoring.page import write_page
+from components.monitoring.profiles import PROFILE, TableProfile, profile_content
 
 DRIFT = "drift.json"
 PROMETHEUS = "drift.prom"
@@ -55,7 +57,9 @@ _SAID = 3  # findings of a market in a line of the log
 _logger = get_logger(__name__)
 
 
-def search_drift(training_set: Path, encodings: Path, ranker: Path, config: MonitoringConfig, out: Path) -> None:
+def search_drift(
+    log: Path, training_set: Path, encodings: Path, ranker: Path, config: MonitoringConfig, out: Path
+) -> None:
     """Compare the evaluation days with earlier training days: features, click label, predictions, embeddings.
 
     Raises:
@@ -73,8 +77,9 @@ def search_drift(training_set: Path, encodings: Path, ranker: Path, config: Moni
         config,
         windows.describe(),
         read_manifest(training_set).get("simulated"),
-        _digests(training_set=training_set, encodings=encodings, ranker=ranker),
+        _digests(log=log, training_set=training_set, encodings=encodings, ranker=ranker),
         out,
+        profile_pairs.profile_of(log, config),
     )
 
 
@@ -96,6 +101,7 @@ def judgment_drift(log: Path, encodings: Path, config: MonitoringConfig, out: Pa
         read_manifest(log).get("simulated"),
         _digests(log=log, encodings=encodings),
         out,
+        profile_pairs.profile_of(log, config),
     )
 
 
@@ -110,21 +116,27 @@ def compare(
     """Compare two tables (files or folders of parts), or two log directories; whether anything critical was found.
 
     Args:
-        reference, current: the data sets.
+        reference: a data set, or the profile.json of one, which each comparison writes of its current side.
+        current: a data set.
         config: the stage's.
         out: directory to make.
         entity: the column of two tables whose rows belong together; None: each row is independent of the others.
         previous: what the comparison of the window before wrote, to count warnings in a row.
 
     Raises:
-        BadInput: see `table_pairs.read_pairs`; or `previous` has no drift.json.
+        BadInput: see `table_pairs.read_pairs`, `profile_pairs.read_profile_pairs`; or `previous` has no drift.json.
     """
     before = _read_previous(previous) if previous else None
-    compared = compare_pairs(table_pairs.read_pairs(reference, current, config, entity), config)
+    if reference.suffix == ".json":
+        pairs = profile_pairs.read_profile_pairs(reference, current, config)
+    else:
+        pairs = table_pairs.read_pairs(reference, current, config, entity)
+    compared = compare_pairs(pairs, config)
     described = {"reference": str(reference), "current": str(current)}
     inputs = _digests(reference=reference, current=current)
     simulated = _simulated(reference, current)
-    return _write("compare", *compared, config, described, simulated, inputs, out, before)
+    profile = profile_pairs.make_profile(pairs, table_pairs.is_log(current), config)
+    return _write("compare", *compared, config, described, simulated, inputs, out, profile, before)
 
 
 def compare_pairs(
@@ -189,6 +201,7 @@ def _write(
     simulated: bool | None,
     inputs: dict[str, str],
     out: Path,
+    profile: Mapping[str, TableProfile],
     previous: dict[str, Any] | None = None,
 ) -> bool:
     """Control, rate and write everything; whether there is anything critical."""
@@ -196,6 +209,7 @@ def _write(
         findings = rate_all(findings, measured, config, previous)
         summary = summarise(kind, findings, config, windows, simulated)
         write_json(root / DRIFT, summary)
+        write_json(root / PROFILE, profile_content(profile))
         (root / PROMETHEUS).write_text(prometheus_text(summary), encoding="utf-8")
         pages = write_evidently(measured, [f for f in findings if moved(f, config)], config, root)
         distributions = {m.finding.key: m.distribution for m in measured}

@@ -15,7 +15,7 @@ from components.contracts.tables import Limits, read_table
 from components.contracts.text import normalise_query, query_key, stable_bucket
 from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_manifest
-from components.monitoring.columns import ColumnSpec
+from components.monitoring.windows import ColumnSpec
 
 SPECS = [
     ColumnSpec("market", "categorical", entity="query_key"),

@@ -21,9 +21,9 @@ from components.contracts.errors import BadInput
 from components.contracts.features import CATEGORICAL, NUMERIC, Feature
 from components.contracts.text import query_key
 from components.contracts.tools.manifest import read_manifest
-from components.monitoring.columns import ColumnSpec
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import Vectors
+from components.monitoring.windows import ColumnSpec
 
 _ENTITY_OF_GROUP = {"user": "user_id", "item": "item_id", "query": "query_key"}
 _ROW_COLUMNS = ["sample_id", "user_id", "item_id", "market", "query", "timestamp", "split", "native_click"]

@@ -8,7 +8,7 @@ rest is compared.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from components.contracts.mapping import read_mapping
 from components.contracts.schemas import LOG_TABLES
 from components.contracts.tables import Limits, read_table
 from components.contracts.tools.manifest import MANIFEST, read_manifest
-from components.monitoring.columns import ColumnSpec
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import EVERY_MARKET, Finding, Scope
+from components.monitoring.profiles import TableProfile
 from components.monitoring.table_sample import (
     NO_MARKET,
     PRIORITY,
@@ -35,6 +35,7 @@ from components.monitoring.table_sample import (
     read_sample,
     sample_rows,
 )
+from components.monitoring.windows import ColumnSpec
 
 # Rows that belong together in the log contract's tables; elsewhere `--entity` says so.
 _LOG_ENTITIES = {"requests": "user_id", "candidates": "user_id", "events": "user_id", "judgments": "query_id"}
@@ -59,19 +60,48 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class TablePair:
-    """One table of both sides, as frames with a column `market`, and how its columns are compared.
+    """One table of both sides, and how its columns are compared.
 
-    `facts` are findings that need no test: columns that are gone, new or of another type. `days` is how long each side
-    is; (1, 1) where the table has no times. `rows` are how many rows each market has, sampled or not.
+    `reference` is a frame with a column `market`, or a profile of such; `current` is a frame. `facts` are findings that
+    need no test: columns that are gone, new or of another type. `days` is how long each side is; (1, 1) where the table
+    has no times. `rows` are how many rows each market has, sampled or not. `entity` is the column whose rows belong
+    together. `sample` is the current side as it was read, if there is any.
     """
 
     name: str
-    reference: pd.DataFrame
+    reference: pd.DataFrame | TableProfile
     current: pd.DataFrame
     specs: list[ColumnSpec]
     facts: list[Finding]
     days: tuple[float, float]
-    rows: tuple[Counter[str], Counter[str]]
+    rows: tuple[Mapping[str, int], Mapping[str, int]]
+    entity: str | None = None
+    sample: Sample | None = None
+
+
+def read_side(path: Path, config: MonitoringConfig, entity: str | None = None) -> dict[str, Sample]:
+    """The tables of a log directory, or the one in a file or in a folder of parts.
+
+    Args:
+        path: of one side.
+        config: the stage's, for the size of samples.
+        entity: the column of a table whose rows belong together; a log's are known.
+
+    Raises:
+        BadInput: it is missing or unreadable, lacks the entity's column, or is a log and an entity is named.
+    """
+    if not path.exists():
+        raise BadInput(f"{path}: no such file or directory")
+    if is_log(path):
+        if entity:
+            raise BadInput(f"entity {entity}: a log's entities are known; name one for two tables alone")
+        tables = _read_log(path)
+        return {name: sample_rows([table], config.max_rows, config.seed) for name, table in tables.items()}
+    side = read_sample(path, config.max_rows, config.seed)
+    if entity and entity not in side.table.column_names:
+        found = ", ".join(side.table.column_names)
+        raise BadInput(f"{path}: no column {entity}, which --entity names (found: {found})")
+    return {path.name.split(".")[0]: side}
 
 
 def read_pairs(reference: Path, current: Path, config: MonitoringConfig, entity: str | None = None) -> list[TablePair]:
@@ -79,65 +109,69 @@ def read_pairs(reference: Path, current: Path, config: MonitoringConfig, entity:
 
     Args:
         reference, current: two tables, each a file or a folder of parts; or two log directories.
-        config: the stage's, for the size of samples.
-        entity: the column of two tables whose rows belong together; a log's are known.
+        config, entity: see `read_side`.
 
     Raises:
-        BadInput: a side is missing or unreadable, one is a log and the other is not, a side lacks the entity's column,
-            or nothing is left to compare.
+        BadInput: see `read_side`; or one side is a log and the other is not, or nothing is left to compare.
     """
     for path in (reference, current):
         if not path.exists():
             raise BadInput(f"{path}: no such file or directory")
-    if _is_log(reference) != _is_log(current):
+    if is_log(reference) != is_log(current):
         raise BadInput(f"{reference} and {current}: one is a log directory, the other is not")
-    if _is_log(reference):
-        if entity:
-            raise BadInput(f"entity {entity}: a log's entities are known; name one for two tables alone")
-        pairs = _log_pairs(reference, current, config)
-    else:
-        sides = [read_sample(path, config.max_rows, config.seed) for path in (reference, current)]
-        for path, side in zip((reference, current), sides, strict=True):
-            if entity and entity not in side.table.column_names:
-                found = ", ".join(side.table.column_names)
-                raise BadInput(f"{path}: no column {entity}, which --entity names (found: {found})")
-        pairs = [pair_samples(reference.name.split(".")[0], sides[0], sides[1], entity)]
+    old, new = (read_side(path, config, entity) for path in (reference, current))
+    if not is_log(reference):  # one table each, whatever their names
+        new = dict(zip(old, new.values(), strict=True))
+    pairs = pair_sides(old, new, entities_of(reference, [*old, *new], entity))
     if not any(pair.specs for pair in pairs):
         raise BadInput(f"{reference} and {current}: no column to compare (ids, keys and lists are left out)")
     return pairs
 
 
+def entities_of(path: Path, tables: Iterable[str], entity: str | None) -> dict[str, str | None]:
+    """The column whose rows belong together, by table."""
+    return {name: _LOG_ENTITIES.get(name) if is_log(path) else entity for name in tables}
+
+
+def pair_sides(
+    old: Mapping[str, Sample], new: Mapping[str, Sample], entities: Mapping[str, str | None]
+) -> list[TablePair]:
+    """The tables that are on both sides, and a finding for each that is on one side."""
+    pairs = []
+    for name in dict.fromkeys([*old, *new]):
+        if name in old and name in new:
+            pairs.append(pair_samples(name, old[name], new[name], entities[name]))
+        else:
+            pairs.append(lone_table(name, new.get(name), entities.get(name)))
+    return pairs
+
+
+def lone_table(name: str, sample: Sample | None, entity: str | None) -> TablePair:
+    """A table that one side lacks: the current one, or the reference if there is a sample."""
+    rows = (0, sum(sample.rows.values()) if sample else 0)
+    fact = _schema("*", f"the table is {'new' if sample else 'gone'}", rows)
+    nothing = pd.DataFrame({"market": []})
+    return TablePair(name, nothing, nothing, [], [fact], (1, 1), (Counter(), Counter()), entity, sample)
+
+
 def pair_samples(name: str, reference: Sample, current: Sample, entity: str | None = None) -> TablePair:
     """Two versions of a table, whose rows belong together by `entity`; None: each row is on its own."""
-    old, new, facts = _same_columns(reference.table, current.table)
+    old, new, facts = same_columns(reference.table, current.table)
     columns = [column for column in old.column_names if column != entity and _compared(column, old, new)]
     specs = [spec for column in columns for spec in _specs(column, old, new, entity)]
     if columns and pc.mean(pc.equal(old[REPEATED], SINGLE)).as_py() >= 1 - _USUAL_REPEATS:
         specs.append(ColumnSpec(REPEATED, "categorical"))
-    frames = [_frame(side, specs, entity) for side in (old, new)]
+    frames = [frame_of(side, specs, entity) for side in (old, new)]
     if columns:
         specs.append(ColumnSpec("market", "categorical", entity=entity, segment="market"))
-    return TablePair(name, frames[0], frames[1], specs, facts, _days(old, new), (reference.rows, current.rows))
+    return TablePair(
+        name, frames[0], frames[1], specs, facts, span_of(old, new), (reference.rows, current.rows), entity, current
+    )
 
 
-def _is_log(path: Path) -> bool:
+def is_log(path: Path) -> bool:
     """Whether it is a directory with a table of the log contract."""
     return path.is_dir() and any(find_table(path, schema.name) for schema in LOG_TABLES)
-
-
-def _log_pairs(reference: Path, current: Path, config: MonitoringConfig) -> list[TablePair]:
-    """The tables of the log contract that are on both sides, and a finding for each that is on one side."""
-    sides = [_read_log(reference), _read_log(current)]
-    pairs, nothing = [], pd.DataFrame({"market": []})
-    for name in dict.fromkeys([*sides[0], *sides[1]]):
-        if name in sides[0] and name in sides[1]:
-            samples = [sample_rows([side[name]], config.max_rows, config.seed) for side in sides]
-            pairs.append(pair_samples(name, samples[0], samples[1], _LOG_ENTITIES.get(name)))
-            continue
-        rows = tuple(side[name].num_rows if name in side else 0 for side in sides)
-        fact = _schema("*", "the table is " + ("gone" if name in sides[0] else "new"), rows)
-        pairs.append(TablePair(name, nothing, nothing, [], [fact], (1, 1), (Counter(), Counter())))
-    return pairs
 
 
 def _read_log(directory: Path) -> dict[str, pa.Table]:
@@ -161,7 +195,7 @@ def _read_log(directory: Path) -> dict[str, pa.Table]:
     return tables
 
 
-def _same_columns(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table, list[Finding]]:
+def same_columns(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table, list[Finding]]:
     """The columns that both sides have as the same kind, and a finding for each of the others.
 
     Where the reference has text and the current side numbers, text it is: a batch of a CSV file may hold digits alone.
@@ -172,7 +206,7 @@ def _same_columns(old: pa.Table, new: pa.Table) -> tuple[pa.Table, pa.Table, lis
     facts += [_schema(name, "the column is new", rows) for name in now if name not in names]
     kept = [name for name in names if name in now]
     for name in kept.copy():
-        before, after = _kind(old[name]), _kind(new[name])
+        before, after = kind_of(old[name]), kind_of(new[name])
         if before == "text" and after == "number":
             new = new.set_column(new.column_names.index(name), name, new[name].cast(pa.string()))
         elif before != after and "empty" not in (before, after):
@@ -186,7 +220,8 @@ def _schema(column: str, broken: str, rows: tuple[int, ...]) -> Finding:
     return Finding("schema", EVERY_MARKET, column, "", rows[0], rows[1], severity="critical", broken=broken)
 
 
-def _kind(values: pa.ChunkedArray) -> str:
+def kind_of(values: pa.ChunkedArray) -> str:
+    """One of number, text, time, flag, empty, other."""
     return next((kind for is_kind, kind in _KINDS if is_kind(values.type)), "other")
 
 
@@ -200,7 +235,7 @@ def _is_index_name(name: str) -> bool:
 
 
 def _compared(name: str, old: pa.Table, new: pa.Table) -> bool:
-    kind = _kind(old[name]) if _kind(old[name]) != "empty" else _kind(new[name])
+    kind = kind_of(old[name]) if kind_of(old[name]) != "empty" else kind_of(new[name])
     if name in ("market", PRIORITY, REPEATED) or _is_key(name) or kind in ("other", "empty"):
         return False
     return kind != "number" or not (_is_index(old[name]) or _is_index(new[name]))
@@ -214,8 +249,8 @@ def _is_index(values: pa.ChunkedArray) -> bool:
 
 
 def _specs(name: str, old: pa.Table, new: pa.Table, entity: str | None) -> list[ColumnSpec]:
-    table = new if _kind(old[name]) == "empty" else old
-    kind = _kind(table[name])
+    table = new if kind_of(old[name]) == "empty" else old
+    kind = kind_of(table[name])
     scope: Scope = "label" if name in _LABELS else "prediction" if name in _PREDICTIONS else "feature"
     if kind == "number":
         return [ColumnSpec(name, "numeric", scope, entity)]
@@ -233,9 +268,13 @@ def _is_long(name: str, values: pa.ChunkedArray) -> bool:
     return name == "title" or mean_chars > _LONG_TEXT_CHARS
 
 
-def _days(old: pa.Table, new: pa.Table) -> tuple[float, float]:
+def span_of(old: pa.Table, new: pa.Table) -> tuple[float, float]:
     """Days from the first to the last `timestamp` of each side."""
-    if "timestamp" not in old.column_names or _kind(old["timestamp"]) != "time" or _kind(new["timestamp"]) != "time":
+    if (
+        "timestamp" not in old.column_names
+        or kind_of(old["timestamp"]) != "time"
+        or kind_of(new["timestamp"]) != "time"
+    ):
         return 1.0, 1.0
     return _span(old["timestamp"]), _span(new["timestamp"])
 
@@ -248,7 +287,13 @@ def _span(times: pa.ChunkedArray) -> float:
     return float(span + 1 if whole_days else max(span, 1 / 24))
 
 
-def _frame(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> pd.DataFrame:
+def base_column(spec: ColumnSpec) -> str:
+    """The table's column that a spec compares."""
+    return spec.name.removesuffix(_HOUR).removesuffix(_LENGTH)
+
+
+def frame_of(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> pd.DataFrame:
+    """The specs' columns of a table, with `market`, the entity's and `_priority`."""
     market = table["market"].cast(pa.string()) if "market" in table.column_names else None
     columns = {"market": market.to_pandas().fillna(NO_MARKET) if market is not None else EVERY_MARKET}
     for spec in specs:

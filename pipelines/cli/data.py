@@ -74,7 +74,11 @@ def simulate(
 
 def drift(
     reference: Annotated[
-        Path, typer.Option(help="a table (Parquet, CSV, JSON lines; a file or a folder of parts) or a log folder")
+        Path,
+        typer.Option(
+            help="a table (Parquet, CSV, JSON lines; a file or a folder of parts), a log folder, or the profile.json "
+            "that an earlier comparison wrote"
+        ),
     ],
     current: Annotated[Path, typer.Option(help="what to compare with it, of the same kind")],
     out: Annotated[Path, typer.Option(help="folder for drift.json and the HTML reports")],

@@ -72,6 +72,17 @@ def _market(market: str, count: int, shift: float, missing: float, seed: int) ->
     return pd.DataFrame(columns)
 
 
+def write_items(root: Path) -> Path:
+    """A log of items alone."""
+    ids = [f"{market}-i{i}" for market in MARKETS for i in range(300)]
+    rng = np.random.default_rng(3)
+    items = pd.DataFrame({"item_id": ids, "market": [i[:2] for i in ids], "title": [f"Item {i}" for i in ids]})
+    items = items.assign(category=rng.choice(["a", "b"], len(ids)), price=rng.lognormal(5, 1, len(ids)), brand="b")
+    write_table(pa.Table.from_pandas(items, preserve_index=False), root / "items.parquet")
+    write_manifest(root, "log", {}, {}, simulated=True, markets=list(MARKETS))
+    return root
+
+
 def write_training_set(rows: pd.DataFrame, root: Path) -> Path:
     """The training set directory of rows."""
     write_table(pa.Table.from_pandas(rows, preserve_index=False), root / "training_set.parquet")

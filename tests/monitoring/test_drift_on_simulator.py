@@ -37,7 +37,7 @@ def _drift(root: Path, drift: float) -> dict:
     build_feature_tables(log, scores, FeaturesConfig(), AS_OF, features)
     join_training_set(features, log, samples, joined)
     rows = pq.read_table(joined / "training_set.parquet").to_pandas()
-    search_drift(joined, encodings, write_ranker(rows, root / "ranker"), MonitoringConfig(), root / "drift")
+    search_drift(log, joined, encodings, write_ranker(rows, root / "ranker"), MonitoringConfig(), root / "drift")
     return read(root / "drift")
 
 

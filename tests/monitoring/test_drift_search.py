@@ -21,6 +21,7 @@ from tests.monitoring.drift_world import (
     read,
     shopping,
     write_encodings,
+    write_items,
     write_ranker,
     write_training_set,
 )
@@ -30,6 +31,7 @@ def _drift(root: Path, **world) -> Path:
     rows = shopping(**world)
     out = root / "drift"
     search_drift(
+        write_items(root / "log"),
         write_training_set(rows, root / "training_set"),
         write_encodings(rows, root / "encodings"),
         write_ranker(rows, root / "ranker"),
@@ -112,12 +114,12 @@ def test_windows_hold_the_same_weekdays_and_leave_out_what_was_not_exposed(tmp_p
 
 def test_files_are_complete(quiet: Path) -> None:
     assert {p.relative_to(quiet).as_posix() for p in quiet.rglob("*") if p.is_file()} == {
-        "drift.json", "drift.prom", "manifest.json", "reports/drift.html",
+        "drift.json", "drift.prom", "manifest.json", "profile.json", "reports/drift.html",
         "evidently/TH.json", "evidently/VN.json", "evidently/all.json",
     }  # fmt: skip
     manifest = read_manifest(quiet)
     assert manifest["kind"] == "drift" and manifest["simulated"] is True
-    assert set(manifest["inputs"]) == {"training_set", "encodings", "ranker"}
+    assert set(manifest["inputs"]) == {"log", "training_set", "encodings", "ranker"}
     assert manifest["metrics"]["drifted"] is False and manifest["run"]["seconds"] > 0
 
 
@@ -169,6 +171,7 @@ def test_bad_training_sets_are_refused_and_nothing_is_written(tmp_path: Path, ch
     training_set = write_training_set(change(rows), tmp_path / "training_set")
     with pytest.raises(BadInput, match=message):
         search_drift(
+            write_items(tmp_path / "log"),
             training_set,
             write_encodings(rows, tmp_path / "encodings"),
             write_ranker(rows, tmp_path / "ranker"),
