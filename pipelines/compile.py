@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from kfp import compiler, dsl
 
 from components.contracts.errors import BadInput
+from components.contracts.locations import claim_of
 from components.contracts.training.config import STEP_IMAGE
-from pipelines.choices import ROLES, PipelineKind
+from pipelines.choices import ROLES, PipelineKind, RoleName
 from pipelines.features_pipeline import build_features_pipeline
 from pipelines.profile import Profile
 from pipelines.scoring_pipeline import build_scoring_pipeline
@@ -32,11 +33,12 @@ def compile_pipeline(
             without one are not cached. Roles left out keep the local name `archipelago-<role>`.
 
     Raises:
-        BadInput: `images` names an unknown role.
+        BadInput: `images` names an unknown role, or a step does not mount the claim that its section names.
     """
     unknown = sorted(set(images or {}) - set(ROLES))
     if unknown:
         raise BadInput(f"image of unknown role {', '.join(unknown)} (roles: {', '.join(ROLES)})")
+    _require_claims(profile)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.with_name(f".staging-{out.name}")
     compiler.Compiler().compile(_traced(source, profile), str(staging))
@@ -44,6 +46,17 @@ def compile_pipeline(
     name_images(documents[0], images or {})
     staging.write_text(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True), encoding="utf-8")
     staging.rename(out)
+
+
+def _require_claims(profile: Profile) -> None:
+    """A claim where a section keeps what steps and other pods share is mounted by those steps."""
+    sections = [("train", step, profile.training.folder) for step in ("encode", "train-ranker")]
+    for step, section in (("build-samples", profile.samples), ("build-features", profile.features)):
+        sections += [("data", step, section.spark_application.folder)] if section.spark_application else []
+    for role, step, folder in sections:
+        claim = claim_of(folder)
+        if claim and claim not in profile.resources.of(cast(RoleName, role), step).claims:
+            raise BadInput(f"{folder}: step {step} does not mount it: resources.steps.{step}.claims: [{claim}]")
 
 
 def _traced(source: PipelineKind, profile: Profile) -> Callable[..., dsl.PipelineTask]:

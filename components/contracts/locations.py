@@ -179,7 +179,7 @@ def _local(location: str) -> Path:
         mounted = CLAIMS / parts.netloc
         if not mounted.is_dir():
             raise BadInput(
-                f"{location}: claim {parts.netloc} is not mounted: name it in the profile, "
+                f"{location}: claim {parts.netloc} is not mounted: name it in the profile for the step, as in "
                 f"resources: {{roles: {{data: {{claims: [{parts.netloc}]}}}}}}, and compile again"
             )
         path = (mounted / unquote(parts.path).lstrip("/")).resolve()

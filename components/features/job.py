@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from components.contracts.spark.applications import RESULT, open_work, run_spark_application
+from components.contracts.spark.work import RESULT, open_work
 from components.features.config import FeaturesConfig
 from components.features.tables import build_feature_tables
 
@@ -17,6 +17,10 @@ def features_in_their_place(log: Path, scores: Path, config: FeaturesConfig, as_
     if config.spark_application is None:
         build_feature_tables(log, scores, config, as_of, out)
         return
+    from components.contracts.spark.applications import (
+        run_spark_application,
+    )  # Kubernetes' client, for whom it is asked
+
     inputs = {"log": log, "scores": scores}
     run_spark_application("features", "components.features.job", inputs, config, {"as_of": as_of.isoformat()}, out)
 

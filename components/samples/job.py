@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from components.contracts.spark.applications import RESULT, open_work, run_spark_application
+from components.contracts.spark.work import RESULT, open_work
 from components.samples.build import build_samples
 from components.samples.config import SamplesConfig
 
@@ -19,6 +19,10 @@ def samples_in_their_place(
     if config.spark_application is None:
         build_samples(log, scores, encodings, config, as_of, out)
         return
+    from components.contracts.spark.applications import (
+        run_spark_application,
+    )  # Kubernetes' client, for whom it is asked
+
     inputs = {"log": log, "scores": scores, "encodings": encodings}
     run_spark_application("samples", "components.samples.job", inputs, config, {"as_of": as_of.isoformat()}, out)
 

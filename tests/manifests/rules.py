@@ -14,7 +14,8 @@ from tests.manifests.pods import name_of, pods
 # Whoever deploys looks at what it changes, and at what KServe makes of that.
 _DEPLOY_VERBS = {"inferenceservices": {"get", "list", "watch", "patch"}, "deployments": {"get", "list", "watch"}}
 _CLUSTER_SCOPED = {
-    "ClusterStorageContainer", "Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+    "ClusterImagePolicy", "ClusterStorageContainer", "Namespace", "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 }  # fmt: skip
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _WORD = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")

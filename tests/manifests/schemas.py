@@ -90,5 +90,7 @@ def _strict(schema: Any, top: bool = False) -> Any:
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             closed.setdefault("additionalProperties", False)
     if top:
-        closed["properties"] = {**closed["properties"], "metadata": {"type": "object"}}
+        # Every kind has these; some schemas leave them to the API server.
+        named = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+        closed["properties"] = {**named, **closed["properties"], "metadata": {"type": "object"}}
     return closed

@@ -9,6 +9,7 @@ import yaml
 
 from tests.manifests.checks import problems
 from tests.manifests.controller import made_by_kserve
+from tests.manifests.pods import pods
 from tests.manifests.rendering import MANIFESTS, render
 from tests.manifests.schemas import Schemas
 
@@ -46,6 +47,17 @@ def test_routes_lead_to_ports_of_the_service(example: list[dict[str, Any]]) -> N
             for backend in rule["backendRefs"]:
                 assert backend["name"] == made["metadata"]["name"]
                 assert backend["port"] in ports
+
+
+def test_every_image_of_a_pod_is_one_that_the_policy_looks_at(example: list[dict[str, Any]]) -> None:
+    """In a namespace that is included, an image that no policy matches is refused."""
+    for policy in (m for m in example if m["kind"] == "ClusterImagePolicy"):
+        globs = [image["glob"].removesuffix("**") for image in policy["spec"]["images"]]
+        images = [container["image"] for pod in pods(example) for container in pod.containers()]
+        assert len(images) >= 3
+        assert [image for image in images if not image.startswith(tuple(globs))] == []
+        (namespace,) = [m for m in example if m["kind"] == "Namespace"]
+        assert namespace["metadata"]["labels"]["policy.sigstore.dev/include"] == "true"
 
 
 def test_the_mesh_knows_accounts_and_ports_of_ours(example: list[dict[str, Any]]) -> None:

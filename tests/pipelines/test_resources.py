@@ -106,6 +106,22 @@ def test_a_step_that_no_pipeline_has_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "p.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "step"),
+    [
+        ("training: {folder: pvc://shared/jobs}", "encode"),
+        ("training: {folder: pvc://shared/jobs}\nresources: {steps: {encode: {claims: [shared]}}}", "train-ranker"),
+        ("samples: {engine: spark, spark_application: {image: i, folder: pvc://shared/jobs}}", "build-samples"),
+        ("features: {engine: spark, spark_application: {image: i, folder: pvc://shared/jobs}}", "build-features"),
+    ],
+)
+def test_a_claim_that_a_step_shares_and_does_not_mount_is_named(tmp_path: Path, section: str, step: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"extends: tiny\n{section}\n")
+    profile = load_profile(str(tmp_path / "own.yaml"))
+    with pytest.raises(BadInput, match=rf"step {step} does not mount it: resources.steps.{step}.claims: \[shared\]"):
+        compile_pipeline("log", profile, tmp_path / "p.yaml")
+
+
 def test_a_gpu_that_is_wanted_and_absent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setenv(GPUS_WANTED, "8")

@@ -16,19 +16,17 @@ from kubernetes import config
 from components.contracts.engine import EngineConfig, SparkApplicationConfig
 from components.contracts.errors import ArchipelagoError, BadInput
 from components.contracts.locations import CLAIMS, claim_of
+from components.contracts.spark.work import RESULT, is_done
 from components.contracts.tools.api_server import ClusterObject, Json
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
-    MANIFEST,
     atomic_directory,
     input_digest,
     package_versions,
-    read_json,
     write_json,
 )
 from components.contracts.training.jobs import JOB_FILE, JobFolder, finished_job
 
-RESULT, _SCRATCH = "result", "scratch"
 # Where the image data-spark has this project, and Spark's version in it.
 PACKAGES = "/opt/venv/lib/python3.11/site-packages"
 SPARK = "4.0.1"
@@ -81,19 +79,6 @@ def run_spark_application(
     with atomic_directory(out) as staging:
         shutil.copytree(job.path / RESULT, staging, dirs_exist_ok=True)
     job.discard()
-
-
-def is_done(job: Path) -> bool:
-    """Whether a job's folder holds its whole result."""
-    return (job / RESULT / MANIFEST).is_file()
-
-
-def open_work(job: Path) -> tuple[Json, Json]:
-    """The configuration and the facts of a job, for its program; it spills beside them, where executors see it."""
-    content, scratch = read_json(job / JOB_FILE), job / _SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)  # an attempt's before
-    scratch.mkdir()
-    return content["config"] | {"spill": str(scratch)}, content["facts"]
 
 
 def _run(kind: str, module: str, job: JobFolder, config: EngineConfig, asked: SparkApplicationConfig) -> None:
