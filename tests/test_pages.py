@@ -15,8 +15,6 @@ PAGES = pages()
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # Languages of fenced blocks that may hold commands; "" is a block without one.
 _SHELLS = ("", "bash", "sh", "console")
-# Commands that are planned: a page or a docstring may name one only when it is there.
-_PLANNED = ("check", "deploy", "monitor", "promote", "rollback", "schedules", "status", "submit")
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
@@ -181,15 +179,6 @@ def test_shown_paths_exist(page: Path) -> None:
 )
 def test_what_counts_as_existing(words: str, expected: bool) -> None:
     assert exists(words.split()) is expected
-
-
-def test_no_command_is_promised_that_is_not_there() -> None:
-    there = get_command(app).commands  # type: ignore[attr-defined]
-    promise = re.compile(rf"archipelago ({'|'.join(name for name in _PLANNED if name not in there)})\b")
-    files = [ROOT / "README.md", ROOT / "Makefile"]
-    files += [p for top in _SOURCES for p in (ROOT / top).rglob("*") if p.suffix in (".py", ".md", ".yaml")]
-    files.remove(Path(__file__))  # its own examples
-    assert [str(p.relative_to(ROOT)) for p in files if promise.search(p.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)

@@ -4,7 +4,7 @@ Evidently is given the bins (`distributions.py`) as categories, with their names
 windows, which one outlier empties. Its other tests don't fit: they take rows for independent, decide column by column
 whatever their number is, and know no market. So whether a column moved is our test (`sign_flips.py`), and how far is
 Evidently's figure. Its pages show the columns that moved alone; its snapshots hold every column, counts and no rows,
-for trends over runs.
+for trends over runs (`workspace.py`).
 """
 
 import html
@@ -70,7 +70,7 @@ def write_evidently(
     for market, columns in markets.items():
         title = f"Columns that moved, {html.escape('all markets together' if market == EVERY_MARKET else market)}"
         snapshot = _snapshot([m.finding.column for m in columns], columns, config, market)
-        (root / SNAPSHOTS / f"{_file_name(market)}.json").write_text(snapshot.dumps(), encoding="utf-8")
+        snapshot_path(root, market).write_text(snapshot.dumps(), encoding="utf-8")
         if market in shown:
             by_key = {m.finding.key: m for m in columns}
             largest = [by_key[key] for key in ranked if key in by_key][:_COLUMNS_SHOWN]
@@ -79,6 +79,11 @@ def write_evidently(
             pages[market].parent.mkdir(exist_ok=True)
             pages[market].write_text(page.replace("<head>", f"<head><title>{title}</title>", 1), encoding="utf-8")
     return pages
+
+
+def snapshot_path(root: Path, market: str) -> Path:
+    """Where a comparison's folder has Evidently's snapshot of a market."""
+    return root / SNAPSHOTS / f"{_file_name(market)}.json"
 
 
 def worst_page(drift: Mapping[str, Any], root: Path) -> Path | None:

@@ -98,3 +98,23 @@ def drift(
     typer.echo(f"reports: {out / 'reports'}")
     if drifted:
         raise DriftFound(f"{current} drifted from {reference}: see {out / 'drift.json'}")
+
+
+def monitor(
+    runs: Annotated[Path, typer.Option(help="folder with runs, or with what `drift` wrote, at any depth")] = Path(
+        "runs"
+    ),
+    workspace: Annotated[
+        Path | None, typer.Option(help="folder of Evidently's workspace", show_default="evidently in --runs")
+    ] = None,
+    ui: Annotated[bool, typer.Option("--ui", help="serve Evidently's UI on loopback until interrupted")] = False,
+    port: Annotated[int, typer.Option(help="of the UI")] = 8090,
+) -> None:
+    """Gather all drift comparisons in an Evidently workspace: a project a market, with reports and trends."""
+    from components.monitoring.workspace import HOST, add_runs, serve_ui
+
+    held = workspace or runs / "evidently"
+    typer.echo(f"{add_runs(runs, held)} comparisons added to {held}")
+    if ui:
+        typer.echo(f"page     http://{HOST}:{port}")
+        serve_ui(held, port)

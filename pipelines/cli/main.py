@@ -34,6 +34,7 @@ app.command()(traffic.rollback)
 app.command()(serve.query)
 app.command()(serve.score)
 app.command()(data.drift)
+app.command()(data.monitor)
 
 
 @app.callback()
