@@ -7,6 +7,7 @@ LOCATION`, as one process or as several under torchrun.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -144,7 +145,7 @@ def finished_job(
     while True:
         job = open_job(_place(kind, write, folder))
         try:
-            with alone_in(job.path):
+            with alone_in(_lock(job.location)):
                 if not (job.path / JOB_FILE).is_file():
                     continue  # whoever held it has discarded it meanwhile
                 if not is_done(job.path):
@@ -196,6 +197,13 @@ def _place(kind: str, write: Callable[[Path], None], folder: str) -> str:
             return f"{root}/{name}"
         _settle(staging, here / name, JOB_FILE)
     return f"{root}/{name}"
+
+
+def _lock(location: str) -> Path:
+    """What processes of this machine hold while they do a job: here, since a claim's file system may know no locks."""
+    folder = cache_folder() / "locks" / hashlib.sha256(location.encode()).hexdigest()[:24]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _settle(staging: Path, target: Path, marker: str) -> None:

@@ -1,5 +1,7 @@
 """A training's job: what counts as done, and what other machines find of it."""
 
+import errno
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,22 @@ def test_a_result_is_there_whole_or_not_at_all(objects: dict[str, bytes], cache:
     del objects[kept[1]]
     cache.rename(tmp_path / "lost")
     assert not is_done(open_job(job.location).path)
+
+
+def test_a_claim_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS, which most claims of many pods are, gives no lock on a folder."""
+    monkeypatch.setattr("components.contracts.locations.CLAIMS", tmp_path / "claims")
+    (tmp_path / "claims" / "c").mkdir(parents=True)
+    lock = fcntl.flock
+
+    def flock(handle: int, how: int) -> None:
+        if str(tmp_path / "claims") in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    job = run_job("kind", write, "module", train, is_done, TrainingConfig(folder="pvc://c/jobs"))
+    assert is_done(job.path)
 
 
 def test_what_is_done_is_not_begun_again(cache: Path) -> None:
