@@ -53,6 +53,9 @@ def test_an_application_names_what_is_made(made: list[dict[str, Any]]) -> None:
     selector = named(made, "NetworkPolicy")["allow-spark"]["spec"]["podSelector"]["matchLabels"]
     for part in ("driver", "executor"):
         assert selector.items() <= spec[part]["labels"].items()
+        assert spec[part]["labels"]["sidecar.istio.io/inject"] == "false", (
+            "no proxy, where a profile's namespace has it"
+        )
 
 
 def test_rights_end_at_sparks_own(made: list[dict[str, Any]]) -> None:

@@ -102,6 +102,7 @@ def test_training_pods_talk_to_each_other_and_to_stores_alone(training: list[dic
     ]["metadata"]["labels"]
     pods = {"podSelector": {"matchLabels": policy["podSelector"]["matchLabels"]}}
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert labels["sidecar.istio.io/inject"] == "false", "no proxy between pods, where a profile's namespace injects it"
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert policy["ingress"] == [{"from": [pods]}]
     others = [rule for rule in policy["egress"] if rule != {"to": [pods]}]

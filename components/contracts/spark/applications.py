@@ -117,7 +117,8 @@ def application_spec(module: str, job: Path, config: EngineConfig, asked: SparkA
     pod = {
         "cores": asked.cores,
         "memory": config.memory.removesuffix("B").lower(),
-        "labels": {"app.kubernetes.io/component": "spark"},
+        # Profiles of Kubeflow inject a proxy, which would outlive the work and stand between the pods.
+        "labels": {"app.kubernetes.io/component": "spark", "sidecar.istio.io/inject": "false"},
         "volumeMounts": [{"name": "jobs", "mountPath": str(CLAIMS / str(claim))}],
         "podSecurityContext": {"fsGroup": _USER},
         "securityContext": {

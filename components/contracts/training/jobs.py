@@ -1,8 +1,8 @@
-"""A training's job: a folder that says what to train, keeps its checkpoints while it runs, and its result at the end.
+"""A job: a folder that says what to do, mostly to train, keeps its checkpoints while it runs, and then its result.
 
 A job lies where the profile says (`TrainingConfig.folder`), under its own digest: the same training finds its own
 checkpoint, however the last attempt ended. A module that trains jobs of a kind is a program, too: `python -m MODULE
-LOCATION`, as one process or as several under torchrun.
+LOCATION`, as one process, or as several under torchrun, here or in a TrainJob's pods.
 """
 
 from __future__ import annotations
