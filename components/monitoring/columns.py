@@ -4,11 +4,12 @@ Shapes: R rows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.distributions import Distribution, Move, Values, category_move, number_move
@@ -20,7 +21,7 @@ from components.monitoring.windows import ColumnSpec, Window, count_rows, make_w
 from components.monitoring.wording import spell_share
 
 _TESTS_PER_COLUMN = 2  # its values, and how many are missing
-_OUTCOMES = ("label", "prediction")
+_OUTCOMES = ("label", "prediction", "errors")
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def compare_columns(
             why = f"{window.rows[0]} reference and {window.rows[1]} current rows, {config.min_rows} needed"
             compared.findings.append(untested("market", window.market, EVERY_COLUMN, window.rows, why))
             continue
-        for spec in specs:
-            if spec.name != "market" or (window.market == EVERY_MARKET and len(windows) > 1):
-                _compare_column(window, spec, flips(draws, config.seed), config, compared)
+        with threadpool_limits(1):  # products with few columns: threads would wait for each other, not share them
+            for spec in specs:
+                if spec.name != "market" or (window.market == EVERY_MARKET and len(windows) > 1):
+                    _compare_column(window, spec, flips(draws, config.seed), config, compared)
     return compared
 
 
@@ -99,6 +101,9 @@ def _compare_column(
     else:
         move = category_move(given, spec.segment, config)
     finding = _finding(window, spec, rows, move)
+    if spec.scope == "errors":
+        fewer = given.values[given.is_current].mean() < given.values[~given.is_current].mean()
+        finding = replace(finding, better=bool(fewer))
     compared.findings.append(finding)
     compared.measured.append(Measured(finding, move.distribution))
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from components.monitoring.columns import Measured
@@ -122,7 +121,7 @@ def _bins(measured: Measured, window: bool) -> pd.Series:
     width = len(str(len(distribution.labels)))
     labels = [f"{number:0{width}d}: {label}" for number, label in enumerate(distribution.labels, 1)]
     codes = distribution.codes[distribution.is_current == window]
-    return pd.Series(np.asarray(labels, dtype=object)[codes])
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(labels)))
 
 
 def _file_name(market: str) -> str:

@@ -3,7 +3,7 @@
 Levels:
 - critical: fails the gate, exit code 3. A market or domain gone or new, far fewer or more rows, a column that is gone,
   new, of another type, empty or constant, whose unit changed or whose distribution is another one; labels, predictions
-  or served scores that moved; a warning in several windows in a row.
+  or served scores that moved; more requests that the server failed; a warning in several windows in a row.
 - warning: any other column that moved; a market that could not be tested.
 - info: a move too small to matter, or one that is expected; a column that could not be tested.
 
@@ -21,7 +21,7 @@ from scipy.stats import false_discovery_control, norm
 
 from components.monitoring.config import MonitoringConfig
 
-Scope = Literal["schema", "rows", "market", "missing", "feature", "label", "prediction", "embedding"]
+Scope = Literal["schema", "rows", "market", "missing", "feature", "label", "prediction", "errors", "embedding"]
 Severity = Literal["none", "info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("none", "info", "warning", "critical")
 EVERY_MARKET = "all"
@@ -52,6 +52,7 @@ class Finding:
         windows_needed: windows like this to pool until the smallest change is one worth finding; 1 if it is already.
         in_a_row: windows in a row in which it is a warning or worse.
         why: why it was not tested, or is expected to move; "" otherwise.
+        better: whether it moved to the good side, as fewer errors do.
         expected: whether it moves by construction, so that it is shown and not judged.
         table: table of the column, where several are compared.
     """
@@ -75,6 +76,7 @@ class Finding:
     windows_needed: int = 1
     in_a_row: int = 0
     why: str = ""
+    better: bool = False
     expected: bool = False
     table: str = ""
 
@@ -141,6 +143,8 @@ def critical_psi(finding: Finding, config: MonitoringConfig) -> float:
 
 def _severity(finding: Finding, config: MonitoringConfig) -> Severity:
     assert finding.size is not None
+    if finding.better:
+        return "info"
     if finding.broken:
         return "critical"
     if finding.scope == "embedding":

@@ -7,6 +7,7 @@ _KNOWN = {
     "p_purchase": "chance of a purchase",
     "native_click": "clicks",
     "score": "served score",
+    "status (failed)": "requests that the server failed",
     "*": "rows",
 }
 _WORDS = {"ctr": "click rate"}

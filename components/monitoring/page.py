@@ -35,6 +35,7 @@ _TO_DO = {
     "feature": "check the import, then the catalogue",
     "label": "check how labels are made before training on them",
     "prediction": "look at the inputs above, then compare the model with its predecessor",
+    "errors": "look at the server's log and its dashboards",
     "embedding": "look at what is new among the texts",
 }
 

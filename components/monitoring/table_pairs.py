@@ -42,6 +42,10 @@ _LOG_ENTITIES = {"requests": "user_id", "candidates": "user_id", "events": "user
 _LABELS = frozenset({"label", "grade", "click", "clicked", "native_click", "purchase", "conversion"})
 _PREDICTIONS = frozenset({"score", "p_click", "p_purchase", "prediction", "relevance"})
 _SEGMENTS = frozenset({"market", "domain", "language", "locale"})
+# A served request's answer, and what says that the server failed: not that it refused a bad request.
+_STATUS, _ANSWERED = "status", ("200", "OK")
+_FAILED = " (failed)"
+_FAILURES = r"^5\d\d$|^(UNAVAILABLE|INTERNAL|UNKNOWN|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED|DATA_LOSS)$"
 # Rows that repeat others say nothing where that is usual.
 _USUAL_REPEATS = 0.01
 # Share of distinct values from which a column is an id.
@@ -251,6 +255,8 @@ def _is_index(values: pa.ChunkedArray) -> bool:
 def _specs(name: str, old: pa.Table, new: pa.Table, entity: str | None) -> list[ColumnSpec]:
     table = new if kind_of(old[name]) == "empty" else old
     kind = kind_of(table[name])
+    if name == _STATUS and pc.any(pc.is_in(table[name].cast(pa.string()), pa.array(_ANSWERED))).as_py():
+        return [ColumnSpec(name + _FAILED, "numeric", "errors", entity), ColumnSpec(name, "categorical", entity=entity)]
     scope: Scope = "label" if name in _LABELS else "prediction" if name in _PREDICTIONS else "feature"
     if kind == "number":
         return [ColumnSpec(name, "numeric", scope, entity)]
@@ -289,7 +295,7 @@ def _span(times: pa.ChunkedArray) -> float:
 
 def base_column(spec: ColumnSpec) -> str:
     """The table's column that a spec compares."""
-    return spec.name.removesuffix(_HOUR).removesuffix(_LENGTH)
+    return spec.name.removesuffix(_HOUR).removesuffix(_LENGTH).removesuffix(_FAILED)
 
 
 def frame_of(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -> pd.DataFrame:
@@ -298,9 +304,12 @@ def frame_of(table: pa.Table, specs: Sequence[ColumnSpec], entity: str | None) -
     columns = {"market": market.to_pandas().fillna(NO_MARKET) if market is not None else EVERY_MARKET}
     for spec in specs:
         if spec.name.endswith(_HOUR):
-            values = pc.floor(pc.divide(pc.hour(table[spec.name.removesuffix(_HOUR)]), _HOURS_A_BIN))
+            values = pc.floor(pc.divide(pc.hour(table[base_column(spec)]), _HOURS_A_BIN))
         elif spec.name.endswith(_LENGTH):
-            values = pc.utf8_length(table[spec.name.removesuffix(_LENGTH)].cast(pa.string()))
+            values = pc.utf8_length(table[base_column(spec)].cast(pa.string()))
+        elif spec.name.endswith(_FAILED):
+            failed = pc.match_substring_regex(table[base_column(spec)].cast(pa.string()), _FAILURES)
+            values = failed.cast(pa.int8())
         else:
             values = table[spec.name]
         columns[spec.name] = values.to_pandas()

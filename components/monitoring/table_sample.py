@@ -28,6 +28,7 @@ FORMATS = (*_PARQUET, *_JSON, *_CSV)
 _DELIMITERS = ",;\t|"
 _BATCH_ROWS = 65_536
 _SNIFFED_BYTES = 1 << 16
+_JSON_BYTES = 1 << 24
 _TEXT_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
@@ -105,12 +106,30 @@ def _batches(path: Path) -> Iterator[pa.Table]:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(_BATCH_ROWS))
     elif kind in _JSON:
-        with pa.input_stream(path) as stream:
-            yield from (pa.Table.from_batches([batch]) for batch in pa_json.open_json(stream))
+        yield from _json_batches(path)
     elif kind in _CSV:
         yield from _csv_batches(path)
     else:
         raise BadInput(f"{path}: not one of the formats {', '.join(FORMATS)} (each gzipped or not, Parquet aside)")
+
+
+def _json_batches(path: Path) -> Iterator[pa.Table]:
+    """Blocks of whole lines, each with the columns it has: a stream refuses what its first block lacks.
+
+    Nested columns are left out: their fields differ from block to block, and nothing of them is compared.
+    """
+    with pa.input_stream(path) as stream:
+        rest = b""
+        while block := stream.read(_JSON_BYTES):
+            lines, _, rest = (rest + block).rpartition(b"\n")
+            yield from _json_lines(lines)
+        yield from _json_lines(rest)
+
+
+def _json_lines(lines: bytes) -> Iterator[pa.Table]:
+    if lines.strip():
+        table = pa_json.read_json(pa.BufferReader(lines), pa_json.ReadOptions(block_size=len(lines) + 1))
+        yield table.select([field.name for field in table.schema if not pa.types.is_nested(field.type)])
 
 
 def _csv_batches(path: Path) -> Iterator[pa.Table]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _ADDED = "added.json"  # what the workspace holds already: market -> digests of comparisons
 _LINES = 8
-_OUTCOMES = ("label", "prediction")
+_OUTCOMES = ("label", "prediction", "errors")
 
 _logger = get_logger(__name__)
 
@@ -98,7 +98,10 @@ def _dashboard(market: str, drifts: Iterable[dict[str, Any]]) -> "DashboardModel
             ],
             "Population stability index (PSI), comparison by comparison.",
         )
-        for title, lines in (("Labels and predictions", largest[True]), ("Features that moved most", largest[False]))
+        for title, lines in (
+            ("Labels, predictions and errors", largest[True]),
+            ("Features that moved most", largest[False]),
+        )
         if lines
     ]
     return DashboardModel(tabs=[DashboardTabModel(title="Trends", panels=[p.id for p in panels])], panels=panels)

@@ -42,5 +42,19 @@ def drift_incidents(result: Result) -> str:
     return f"{table(['incident', 'level'], result['incidents'].items(), texts=2)}\n\n{_source(result)}"
 
 
+def drift_speed(result: Result) -> str:
+    """A row per size of table: what its comparison costs, and what it should at most."""
+    header = ["rows and columns of each table", "CPU seconds", "at most", "peak MiB", "at most", "load average"]
+    rows = [
+        [
+            f"{case['rows']:,} x {case['columns']}, {case['format']}",
+            *(f"{case[what][key]:,}" for key in ("cpu_seconds", "peak_rss_mb") for what in ("figure", "target")),
+            str(case["load_average"]),
+        ]
+        for case in result["cases"]
+    ]
+    return f"{table(header, rows)}\n\n{_source(result)}"
+
+
 def _source(result: Result) -> str:
     return f"`{result['command']}` on {result['machine']}."

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.ranking.config import RANKING_METRICS
 from tests.bench.cells import NO_BREAK, Gain, table
-from tests.bench.drift_evidence import drift_alarms, drift_changes, drift_incidents
+from tests.bench.drift_evidence import drift_alarms, drift_changes, drift_incidents, drift_speed
 from tests.bench.gpu_evidence import gpu_experts, gpu_mixture, gpu_precision, gpu_prefix, gpu_triton
 from tests.bench.measured import Result, measured, source, sources
 from tests.bench.serving_evidence import isolated, served, serving, soak
@@ -251,6 +251,7 @@ def page_tables() -> dict[str, str]:
         "drift-alarms": drift_alarms(measured("drift")),
         "drift-changes": drift_changes(measured("drift")),
         "drift-incidents": drift_incidents(measured("drift")),
+        "drift-speed": drift_speed(measured("drift-speed")),
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
         "retrieval": retrieval(measured("retrieval")),

@@ -62,7 +62,9 @@ def test_the_ui_shows_trends_and_reports_in_a_browser(runs: Path, tmp_path: Path
             page.wait(f"{said}.includes('TH') && {said}.includes('all markets together')")
             project = page.evaluate("[...document.links].find(a => a.innerText.trim() === 'VN').href")
             page.open(str(project), width=1280)
-            page.wait(f"{said}.includes('Labels and predictions') && {said}.includes('Features that moved most')")
+            page.wait(
+                f"{said}.includes('Labels, predictions and errors') && {said}.includes('Features that moved most')"
+            )
             page.wait("document.querySelectorAll('svg circle').length >= 6")  # three comparisons in each panel
             page.open(f"{project}/reports", width=1280)
             page.wait(f"['week-1', 'week-2', 'week-3'].every(week => {said}.includes(week))")
