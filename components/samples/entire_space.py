@@ -10,6 +10,7 @@ Our choices, where the paper is silent:
 - attribution first, over full candidate lists, then the draw of negatives: unexposed positives would vanish otherwise
 - windows of days, a relevance threshold per market, the latest request of the best tier; an event is credited once
 - no label crosses the boundary between training and validation, and the last days before it are dropped (periods.py)
+- what a user clicked or bought soon after a request is no negative of it (wanted.py)
 - "similar" negatives are of the clicked item's category, or near it by the cosine of their titles
 - draws depend on a hash of ids, so that every engine draws the same (digests.py)
 """
@@ -48,6 +49,7 @@ from components.samples.searchification import (
     pseudo_rows,
 )
 from components.samples.vectors import nearest_past_queries, title_cosines
+from components.samples.wanted import wanted_soon
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class EntireSpace:
         credited: attribution's choice for each credited event: event_id, type, tier, period and the row.
         misses: events attribution found no row for: event_id, type, reason.
         coverage: how many of the positives that unexposed rows should hold attribution found (coverage.py).
+        wanted: one row per candidate that is no negative, since its user wanted it soon after (wanted.py): mechanism.
     """
 
     samples: ibis.Table
@@ -67,6 +70,7 @@ class EntireSpace:
     credited: ibis.Table
     misses: ibis.Table
     coverage: ibis.Table
+    wanted: ibis.Table
 
 
 def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
@@ -80,7 +84,10 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
     thresholds = keep("relevance_thresholds", relevance_thresholds(native, inputs, config))
     matches = keep("matches", search_matches(events, native, thresholds, inputs, config, periods))
     credited = keep("credited", attribute(matches))
-    search = keep("search_samples", expand(label_rows(native, credited, config), config))
+    labelled = keep("labelled", label_rows(native, credited, config))
+    candidates = labelled.filter(labelled.period == "train", labelled.exposed == 0, labelled.click == 0)
+    wanted = keep("wanted", wanted_soon(candidates, "request_id", inputs, config, periods))
+    search = keep("search_samples", expand(labelled.anti_join(wanted, ["request_id", "item_id"]), config))
     absent = sorted(set(SPLITS) - set(search.select("split").distinct().to_pyarrow()["split"].to_pylist()))
     if absent:
         raise BadInput(
@@ -92,7 +99,9 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
     joined = keep("joined", join_purchases(left_over, events, config))
     all_seeds = keep("seeds", pseudo_requests(left_over, joined, periods))
     seeds = all_seeds.filter(all_seeds.period == "train")
-    pool = keep("negative_pool", negative_pool(seeds, inputs, periods))
+    unclicked = keep("unclicked", negative_pool(seeds, inputs, periods))
+    wanted_too = keep("wanted_too", wanted_soon(unclicked, "pseudo_id", inputs, config, periods))
+    pool = keep("negative_pool", unclicked.anti_join(wanted_too, ["pseudo_id", "item_id"]))
     pairs = pool.select("clicked", "item_id").distinct().order_by("clicked", "item_id")
     cosines = (title_cosines(part, inputs.titles) for part in engine.batches("pairs", pairs))
     chosen = keep("negatives", most_similar(pool, engine.load("similarity", cosines), config))
@@ -116,4 +125,10 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
         credited=credited,
         misses=keep("misses", attribution_misses(events, matches, periods)),
         coverage=keep("coverage", coverage(native, credited, inputs)),
+        wanted=keep("no_negatives", _by_mechanism(wanted, wanted_too)),
     )
+
+
+def _by_mechanism(expansion: ibis.Table, searchification: ibis.Table) -> ibis.Table:
+    names = {"expansion": expansion, "searchification": searchification}
+    return ibis.union(*(table.select(mechanism=ibis.literal(name)) for name, table in names.items()))

@@ -32,7 +32,8 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
         ),
         Section(
             "Samples by split, domain and origin",
-            "Validation and test hold native search requests only, each with its whole candidate list.",
+            "Validation and test hold native search requests only, each with its whole candidate list. "
+            + _wanted(volumes),
             tables=[Table(pd.DataFrame(volumes["by_split"]))],
         ),
         Section(
@@ -74,6 +75,15 @@ def _departures(config: SamplesConfig) -> str:
         return "Labels as in the paper."
     options = (f"{name} {values['here']} ({values['paper']})" for name, values in config.departures.items())
     return f"Labels that depart from the paper's (whose value is in brackets): {', '.join(options)}."
+
+
+def _wanted(volumes: Mapping[str, Any]) -> str:
+    """What was left out of the negatives, as a sentence."""
+    listed, pages = (volumes["wanted"].get(name, 0) for name in ("expansion", "searchification"))
+    return (
+        f"Of the training window, {listed:,} unexposed candidates and {pages:,} items of pages outside search are no "
+        "negatives, as the user clicked or bought them soon after."
+    )
 
 
 def _coverage_table(coverage: Mapping[str, Mapping[str, float | None]]) -> Table:

@@ -25,7 +25,10 @@ PAPER: dict[str, dict[str, float]] = {
 
 
 def measure(engine: Engine, made: EntireSpace, inputs: Inputs, config: SamplesConfig) -> dict[str, Any]:
-    """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks."""
+    """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks.
+
+    `wanted` counts candidates that are no negatives, since their user wanted them soon after (wanted.py).
+    """
     samples = made.samples
     train = samples.filter(samples.split == "train")
     pseudo = train.filter(train.label_source == "searchified")
@@ -37,6 +40,7 @@ def measure(engine: Engine, made: EntireSpace, inputs: Inputs, config: SamplesCo
         "events": {kind: _counts(made.fates.filter(made.fates.type == kind).fate) for kind in KINDS},
         "tiers": {kind: _tiers(made.credited, kind) for kind in KINDS},
         "misses": {kind: _counts(made.misses.filter(made.misses.type == kind).reason) for kind in KINDS},
+        "wanted": _counts(made.wanted.mechanism),
         "departures": config.departures,
         "coverage": coverage_shares(made.coverage.order_by("market").to_pyarrow()),
         "query_sources": _counts(pseudo.query_source),

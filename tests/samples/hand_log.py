@@ -199,6 +199,11 @@ class Made:
         assert len(found) == 1, f"{len(found)} samples of {request_id}, {item_id}"
         return found.iloc[0]
 
+    def has(self, request_id: str, item_id: str) -> bool:
+        """Whether a request's candidate is a sample."""
+        rows = self.samples
+        return bool(((rows["request_id"] == request_id) & (rows["item_id"] == item_id)).any())
+
     @property
     def pseudo(self) -> pd.DataFrame:
         rows = self.samples
