@@ -3,7 +3,8 @@
 Every row is well formed and refers to rows that exist; what it says about them can't be. Choices (ours):
 
 - A row at fault is dropped, not mended: nobody can tell which of the two rows that contradict each other is wrong.
-- A request whose list can't be trusted (one position twice, nothing in it) goes with its candidates and its events.
+- A request whose list can't be trusted (one position twice, nothing in it), or whose user is of another market, goes
+  with its candidates and its events.
 - A row counts once, under the first problem of its table that holds, so that counts add up to what is missing.
 - Above a share of a table's rows (`LoadConfig.max_dropped`) the log is refused: then its export is wrong as a whole.
 """
@@ -36,8 +37,9 @@ _PROBLEMS: Mapping[str, str] = {
         WITH lists AS (SELECT request_id, count(position) > count(DISTINCT position) AS repeats
                        FROM candidates GROUP BY request_id)
         SELECT r.row, CASE WHEN l.request_id IS NULL THEN 'no candidates'
-                           WHEN l.repeats THEN 'one position twice among their candidates' END AS problem
-        FROM requests r LEFT JOIN lists l USING (request_id) WHERE problem IS NOT NULL
+                           WHEN l.repeats THEN 'one position twice among their candidates'
+                           WHEN u.market <> r.market THEN 'in another market than their user' END AS problem
+        FROM requests r LEFT JOIN lists l USING (request_id) JOIN users u USING (user_id) WHERE problem IS NOT NULL
         """,
     "candidates of dropped requests": """
         SELECT c.row, 'their request was dropped' AS problem FROM candidates c ANTI JOIN requests r USING (request_id)

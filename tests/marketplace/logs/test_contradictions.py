@@ -83,6 +83,14 @@ CASES: dict[str, tuple[Callable[[Tables], None], list[tuple[str, str, str]]]] = 
             ("events", "their request was dropped", "event_id='e3'"),
         ],
     ),
+    "a request in another market than its user": (
+        put("requests", "user_id", 1, "u1"),
+        [
+            ("requests", "in another market than their user", "request_id='r2'"),
+            ("candidates", "their request was dropped", "request_id='r2' item_id='003'"),
+            ("events", "their request was dropped", "event_id='e3'"),
+        ],
+    ),
     "a candidate of another market": (
         put("candidates", "item_id", 2, "001"),
         [
