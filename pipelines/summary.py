@@ -38,6 +38,7 @@ def summarise(
         "stages": run.seconds,
         "relevance": relevance["relevance"],
         "deltas": relevance["deltas"],
+        "lexical_share": relevance["lexical_share"],
         "ranking": ranker["ranking"] if ranker else None,
         "baseline": ranker["baseline"] if ranker else None,
         "oracle": ranker.get("oracle") if ranker else None,

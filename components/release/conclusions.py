@@ -12,7 +12,8 @@ COMPARED_BY = ("auc", "gauc")  # of the ranking metrics
 
 
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
-    """A sentence per comparison, one on what the intervals cover, and one on what the data can say."""
+    """A sentence per comparison, one on how the released relevance is blended, one on what the intervals cover, and one
+    on what the data can say."""
     sentences = []
     if gains := relevance_gains(summary):
         said = _sides(gains, lambda names, word: f"the {RELEASED} is {word} than {listed(names)}")
@@ -20,6 +21,11 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
     for metric in COMPARED_BY if summary["ranking"] else ():
         said = _sides(ranking_gains(summary, metric), partial(_against, summary["baseline"]))
         sentences.append(f"Ranking, {metric.upper()}: {said}.")
+    if (share := summary["lexical_share"]) is not None:
+        sentences.append(
+            f"The lexical expert has {share:.0%} of the {RELEASED}'s say: so weighed it best fits judgments that its "
+            "parts have not seen; where these are few, the say stays near a quarter."
+        )
     fits = "Intervals cover which queries or requests were drawn, at 95 %; a second fit may give other figures."
     return [*sentences, fits, _reach(summary)]
 

@@ -49,12 +49,12 @@ def export_mixture(repository: Path, relevance_model: Path, config: ReleaseConfi
 
     def vectors(size: int) -> tuple[Tensor, ...]:
         pooled = [torch.randn(size, dim, generator=random) for dim in spec.dims]
-        return *pooled, mixture.router(*queries(size))[1]
+        return *pooled, mixture.router(*queries(size))[1], torch.randn(size, generator=random)
 
     slots = tuple(f"pooled_{slot}" for slot in range(len(spec.dims)))
     router = Signature(("ngrams", "market"), ("experts", "mask"), ((0,), (0,)))
     # The fusion takes its inputs as *args, one dynamic batch each.
-    fusion = Signature((*slots, "mask"), ("relevance",), ((0,),) * (len(slots) + 1))
+    fusion = Signature((*slots, "mask", "lexical"), ("relevance",), ((0,),) * (len(slots) + 2))
     parities = []
     for name, module, signature, case in (
         ("router", mixture.router, router, queries),

@@ -49,6 +49,7 @@ class ReleaseScorer:
             normalise_title=self._text.normalise_title,
             route=served.route,
             experts=[_OnnxExpert(expert, partial(self._session, expert.model), self.cut) for expert in served.experts],
+            lexical=served.lexical.logits,
             fuse=self._fuse,
         )
 
@@ -69,9 +70,9 @@ class ReleaseScorer:
     def _run(self, model: str, feeds: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(self._session(model).run(outputs, feeds))
 
-    def _fuse(self, buffers: Sequence[np.ndarray], mask_nN: np.ndarray) -> np.ndarray:
+    def _fuse(self, buffers: Sequence[np.ndarray], mask_nN: np.ndarray, lexical_n: np.ndarray) -> np.ndarray:
         slots = {f"pooled_{slot}": buffer_nD for slot, buffer_nD in enumerate(buffers)}
-        return self._run("fusion", {**slots, "mask": mask_nN}, ["relevance"])[0]
+        return self._run("fusion", {**slots, "mask": mask_nN, "lexical": lexical_n}, ["relevance"])[0]
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from components.release.blobs import link_or_copy
 from components.release.config import ReleaseConfig
 from components.release.module_tree import copy_modules
 from components.release.triton_config import Tensor, TritonModel, write_configs
-from components.relevance.model.mixture import FUSION_FILE, ROUTER_FILE
-from components.relevance.model.spec import MODEL_FILE, ExpertSpec, MixtureSpec, save_experts
+from components.relevance.model.mixture import MIXTURE_FILES
+from components.relevance.model.spec import ExpertSpec, MixtureSpec, save_experts
 from components.relevance.scoring.served import EXPERTS
 
 VERSION = "1"
@@ -82,7 +82,7 @@ def relevance_models(
         TritonModel(
             "fusion",
             "onnxruntime",
-            (*slots, mask),
+            (*slots, mask, Tensor("lexical", "FP32", (-1,))),
             (Tensor("relevance", "FP32", (-1,)),),
             parameters=_ONE_THREAD,
         ),
@@ -170,7 +170,7 @@ def write_relevance_model(
     Args:
         repository: the model repository being written.
         mixture, experts: specs of the trained mixture, experts in slot order.
-        model: the relevance model's directory, whose router and fusion a GPU runs.
+        model: the relevance model's directory; a GPU runs its router and fusion, both devices its lexical expert.
         weights: the `experts` directory: tokenizers of both devices, and trunks that a GPU runs.
         config: the release's configuration.
     """
@@ -187,7 +187,7 @@ def write_relevance_model(
         for path in sorted(path for pattern in _EXPERT_FILES for path in (weights / expert.name).glob(pattern)):
             link_or_copy(path, target / path.name)
     save_experts(folder / EXPERTS, experts)
-    for name in (MODEL_FILE, ROUTER_FILE, FUSION_FILE):
+    for name in MIXTURE_FILES:
         shutil.copyfile(model / name, folder / name)
     settings = {
         "markets": list(mixture.markets),

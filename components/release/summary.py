@@ -15,6 +15,7 @@ def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
     figures = {
         "simulated": relevance["simulated"],
         "deltas": relevance["metrics"]["deltas"],
+        "lexical_share": relevance["metrics"]["lexical_share"],
         "ranking": ranking["ranking"],
         "baseline": ranking["baseline"],
     }

@@ -13,6 +13,8 @@ import torch
 from components.contracts.errors import BadInput
 from components.contracts.schemas import RELEVANCE_SCORES
 from components.contracts.tables import Limits, validate, write_table
+from components.contracts.text import normalise_title
+from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import input_digest, read_json, stage_directory, write_json, write_manifest
 from components.relevance.judgments.judged import distinct_ngrams
 from components.relevance.model.mixture import Mixture, load_mixture
@@ -34,12 +36,14 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
     market = torch.from_numpy(market_column(mixture, pairs["market"], f"{encodings}: pairs"))
     sizes = mixture.spec.router
     ngrams = distinct_ngrams(pairs["query"], sizes.ngram_buckets, sizes.max_ngrams)
+    titles = map_distinct(normalise_title, pairs["title"])
+    lexical = torch.from_numpy(mixture.lexical.logits(pairs["query"].tolist(), list(titles)))
     relevance_n = np.empty(len(pairs), dtype=np.float32)
     chosen_nK = np.empty((len(pairs), mixture.spec.top_k), dtype=np.int64)
     for start in range(0, len(pairs), _CHUNK):
         rows = slice(start, start + _CHUNK)
         inputs = tuple(torch.from_numpy(np.ascontiguousarray(array[rows])) for array in vectors)
-        relevance_B, chosen_BK = mixture.score(ngrams[rows], market[rows], inputs)
+        relevance_B, chosen_BK = mixture.score(ngrams[rows], market[rows], inputs, lexical[rows])
         relevance_n[rows], chosen_nK[rows] = relevance_B.numpy(), chosen_BK.numpy()
     lists = pa.FixedSizeListArray.from_arrays(chosen_nK.ravel(), chosen_nK.shape[1])
     table = pa.table(

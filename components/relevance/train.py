@@ -3,6 +3,8 @@
 Shape suffixes: S seeds, n pairs, N experts, K experts chosen, D width of a vector.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from components.contracts.tools.cells import Estimate, spell
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_json, write_manifest
-from components.relevance.config import RelevanceConfig
+from components.relevance.config import EXPERTS_ALONE, TFIDF, RelevanceConfig
 from components.relevance.evaluation.figures import (
     active_parameters,
     evaluate,
@@ -24,12 +26,15 @@ from components.relevance.evaluation.figures import (
 )
 from components.relevance.evaluation.report import RelevanceFigures, write_relevance_report
 from components.relevance.evaluation.spaces import compare_spaces
+from components.relevance.fitting.blend import EXPERTS_ONLY, fit_blend
 from components.relevance.fitting.crossfit import CrossFit, cross_fit, fit_singles, fit_variant
 from components.relevance.fitting.fit import History
+from components.relevance.fitting.lexical import fit_lexical
 from components.relevance.fitting.networks import build_single, variant_spec
 from components.relevance.judgments.judged import Judged, load_judged, training_rows
 from components.relevance.metrics.calibration import calibrate, calibration_error, fit_platt, thresholds
 from components.relevance.model.fusion import ConcatFusion, fused_parameters
+from components.relevance.model.lexical import Lexical
 from components.relevance.model.mixture import Mixture
 from components.relevance.model.spec import ExpertSpec, FusionSpec, MixtureSpec, RouterSpec, load_experts
 from components.relevance.score import THRESHOLDS
@@ -54,14 +59,13 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
     metrics = evaluate(data, crossed, config)
     market, label = data.frame["market"].to_numpy(), data.label.numpy()
     # The first seed's logits: what one model gives, as the released one will.
-    logits = crossed.logits[config.variants[0].name][0]
-    platt = fit_platt(logits, label)
-    relevance = calibrate(logits, platt)
+    released = fit_released(data, spec, config, {name: logits_Sn[0] for name, logits_Sn in crossed.logits.items()})
+    relevance, mixture = released.relevance, released.mixture
     theta = thresholds(market, label, relevance, data.markets)
-    mixture, history = fit_final(data, spec, config, platt)
     shares, released_mask = _routes(mixture, data)
     metrics |= {
         "thresholds": theta,
+        "lexical_share": released.lexical_share,
         "calibration_error": calibration_error(label, relevance),
         "best_single": crossed.best_single,
         "routing": {
@@ -86,7 +90,7 @@ def train(log: Path, encodings: Path, experts: Path, config: RelevanceConfig, ou
         mixture.save(root)
         write_json(root / THRESHOLDS, theta)
         simulated = bool(read_manifest(log).get("simulated", False))
-        figures = RelevanceFigures(data, crossed, metrics, relevance, shares, history, spec.experts, simulated)
+        figures = RelevanceFigures(data, crossed, metrics, relevance, shares, released.history, spec.experts, simulated)
         write_relevance_report(root, figures)
         inputs = {"log": input_digest(log), "encodings": input_digest(encodings), "experts": input_digest(experts)}
         config_used = config.model_dump(mode="json")
@@ -106,19 +110,51 @@ def mixture_spec(data: Judged, specs: tuple[ExpertSpec, ...], config: RelevanceC
     )
 
 
-def fit_final(
-    data: Judged, spec: MixtureSpec, config: RelevanceConfig, platt: tuple[float, float]
-) -> tuple[Mixture, History]:
-    """The released mixture: fitted on all judged pairs but the validation queries that stop it."""
+@dataclass(frozen=True)
+class Released:
+    """What `fit_released` found.
+
+    Attributes:
+        mixture: with its calibration.
+        relevance: calibrated out-of-fold relevance of the judged pairs, float64 (n,).
+        lexical_share: how much of the say the lexical expert has, 0..1; None where none was wanted.
+        history: losses of the mixture's fit.
+    """
+
+    mixture: Mixture
+    relevance: np.ndarray
+    lexical_share: float | None
+    history: History
+
+
+def fit_released(
+    data: Judged, spec: MixtureSpec, config: RelevanceConfig, out_of_fold: Mapping[str, np.ndarray]
+) -> Released:
+    """The released mixture, fitted on all judged pairs but the validation queries that stop it.
+
+    It is blended with the lexical expert, and calibrated, as the out-of-fold logits (n,) of EXPERTS_ALONE and TFIDF
+    want it; without a lexical expert, as those of the first variant do.
+    """
+    label, variant = data.label.numpy(), config.variants[0]
+    experts_n = out_of_fold[EXPERTS_ALONE if config.lexical else variant.name]
+    lexical_n = out_of_fold[TFIDF]
+    blend = fit_blend(experts_n, lexical_n, label) if config.lexical else EXPERTS_ONLY
+    logits_n = blend.logits(experts_n, lexical_n)
+    platt = fit_platt(logits_n, label)
+
     rows, valid = training_rows(data.frame["query"], config, None)
-    released, seed = config.variants[0], config.seed + config.folds
+    seed = config.seed + config.folds
+    lexical = fit_lexical(data.frame, label, rows, valid) if blend.lexical else Lexical.silent()
     data = data.to(compute_device())
-    singles = fit_singles(data, spec, rows, valid, config, seed) if released.router == "rule" else {}
-    network, history = fit_variant(released, data, spec, rows, valid, config, seed, singles)
+    singles = fit_singles(data, spec, rows, valid, config, seed) if variant.router == "rule" else {}
+    network, history = fit_variant(variant, data, spec, rows, valid, config, seed, singles)
     network.cpu()
     assert isinstance(network.fusion, ConcatFusion)
-    network.fusion.calibration.copy_(torch.tensor(platt))
-    return Mixture(network.router, network.fusion, variant_spec(released, spec)), history
+    slope, intercept = platt
+    network.fusion.calibration.copy_(torch.tensor([slope * blend.experts, slope * blend.lexical, intercept]))
+    mixture = Mixture(network.router, network.fusion, variant_spec(variant, spec), lexical)
+    share = blend.share if config.lexical else None
+    return Released(mixture, calibrate(logits_n, platt), share, history)
 
 
 @torch.inference_mode()

@@ -30,6 +30,7 @@ from components.contracts.text import normalise_query, normalise_title
 from components.relevance.encoding.texts import CutCounts
 from components.relevance.experts.weights import expert_spec, prepare_expert
 from components.relevance.fitting.networks import build_single
+from components.relevance.model.lexical import Lexical
 from components.relevance.scoring.batch import BatchMixture, RawPairs
 from components.relevance.scoring.packed import AHEAD, SHARD_ROWS, PackedScorer, packed_pairs
 from tests.bench.study_relevance import DENSE
@@ -77,7 +78,8 @@ def control(scorer: PackedScorer, pairs: pd.DataFrame) -> np.ndarray:
             vectors_BD = torch.zeros(len(markets), expert.spec.dim)
             vectors_BD[torch.from_numpy(rows)] = buffer.cpu()
             vectors.append(vectors_BD)
-        found.append(scorer.fuse([own.to(scorer.device) for own in vectors], mask_BN))
+        lexical_B = scorer.mixture.lexical.logits(queries, titles)
+        found.append(scorer.fuse([own.to(scorer.device) for own in vectors], mask_BN, lexical_B))
     return np.concatenate(found)
 
 
@@ -92,11 +94,12 @@ def dense_scorer(scorer: PackedScorer, folder: Path, layers: int) -> BatchMixtur
         return np.zeros((len(queries), 1), dtype=np.int64), np.ones((len(queries), 1), dtype=np.float32)
 
     @torch.inference_mode()
-    def fuse(buffers: Sequence[Any], mask_nN: np.ndarray) -> np.ndarray:
+    def fuse(buffers: Sequence[Any], mask_nN: np.ndarray, lexical_n: np.ndarray) -> np.ndarray:
         ones = torch.from_numpy(mask_nN).to(scorer.device)
         return head.fusion.logits(tuple(buffers), ones).cpu().numpy()
 
-    return BatchMixture(normalise_query, normalise_title, route, experts, fuse, AHEAD)
+    silent = Lexical.silent().logits
+    return BatchMixture(normalise_query, normalise_title, route, experts, silent, fuse, AHEAD)
 
 
 def in_shards(pairs: pd.DataFrame) -> list[RawPairs]:

@@ -221,6 +221,21 @@ def retrieval(result: Result) -> str:
     return f"{table(['queries', *ways], rows)}\n\n`{result['command']}` on {result['machine']}."
 
 
+def learning_curves(result: Result) -> str:
+    """AUC by judgments, means over draws; what the mixture gains over the better baseline, and over its experts."""
+    names = ("mixture", "experts_alone", "tfidf", "best_single")
+    header = ["judgments (draws)", *names, "gain over the better baseline", "gain over experts_alone", "lexical share"]
+    rows = []
+    for size, own in result["sizes"].items():
+        means = [sum(own["auc"][name]) / len(own["auc"][name]) for name in names]
+        deltas = [own["gains"][name] for name in (own["best_baseline"], "experts_alone")]
+        gained = [str(Gain.of(delta["mixture_minus"], delta["interval"])) for delta in deltas]
+        share = sum(own["lexical_share"]) / len(own["lexical_share"])
+        label = f"{int(size):,} ({len(own['lexical_share'])})"
+        rows.append([label, *(f"{mean:.4f}" for mean in means), *gained, f"{share:.0%}"])
+    return f"{table(header, rows)}\n\nTested on {result['tested']:,} pairs. {source(result)}"
+
+
 def page_tables() -> dict[str, str]:
     """Every table of tests/bench/README.md, by the name of its place."""
     studies = {name: measured(file) for name, file in STUDIES.items()}
@@ -254,6 +269,7 @@ def page_tables() -> dict[str, str]:
         "drift-speed": drift_speed(measured("drift-speed")),
         "serving": serving(measured("serving")),
         "isolated": isolated(measured("serving")),
+        "learning-curves": learning_curves(measured("judgments")),
         "retrieval": retrieval(measured("retrieval")),
         "speed": speed({name: measured(name) for name in ("scoring", "simulator", "simulator-entire-space", "load")}),
     }

@@ -108,6 +108,7 @@ def study_config(arguments: argparse.Namespace) -> RelevanceConfig:
         fusion_hidden=tuple(arguments.hidden),
         load_balance=arguments.load_balance,
         fit_processes=arguments.fit_processes,
+        lexical=False,  # experts are compared, and ways of routing and fusing them
     )
 
 

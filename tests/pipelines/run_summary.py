@@ -42,6 +42,7 @@ def summary(**changes: object) -> dict[str, Any]:
         "markets": MARKETS,
         "as_of": "2026-01-01T00:00:00+00:00",
         "relevance": relevance,
+        "lexical_share": 0.25,
         "deltas": {name: delta(0.001, 0.02) for name in VARIANTS[1:]},
         "ranking": {"dlrm_exposed": _ranking(0.75, 0.0, 0.0), "hhsft_es3": _ranking(0.7542, 0.0042, 0.0052)},
         "baseline": "dlrm_exposed",

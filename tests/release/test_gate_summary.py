@@ -20,7 +20,7 @@ def stages(tmp_path: Path) -> dict[str, Path]:
     """Directories of the models and of the drift, with a whole run's figures."""
     run, made = summary(), {name: tmp_path / name for name in ("relevance_model", "ranker", "drift")}
     counts = dict.fromkeys(run["markets"], 100) | {"JA": 0}  # it has no AUC
-    relevance = {"relevance": run["relevance"], "deltas": run["deltas"], "judgments": counts}
+    relevance = {"relevance": run["relevance"], "deltas": run["deltas"], "lexical_share": 0.25, "judgments": counts}
     ranker = {"ranking": run["ranking"], "baseline": run["baseline"], "released": "hhsft_es3"}
     markets = {"TH": {"severity": "none", "tested": 5, "critical": 0, "warnings": 0, "because": []}}
     write_json(made["drift"] / "drift.json", {"markets": markets, "untested": [], "expected": False, "drifted": False})

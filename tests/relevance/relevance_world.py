@@ -8,9 +8,12 @@ import pandas as pd
 import pyarrow as pa
 
 from components.contracts.tables import write_table
+from components.contracts.text import normalise_query, normalise_title
 from components.contracts.tools.manifest import write_manifest
 from components.relevance.config import ExpertConfig, RelevanceConfig, TextConfig
 from components.relevance.experts.weights import expert_spec, prepare_expert, write_experts
+from components.relevance.fitting.lexical import fit_lexical
+from components.relevance.model.lexical import Lexical
 from components.relevance.model.spec import ExpertSpec
 
 MARKETS = ("ID", "TH", "VN")
@@ -75,6 +78,14 @@ def judgments(rows: int = 240, seed: int = 0) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(records)
+
+
+def lexical_expert() -> Lexical:
+    """One that has learned from `judgments`."""
+    pairs = judgments()
+    texts = pd.DataFrame({"query": pairs["query"].map(normalise_query), "title": pairs["title"].map(normalise_title)})
+    rows = np.arange(len(pairs))
+    return fit_lexical(texts, pairs["grade"].to_numpy(), rows[:200], rows[200:])
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.train import mixture_spec, train
 from tests.relevance.relevance_world import MARKETS, Trained, judgments, tiny_config, write_judgments
 
-VARIANTS = {"mixture", "weighted_average", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
+VARIANTS = {
+    *("mixture", "weighted_average", "experts_alone", "best_single", "tfidf"),
+    *("tiny-gemma", "tiny-bert", "tiny-qwen"),
+}
 EVERY_VARIANT = (
     MIXTURE,
     VariantConfig(name="mean", fusion="weighted_average"),
@@ -99,6 +102,25 @@ def test_tfidf_finds_the_word_match(trained: Trained) -> None:
     assert read_manifest(trained.model)["metrics"]["relevance"]["tfidf"]["pooled"] > 0.8
 
 
+def test_experts_that_know_nothing_do_not_spoil_what_words_tell(trained: Trained) -> None:
+    metrics = read_manifest(trained.model)["metrics"]
+    pooled = {name: row["pooled"] for name, row in metrics["relevance"].items()}
+    assert pooled["mixture"] > pooled["experts_alone"] + 0.05
+    assert pooled["mixture"] > pooled["tfidf"] - 0.03
+    assert metrics["lexical_share"] > 0.5
+    assert load_mixture(trained.model).fusion.calibration[1] > 0, "it has a say in what is released"
+
+
+def test_a_mixture_without_a_lexical_expert(trained: Trained, tmp_path: Path) -> None:
+    config = trained.config.model_copy(update={"lexical": False})
+    train(trained.log, trained.encodings, trained.experts, config, tmp_path / "model")
+    metrics, full = read_manifest(tmp_path / "model")["metrics"], read_manifest(trained.model)["metrics"]
+    assert metrics["lexical_share"] is None and set(metrics["relevance"]) == VARIANTS - {"experts_alone"}
+    assert metrics["relevance"]["mixture"] == full["relevance"]["experts_alone"]
+    mixture = load_mixture(tmp_path / "model")
+    assert mixture.fusion.calibration[1] == 0 and not mixture.lexical.logits(["tas"], ["tas"]).any()
+
+
 def test_scores_keep_their_contract(trained: Trained) -> None:
     table = read_table(trained.scores / "scores.parquet", RELEVANCE_SCORES, Limits(markets=MARKETS))
     pairs = pd.read_parquet(trained.encodings / "pairs.parquet")
@@ -130,7 +152,10 @@ def test_encoding_with_a_full_cache_gives_the_same(
 
 
 def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None:
-    """Turning round the labels of one fold may not change that fold's predictions."""
+    """Turning round the labels of one fold may not change that fold's predictions.
+
+    A blend of two such predictions has one share, which comes from the other folds: test_blend.
+    """
     specs = load_experts(trained.experts)
     config = tiny_config(epochs=2)
     data = load_judged(trained.log, trained.encodings, specs, config)
@@ -139,7 +164,7 @@ def test_out_of_fold_predictions_do_not_see_their_fold(trained: Trained) -> None
     test = crossed.fold == 0
     data.label[torch.from_numpy(test)] = 1 - data.label[torch.from_numpy(test)]
     turned = cross_fit(data, spec, config)
-    for variant in VARIANTS:
+    for variant in VARIANTS - {"mixture", "weighted_average"}:
         np.testing.assert_allclose(crossed.logits[variant][0, test], turned.logits[variant][0, test], atol=1e-6)
         assert not np.allclose(crossed.logits[variant][0, ~test], turned.logits[variant][0, ~test])
 
@@ -190,7 +215,7 @@ def compared(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trai
 def test_every_variant_has_figures_over_all_seeds(compared: Trained) -> None:
     metrics = read_manifest(compared.model)["metrics"]
     variants = {variant.name for variant in EVERY_VARIANT}
-    rows = variants | {"dense", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
+    rows = variants | {"dense", "experts_alone", "best_single", "tfidf", "tiny-gemma", "tiny-bert", "tiny-qwen"}
     assert set(metrics["relevance"]) == set(metrics["quality"]) == set(metrics["seeds"]) == rows
     for name, seeds in metrics["seeds"].items():
         assert len(seeds) == 2

@@ -14,6 +14,7 @@ import pytest
 from components.contracts import blend, text
 from components.contracts.blend import Blend
 from components.relevance.encoding.texts import CutCounts
+from components.relevance.model.lexical import Lexical
 
 MODELS = Path(__file__).resolve().parents[2] / "serving" / "triton" / "models"
 Run = Callable[[str, dict[str, np.ndarray], list[str]], list[np.ndarray]]
@@ -52,6 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     }
     (root / "settings.json").write_text(json.dumps(settings))
+    one = np.ones(1, dtype=np.float32)
+    Lexical(np.array(["zz"]), one, 2 * one, 3 * one, np.array([4, 0], dtype=np.float32)).save(root / "lexical.npz")
     return root
 
 
@@ -68,7 +71,7 @@ class FakeModels:
             return [chosen[:, None], np.eye(2, dtype=np.float32)[chosen]]
         if model == "fusion":
             total = feeds["pooled_0"].sum(1) + feeds["pooled_1"].sum(1)
-            return [(total * 0.01).astype(np.float32)]
+            return [(total * 0.01 + feeds["lexical"]).astype(np.float32)]
         ids, mask = feeds["input_ids"], feeds["attention_mask"]
         self.calls.append((model, ids, mask))
         width = {"expert_one": 3, "expert_two": 2}[model]
@@ -84,6 +87,12 @@ def test_only_chosen_experts_are_called_and_rows_keep_their_places(folder: Path)
     assert [name for name, _, _ in models.calls] == ["expert_one", "expert_two"]
     served.score(["ID"], ["a"], ["a"])
     assert models.calls[-1][0] == "expert_one"
+
+
+def test_the_lexical_expert_reads_the_normal_form_of_every_pair(folder: Path) -> None:
+    served = load(MODELS / "relevance" / "mixture.py").ServedMixture(folder, FakeModels(), text, CutCounts())
+    relevance, _ = served.score(["TH"] * 4, ["q", " ZZ", "q", "Zz"], ["q", "q", "ZZ top", "zz\u200b"])
+    np.testing.assert_allclose(relevance, [0.02, 2.02, 3.04, 9.02], atol=1e-6)
 
 
 def test_micro_batches_hold_texts_of_similar_length_padded_on_the_right(folder: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import track
 from components.contracts.tools.resampling import auc
-from components.relevance.config import BEST_SINGLE, TFIDF, RelevanceConfig, VariantConfig
+from components.relevance.config import BEST_SINGLE, EXPERTS_ALONE, TFIDF, RelevanceConfig, VariantConfig
+from components.relevance.fitting.blend import blend_out_of_fold
 from components.relevance.fitting.fit import History, choose, fit, predict
+from components.relevance.fitting.lexical import fit_lexical, lexical_logits
 from components.relevance.fitting.networks import build_routed, build_single
 from components.relevance.fitting.pseudo_labels import fit_pseudo_labels
-from components.relevance.fitting.tfidf import TfidfBaseline
 from components.relevance.judgments.judged import Judged, query_folds, training_rows
 from components.relevance.model.routed import Alone, Routed
 from components.relevance.model.router import QueryRouter, RuleRouter
@@ -31,7 +32,8 @@ class CrossFit:
     """What the folds found, once per seed; S seeds, n rows, N experts.
 
     Attributes:
-        logits: variant -> out-of-fold logits float64 (S, n).
+        logits: variant -> out-of-fold logits float64 (S, n); a routed one's are blended with the lexical expert's where
+            that is configured.
         masks: routed variant -> what its router gave each expert of a row, float32 (S, n, N).
         fold: fold of each row, int64 (n,).
         best_single: the expert that validation chose, one per fold and seed.
@@ -52,8 +54,9 @@ def cross_fit(
 ) -> CrossFit:
     """Train every variant on each fold's other queries and predict the fold, once per seed.
 
-    Early stopping, the TF-IDF baseline's strength, the rule router's table and the choice of the best single expert use
-    validation queries taken from the training part.
+    Early stopping, the lexical expert's strength, the rule router's table and the choice of the best single expert use
+    validation queries taken from the training part. The lexical expert's share in a fold is what the other folds'
+    predictions want.
 
     Args:
         data: n judged pairs.
@@ -89,6 +92,12 @@ def cross_fit(
             found.histories.append(part.history)
             if (number, fold) == rounds[0]:
                 found.networks.update(_networks(part, spec, config))
+    if config.lexical:
+        found.logits[EXPERTS_ALONE] = found.logits[config.variants[0].name]
+        label, lexical_Sn = data.label.numpy(), found.logits[TFIDF]
+        for variant in config.variants:
+            seeds = zip(found.logits[variant.name], lexical_Sn, strict=True)
+            found.logits[variant.name] = np.stack([blend_out_of_fold(*each, label, found.fold) for each in seeds])
     return found
 
 
@@ -138,6 +147,8 @@ def _one_round(
     chosen = max(quality, key=lambda name: quality[name])
     logits[BEST_SINGLE] = logits[chosen]
 
+    logits[TFIDF] = lexical_logits(fit_lexical(data.frame, label, train, valid), data, test)
+
     masks, states, histories = {}, {}, []
     for variant in config.variants:
         network, history = fit_variant(variant, data, spec, train, valid, config, seed, singles)
@@ -152,8 +163,6 @@ def _one_round(
         dense = build_single(spec, 0, seed, data.dense.shape[1])
         fit(dense, world, train, valid, config, seed)
         logits[config.dense.name] = predict(dense, world, test)
-    baseline = TfidfBaseline.fit(data.frame, label, train, valid)
-    logits[TFIDF] = baseline.predict(data.frame.iloc[test])
     return _Round(logits, masks, chosen, histories[0], states)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from components.contracts.errors import BadInput
 from components.contracts.markets import market_codes
-from components.contracts.text import normalise_query, query_ngrams
+from components.contracts.text import normalise_query, normalise_title, query_ngrams
 from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import read_manifest
 from components.relevance.config import RelevanceConfig
@@ -27,7 +27,7 @@ class Judged:
     """n judged pairs, in one order everywhere.
 
     Attributes:
-        frame: market, query (normalised), item_id, title, grade.
+        frame: market, query and title (normalised), item_id, grade.
         markets: the profile's markets, in the order of their codes.
         label: 0/1 float32 (n,).
         market: codes int64 (n,).
@@ -59,6 +59,19 @@ class Judged:
             ngrams=self.ngrams.to(device),
             vectors=tuple(kept.to(device) for kept in self.vectors),
             dense=None if self.dense is None else self.dense.to(device),
+        )
+
+    def at(self, rows: np.ndarray) -> "Judged":
+        """Some of the pairs, of frozen experts: tuned ones were tuned outside the folds of all."""
+        assert not any(self.tuned) and not self.tuned_dense
+        return replace(
+            self,
+            frame=self.frame.iloc[rows].reset_index(drop=True),
+            label=self.label[rows],
+            market=self.market[rows],
+            ngrams=self.ngrams[rows],
+            vectors=tuple(kept[rows] for kept in self.vectors),
+            dense=None if self.dense is None else self.dense[rows],
         )
 
     def of_fold(self, fold: int) -> "Judged":
@@ -105,6 +118,7 @@ def load_judged(log: Path, encodings: Path, specs: tuple[ExpertSpec, ...], confi
     frame = frame.merge(pairs, on=KEY, how="left", validate="one_to_one")
     if frame["row"].isna().any():
         raise BadInput(f"{encodings}: {int(frame['row'].isna().sum())} of {len(frame)} judged pairs are not encoded")
+    frame["title"] = map_distinct(normalise_title, frame["title"])
     label = frame.pop("label").to_numpy()
     rows = frame.pop("row").to_numpy().astype(np.int64)
     codes = market_codes(markets)

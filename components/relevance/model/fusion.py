@@ -92,7 +92,7 @@ def fused_parameters(combiner: Combiner) -> int:
 
 
 class Combiner(nn.Module):
-    """Base of the fusion heads: slot norms, a head, and Platt's calibration of its logit.
+    """Base of the fusion heads: slot norms, a head, and the calibration of its logit beside the lexical one.
 
     A subclass says what the head reads (`combine`).
 
@@ -107,8 +107,8 @@ class Combiner(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(SlotNorm(dim) for dim in dims)
         self.head = head
-        # Slope and intercept, fitted on out-of-fold logits after training.
-        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+        # Slopes of the head's and the lexical logit, and intercept: fitted on out-of-fold logits after training.
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0, 0.0]))
 
     def fit_norms(self, vectors: tuple[Tensor, ...]) -> None:
         """Take the slot statistics from training rows, one tensor (B, D_i) per slot."""
@@ -126,13 +126,15 @@ class Combiner(nn.Module):
         return logits_B
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Relevance in 0..1, float32 (B,), from one float32 (B, D_i) per expert in slot order and the mask (B, N).
+        """Relevance in 0..1, float32 (B,), from one float32 (B, D_i) per expert in slot order, the mask (B, N), and the
+        lexical logits (B,).
 
         A slot whose mask is 0 is never read: whatever vector stands there (zeros, say) has no influence.
         """
-        *vectors, mask_BN = inputs
+        *vectors, mask_BN, lexical_B = inputs
         logits_B = self.logits(tuple(vectors), mask_BN)
-        return torch.sigmoid(self.calibration[0] * logits_B + self.calibration[1])
+        slope, lexical_slope, intercept = self.calibration
+        return torch.sigmoid(slope * logits_B + lexical_slope * lexical_B + intercept)
 
     def _normed(self, vectors: tuple[Tensor, ...]) -> list[Tensor]:
         return [norm(vectors_BD) for norm, vectors_BD in zip(self.norms, vectors, strict=True)]

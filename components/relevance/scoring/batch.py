@@ -44,7 +44,8 @@ class PairEncoder(Protocol):
 
 
 Route = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray, np.ndarray]]
-Fuse = Callable[[Sequence[Any], np.ndarray], np.ndarray]
+Lexical = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+Fuse = Callable[[Sequence[Any], np.ndarray, np.ndarray], np.ndarray]
 Normalise = Callable[[str], str]
 # markets, queries and titles of n >= 1 raw pairs
 RawPairs = tuple[Sequence[str], Sequence[str], Sequence[str]]
@@ -61,7 +62,8 @@ class BatchMixture:
         route: (markets, queries) of n queries -> (experts int64 (n, K), best first; mask float32 (n, N)); called in a
             thread of its own.
         experts: encoders of pairs, in slot order.
-        fuse: (one buffer (n, D_i) per expert, mask) -> relevance float32 (n,).
+        lexical: (queries, titles) of n normalised pairs -> lexical logits float32 (n,); called in that thread too.
+        fuse: (one buffer (n, D_i) per expert, mask, lexical logits) -> relevance float32 (n,).
         ahead: number of pieces that are prepared at a time.
     """
 
@@ -69,6 +71,7 @@ class BatchMixture:
     normalise_title: Normalise
     route: Route
     experts: Sequence[PairEncoder]
+    lexical: Lexical
     fuse: Fuse
     ahead: int = 1
 
@@ -88,7 +91,8 @@ class BatchMixture:
             plan = piece.plan
             self.experts[piece.slot].run(batches, piece.rows, plan.buffers[piece.slot])
             if piece.last:
-                yield self.fuse(plan.buffers, plan.mask_UN)[plan.inverse_n], plan.chosen_nK
+                relevance_U = self.fuse(plan.buffers, plan.mask_UN, plan.lexical_U)
+                yield relevance_U[plan.inverse_n], plan.chosen_nK
 
     def _plan(self, raw: RawPairs) -> "_Plan":
         markets, queries, titles = raw
@@ -106,6 +110,7 @@ class BatchMixture:
             columns=[distinct[name].to_numpy(dtype=object) for name in ("market", "query", "title")],
             buffers=[expert.buffer(len(distinct)) for expert in self.experts],
             mask_UN=mask_QN[query_U],
+            lexical_U=self.lexical(distinct["query"].tolist(), distinct["title"].tolist()),
             query_U=query_U,
             inverse_n=inverse_n,
             chosen_nK=chosen_QK[query_U][inverse_n],
@@ -126,6 +131,7 @@ class _Plan:
         columns: market, query and title of the U distinct pairs.
         buffers: one buffer per expert, for its vectors of these pairs.
         mask_UN: the experts that they are routed to.
+        lexical_U: their lexical logits.
         query_U: their queries' numbers.
         inverse_n: each pair's index among the distinct ones.
         chosen_nK: each pair's experts, best first.
@@ -134,6 +140,7 @@ class _Plan:
     columns: Sequence[np.ndarray]
     buffers: Sequence[Any]
     mask_UN: np.ndarray
+    lexical_U: np.ndarray
     query_U: np.ndarray
     inverse_n: np.ndarray
     chosen_nK: np.ndarray

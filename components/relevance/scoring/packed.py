@@ -71,7 +71,9 @@ class PackedScorer:
 
     def _batch(self) -> BatchMixture:
         # Made here and not kept: it refers to this object, whose workers would then outlive it.
-        return BatchMixture(normalise_query, normalise_title, self.route, self.experts, self.fuse, AHEAD)
+        return BatchMixture(
+            normalise_query, normalise_title, self.route, self.experts, self.mixture.lexical.logits, self.fuse, AHEAD
+        )
 
     @torch.inference_mode()
     def route(self, markets: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -86,9 +88,10 @@ class PackedScorer:
         return chosen_nK.cpu().numpy(), mask_nN.cpu().numpy()
 
     @torch.inference_mode()
-    def fuse(self, buffers: Sequence[Tensor], mask_nN: np.ndarray) -> np.ndarray:
+    def fuse(self, buffers: Sequence[Tensor], mask_nN: np.ndarray, lexical_n: np.ndarray) -> np.ndarray:
         """Relevance float32 (n,) of every expert's vectors (n, D_i)."""
-        relevance_n: Tensor = self.mixture.fusion(*buffers, torch.from_numpy(mask_nN).to(self.device))
+        known = (torch.from_numpy(values).to(self.device) for values in (mask_nN, lexical_n))
+        relevance_n: Tensor = self.mixture.fusion(*buffers, *known)
         return np.asarray(relevance_n.cpu().numpy())
 
 

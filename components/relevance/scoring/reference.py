@@ -60,7 +60,9 @@ class ReferenceScorer:
             if len(rows):
                 vectors_BD[rows] = torch.from_numpy(encoder.encode_pairs([pairs[row] for row in rows]))
             vectors.append(vectors_BD)
-        return self.mixture.fusion(*vectors, mask_BN).numpy(), chosen_BK.numpy()
+        _, normal_queries, normal_titles = zip(*pairs, strict=True)
+        lexical_B = torch.from_numpy(self.mixture.lexical.logits(normal_queries, normal_titles))
+        return self.mixture.fusion(*vectors, mask_BN, lexical_B).numpy(), chosen_BK.numpy()
 
 
 def market_column(mixture: Mixture, markets: pd.Series, where: str) -> np.ndarray:

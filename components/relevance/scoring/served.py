@@ -121,6 +121,7 @@ class PreparedPairs:
         inverse_n: each pair's index among the U distinct ones.
         chosen_nK: each pair's experts int64, best first.
         mask_UN: the mask of distinct pairs, float32.
+        lexical_U: their lexical logits, float32.
         rows: for each expert, int64 (R,), which distinct pairs it reads, in the order it reads them.
         packs: for each expert, those pairs in packs.
     """
@@ -128,6 +129,7 @@ class PreparedPairs:
     inverse_n: np.ndarray
     chosen_nK: np.ndarray
     mask_UN: Tensor
+    lexical_U: Tensor
     rows: Sequence[Tensor]
     packs: Sequence[Sequence[Pack]]
 
@@ -136,8 +138,7 @@ class PackedMixture:
     """A trained mixture with all its experts in memory.
 
     Args:
-        folder: model.json, router.safetensors, fusion.safetensors, and the folder `experts` with experts.json and one
-            folder per expert.
+        folder: what `Mixture.save` wrote, and the folder `experts` with experts.json and one folder per expert.
         precision, sizes, device: as for `ServedExpert`.
         count_cut: called with an expert's name, the markets of the pairs it reads and `Tokens.cut_R2`.
 
@@ -158,7 +159,7 @@ class PackedMixture:
     ) -> None:
         mixture = load_mixture(folder)
         self._count_cut = count_cut
-        self.router, self.fusion = mixture.router, mixture.fusion.to(device)
+        self.router, self.fusion, self.lexical = mixture.router, mixture.fusion.to(device), mixture.lexical
         self.device = device
         self._sizes = mixture.spec.router
         self.markets = market_codes(mixture.spec.markets)
@@ -199,6 +200,7 @@ class PackedMixture:
             inverse_n=inverse_n,
             chosen_nK=chosen_QK[query_U][inverse_n],
             mask_UN=torch.from_numpy(mask_UN),
+            lexical_U=torch.from_numpy(self.lexical.logits(*list(zip(*pairs, strict=True))[1:])),
             rows=[torch.from_numpy(rows_R) for rows_R in rows],
             packs=[
                 expert.packed(self._tokens(expert, [pairs[row] for row in rows_R])) if len(rows_R) else []
@@ -213,6 +215,7 @@ class PackedMixture:
         pairs = len(prepared.mask_UN)
         slots = self._slots.of(pairs)
         slots.mask_UN[:pairs].copy_(prepared.mask_UN, non_blocking=True)
+        slots.lexical_U[:pairs].copy_(prepared.lexical_U, non_blocking=True)
         for place, (expert, rows_R, ready) in enumerate(zip(self.experts, prepared.rows, prepared.packs, strict=True)):
             if ready:
                 with self._side_by_side(place):

@@ -19,7 +19,7 @@ class Slots:
     """Room for U pairs.
 
     Args:
-        fusion: from one vector (U, D) per expert and the mask (U, N) to relevance (U,).
+        fusion: from one vector (U, D) per expert, the mask (U, N) and lexical logits (U,) to relevance (U,).
         dims: the experts' widths.
         pairs: number of pairs.
         device: where they lie.
@@ -27,16 +27,18 @@ class Slots:
     Attributes:
         vectors: float32 (U, D) of each expert; those of a pair that did not choose it are never read.
         mask_UN: float32, which experts each pair chose.
+        lexical_U: float32, their lexical logits.
     """
 
     def __init__(self, fusion: nn.Module, dims: Sequence[int], pairs: int, device: torch.device) -> None:
         self._fusion = fusion
         self.vectors = [torch.zeros(pairs, dim, device=device) for dim in dims]
         self.mask_UN = torch.zeros(pairs, len(dims), device=device)
+        self.lexical_U = torch.zeros(pairs, device=device)
 
     def fuse(self) -> Tensor:
         """Relevance float32 (U,); those of pairs that were not written mean nothing."""
-        relevance_U: Tensor = self._fusion(*self.vectors, self.mask_UN)
+        relevance_U: Tensor = self._fusion(*self.vectors, self.mask_UN, self.lexical_U)
         return relevance_U
 
 

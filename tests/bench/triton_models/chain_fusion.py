@@ -27,5 +27,6 @@ class TritonPythonModel:
     def _answer(self, request):
         names = ("pooled_0", "pooled_1", "mask")
         inputs = [pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in names]
-        relevance_n = self.fusion(*(torch.from_numpy(values).cuda() for values in inputs)).cpu().numpy()
+        lexical_n = np.zeros(inputs[-1].shape[0], dtype=np.float32)  # tokens were given, no texts
+        relevance_n = self.fusion(*(torch.from_numpy(values).cuda() for values in (*inputs, lexical_n))).cpu().numpy()
         return pb_utils.InferenceResponse([pb_utils.Tensor("relevance", np.ascontiguousarray(relevance_n[None]))])

@@ -42,7 +42,8 @@ class TritonPythonModel(PipelinedModel):
         with torch.inference_mode():
             _, mask_QN = self.mixture.router(torch.from_numpy(ngrams_QG), torch.zeros(len(inputs), dtype=torch.int64))
         rows, mask_UN = [torch.from_numpy(pairs)] * len(experts), mask_QN.repeat_interleave(torch.tensor(counts), dim=0)
-        return cuts(counts), PreparedPairs(pairs, np.zeros((len(pairs), 2)), mask_UN, rows, packs)
+        lexical_U = torch.zeros(len(pairs))  # tokens were given, no texts
+        return cuts(counts), PreparedPairs(pairs, np.zeros((len(pairs), 2)), mask_UN, lexical_U, rows, packs)
 
     def run(self, prepared):
         return self.mixture.run(prepared[1])

@@ -42,6 +42,7 @@ SPEC = MixtureSpec(
     fusion=FusionSpec(hidden=(9, 5), input_dropout=0.1, dropout=0.1),
 )
 ROUTERS = ("rule", "pseudo_label", "end_to_end", "soft")
+NO_WORDS = torch.zeros(500)  # logits of a lexical expert that is silent
 QUERIES = ["sepatu lari", "รองเท้าวิ่ง", "giày chạy bộ", "a"]
 
 
@@ -156,12 +157,12 @@ def test_unselected_slots_have_no_influence() -> None:
     head = fusion()
     mask = torch.tensor([[1.0, 0.0, 1.0]] * 6)
     vectors = tuple(v.requires_grad_() for v in random_vectors(6))
-    out = head(*vectors, mask)
+    out = head(*vectors, mask, NO_WORDS[: len(mask)])
     out.sum().backward()
     assert vectors[1].grad is not None and torch.count_nonzero(vectors[1].grad) == 0
     assert all(torch.count_nonzero(vectors[i].grad) > 0 for i in (0, 2))  # type: ignore[arg-type]
     zeroed = (vectors[0], torch.zeros_like(vectors[1]), vectors[2])
-    assert torch.equal(out, head(*zeroed, mask))
+    assert torch.equal(out, head(*zeroed, mask, NO_WORDS[:6]))
 
 
 def test_the_mask_itself_is_read() -> None:
@@ -169,17 +170,19 @@ def test_the_mask_itself_is_read() -> None:
     for null, norm, vectors in zip(head.nulls, head.norms, random_vectors(1), strict=True):
         null.data.copy_(norm(vectors)[0])  # null vectors equal to the slots: only the mask entries differ
     vectors = random_vectors(1)
-    outs = {float(head(*vectors, torch.tensor([mask]))) for mask in ([1.0, 1.0, 0.0], [1.0, 0.0, 1.0])}
+    outs = {float(head(*vectors, torch.tensor([mask]), NO_WORDS[:1])) for mask in ([1.0, 1.0, 0.0], [1.0, 0.0, 1.0])}
     assert len(outs) == 2
 
 
 def test_fusion_is_equivariant_and_blind_to_the_batch() -> None:
     head = fusion()
     vectors, mask = random_vectors(8), choice_mask(torch.tensor([[0, 1], [2, 0]] * 4), 3)
-    out = head(*vectors, mask)
+    out = head(*vectors, mask, NO_WORDS[: len(mask)])
     order = torch.randperm(8, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(head(*(v[order] for v in vectors), mask[order]), out[order], atol=1e-6, rtol=0)
-    torch.testing.assert_close(head(*(v[2:3] for v in vectors), mask[2:3]), out[2:3], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        head(*(v[order] for v in vectors), mask[order], NO_WORDS[:8]), out[order], atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(head(*(v[2:3] for v in vectors), mask[2:3], NO_WORDS[:1]), out[2:3], atol=1e-6, rtol=0)
     assert ((out > 0) & (out < 1)).all()
 
 
@@ -210,9 +213,9 @@ def test_an_expert_that_was_not_chosen_has_no_influence(kind: str) -> None:
     head = new_fusion(kind, SPEC).eval()
     vectors, mask = random_vectors(6), torch.tensor([[0.7, 0.0, 0.3]] * 6)
     other = (vectors[0], vectors[1] + 100.0, vectors[2])
-    torch.testing.assert_close(head(*vectors, mask), head(*other, mask))
+    torch.testing.assert_close(head(*vectors, mask, NO_WORDS[: len(mask)]), head(*other, mask, NO_WORDS[:6]))
     changed = (vectors[0] + 1.0, vectors[1], vectors[2].flip(0))
-    assert not torch.allclose(head(*vectors, mask), head(*changed, mask))
+    assert not torch.allclose(head(*vectors, mask, NO_WORDS[: len(mask)]), head(*changed, mask, NO_WORDS[:6]))
 
 
 def test_a_logit_average_of_one_choice_is_that_experts_head() -> None:
@@ -227,9 +230,11 @@ def test_a_logit_average_of_one_choice_is_that_experts_head() -> None:
 def test_single_expert_reads_its_slot_only() -> None:
     torch.manual_seed(0)
     head, vectors, mask = SingleExpert(SPEC, 1).eval(), random_vectors(4), torch.ones(4, 3)
-    out = head(*vectors, mask)
-    torch.testing.assert_close(out, head(torch.zeros_like(vectors[0]), vectors[1], torch.zeros_like(vectors[2]), mask))
-    assert not torch.allclose(out, head(vectors[0], vectors[1].flip(0), vectors[2], mask))
+    out = head(*vectors, mask, NO_WORDS[: len(mask)])
+    torch.testing.assert_close(
+        out, head(torch.zeros_like(vectors[0]), vectors[1], torch.zeros_like(vectors[2]), mask, NO_WORDS[:4])
+    )
+    assert not torch.allclose(out, head(vectors[0], vectors[1].flip(0), vectors[2], mask, NO_WORDS[:4]))
 
 
 def test_slot_norm_removes_common_offset_and_scale() -> None:
@@ -269,13 +274,13 @@ def test_segment_pooling_splits_at_the_first_separator() -> None:
 def test_mixture_round_trip(tmp_path: Path) -> None:
     torch.manual_seed(4)
     mixture = new_mixture(SPEC)
-    mixture.fusion.calibration.copy_(torch.tensor([1.7, -0.2]))
+    mixture.fusion.calibration.copy_(torch.tensor([1.7, 0.4, -0.2]))
     mixture.fusion.fit_norms(random_vectors(30, seed=5))
     mixture.router.eval(), mixture.fusion.eval()
     mixture.save(tmp_path)
     loaded = load_mixture(tmp_path)
     assert loaded.spec == SPEC
-    inputs = (*router_inputs(QUERIES), random_vectors(4))
+    inputs = (*router_inputs(QUERIES), random_vectors(4), torch.randn(4))
     for ours, theirs in zip(mixture.score(*inputs), loaded.score(*inputs), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -306,10 +311,11 @@ def test_router_and_fusion_export_to_onnx(tmp_path: Path) -> None:
             np.testing.assert_allclose(mask, expected_mask.detach(), atol=1e-6)
 
     head = fusion()
-    inputs = (*random_vectors(4), choice_mask(torch.tensor([[0, 1]] * 4), 3))
+    head.calibration.copy_(torch.tensor([1.3, 0.6, -0.2]))
+    inputs = (*random_vectors(4), choice_mask(torch.tensor([[0, 1]] * 4), 3), torch.randn(4))
     session = export(head, inputs, {"inputs": tuple({0: batch} for _ in inputs)}, tmp_path / "fusion.onnx")
     for rows in (1, 4, 9):
-        inputs = (*random_vectors(rows, seed=rows), choice_mask(torch.tensor([[2, 1]] * rows), 3))
+        inputs = (*random_vectors(rows, seed=rows), choice_mask(torch.tensor([[2, 1]] * rows), 3), torch.randn(rows))
         np.testing.assert_allclose(run_onnx(session, inputs)[0], head(*inputs).detach(), atol=1e-6)
 
 

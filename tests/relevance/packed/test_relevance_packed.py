@@ -395,7 +395,8 @@ def test_scores_do_not_depend_on_who_tokenises(trained: Trained) -> None:
             assert all(torch.equal(*both) for both in zip(one.inputs, same.inputs, strict=True))
     grams = [f"{query} {place}" for place, query in enumerate(many[1])]
     assert (workers.ngrams(grams, 4096, 64) == query_ngrams(grams, 4096, 64)).all()
-    batch = BatchMixture(normalise_query, normalise_title, scorer.route, apart, scorer.fuse, ahead=2)
+    lexical = scorer.mixture.lexical.logits
+    batch = BatchMixture(normalise_query, normalise_title, scorer.route, apart, lexical, scorer.fuse, ahead=2)
     found = batch.score(*columns)
     for own, expected in zip(found, scorer.score(*columns), strict=True):
         np.testing.assert_allclose(own, expected, atol=1e-6)

@@ -45,10 +45,13 @@ def scorer(experts: Sequence[Expert], routed: list[str] | None = None) -> BatchM
         np.put_along_axis(mask, chosen, 1, axis=1)
         return chosen, mask
 
-    def fuse(buffers: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
-        return np.asarray((np.concatenate(buffers, axis=1) * mask).sum(axis=1))
+    def lexical(queries: Sequence[str], titles: Sequence[str]) -> np.ndarray:
+        return np.array([1_000.0 * len(query) - len(title) for query, title in zip(queries, titles, strict=True)])
 
-    return BatchMixture(normalise_query, normalise_title, route, experts, fuse, ahead=2)
+    def fuse(buffers: Sequence[np.ndarray], mask: np.ndarray, lexical: np.ndarray) -> np.ndarray:
+        return np.asarray((np.concatenate(buffers, axis=1) * mask).sum(axis=1) + lexical)
+
+    return BatchMixture(normalise_query, normalise_title, route, experts, lexical, fuse, ahead=2)
 
 
 def pairs(rows: int) -> RawPairs:
@@ -66,6 +69,8 @@ def test_scores_are_the_same_in_any_shards(monkeypatch: pytest.MonkeyPatch) -> N
     whole, chosen = scorer(experts).score(markets, queries, titles)
     expected = [
         (11 if len(query.strip()) % 2 == 0 else 110) * len(f"ID {query.strip().lower()} {title}")
+        + 1_000 * len(query.strip())
+        - len(title)
         for query, title in zip(queries, titles, strict=True)
     ]
     np.testing.assert_allclose(whole, expected)

@@ -1,5 +1,6 @@
 """Packed experts and their mixture as a server holds them: offline answers, in any order and however often."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from components.relevance.model.spec import FusionSpec, MixtureSpec, RouterSpec
 from components.relevance.packed.tokens import Tokens
 from components.relevance.scoring.reference import ReferenceScorer
 from components.relevance.scoring.served import EXPERTS, PackedMixture, ServedExpert
-from tests.relevance.relevance_world import frozen_experts
+from tests.relevance.relevance_world import frozen_experts, lexical_expert
 
 CPU = torch.device("cpu")
 SIZES = (64, 256)
@@ -37,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = MixtureSpec(MARKETS, names, dims, 2, RouterSpec(256, 24, 8), FusionSpec((16, 8), 0.1, 0.1))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        mixture = new_mixture(spec)
+        mixture = replace(new_mixture(spec), lexical=lexical_expert())
+        mixture.fusion.calibration.copy_(torch.tensor([1.0, 0.7, 0.1]))
         for parameter in mixture.router.parameters():
             torch.nn.init.normal_(parameter, std=1.5)
         mixture.save(root)

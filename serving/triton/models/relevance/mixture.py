@@ -13,6 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from components.relevance.encoding.pair_tokenizer import ITEMS_KEPT, PairTokenizer
+from components.relevance.model.lexical import Lexical
 
 
 class Expert:
@@ -48,7 +49,7 @@ class ServedMixture:
     """Scores pairs as `settings.json` in its folder says.
 
     Args:
-        folder: holds settings.json and the tokenizers it names.
+        folder: holds settings.json, the tokenizers it names and lexical.npz.
         run: (model name, {input: array}, [outputs]) -> list of arrays; raises on failure.
         text: the module of text functions that training used (a copy lies beside this file).
         count_cut: called with an expert's model, the markets of the pairs it reads and `Tokens.cut_R2`.
@@ -62,6 +63,7 @@ class ServedMixture:
         self.router = settings["router"]
         self.micro_batch = settings["micro_batch"]
         self.experts = [Expert(folder, expert) for expert in settings["experts"]]
+        self.lexical = Lexical.load(folder / "lexical.npz")
         self.count_cut = count_cut
         # The same items are asked for again and again.
         self.normal_title = lru_cache(ITEMS_KEPT)(text.normalise_title)
@@ -91,7 +93,8 @@ class ServedMixture:
                 vectors_nD[rows] = expert.encode(self.run, tokens, self.micro_batch)
             vectors.append(vectors_nD)
         feeds = {f"pooled_{slot}": vectors_nD for slot, vectors_nD in enumerate(vectors)}
-        (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN}, ["relevance"])
+        lexical_n = self.lexical.logits(queries, titles)
+        (relevance_n,) = self.run("fusion", {**feeds, "mask": mask_nN, "lexical": lexical_n}, ["relevance"])
         return relevance_n, experts_nk
 
     def route(self, markets, queries):
