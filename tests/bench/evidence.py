@@ -226,7 +226,7 @@ def learning_curves(result: Result) -> str:
     names = ("mixture", "experts_alone", "tfidf", "best_single")
     header = ["judgments (draws)", *names, "gain over the better baseline", "gain over experts_alone", "lexical share"]
     rows = []
-    for size, own in result["sizes"].items():
+    for size, own in sorted(result["sizes"].items(), key=lambda entry: int(entry[0])):
         means = [sum(own["auc"][name]) / len(own["auc"][name]) for name in names]
         deltas = [own["gains"][name] for name in (own["best_baseline"], "experts_alone")]
         gained = [str(Gain.of(delta["mixture_minus"], delta["interval"])) for delta in deltas]
