@@ -29,6 +29,7 @@ _DELIMITERS = ",;\t|"
 _BATCH_ROWS = 65_536
 _SNIFFED_BYTES = 1 << 16
 _JSON_BYTES = 1 << 24
+_FIRST_VALUES = 100
 _TEXT_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
@@ -164,8 +165,10 @@ def _typed(table: pa.Table) -> pa.Table:
 def _of_first_type(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values))])
+    first = values.drop_null().slice(0, _FIRST_VALUES)
     for kind in _TEXT_TYPES:
         try:
+            first.cast(kind)  # a cast that fails costs as much as one of all values
             return values.cast(kind)
         except pa.ArrowInvalid:
             continue
