@@ -57,7 +57,16 @@ def test_every_table_stands_once_and_every_result_is_read() -> None:
 
     assert places(PAGE) == sorted(page_tables()) and places(README) == ["findings"]
     singles = {"load", "retrieval", "run-laptop", "scoring", "serving", "simulator", "simulator-entire-space", "soak"}
-    singles |= {"judgments", "volumes", "drift", "gpu-experts", "gpu-precision", "gpu-prefix", "gpu-triton"}
+    singles |= {
+        "judgments",
+        "volumes",
+        "drift",
+        "drift-speed",
+        "gpu-experts",
+        "gpu-precision",
+        "gpu-prefix",
+        "gpu-triton",
+    }
     read = {*STUDIES.values(), *STEPS.values(), *MIXTURES.values(), *singles}
     assert {path.stem for path in RESULTS.glob("*.json")} == read
     assert {variant for name in STUDIES.values() for variant in measured(name)["relevance"]} == set(VARIANTS)
