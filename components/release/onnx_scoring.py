@@ -5,7 +5,7 @@ Shapes: n pairs, N experts, B pairs of a batch, T tokens, D width of an expert.
 
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from components.relevance.encoding.padded import length_batches, pad
 from components.relevance.encoding.texts import CutCounts
 from components.relevance.scoring.batch import BatchMixture, RawPairs, Scored
 
-MIXTURE_SOURCE, TEXT_SOURCE = "mixture.py", "components/contracts/text.py"
+_MIXTURE_SOURCE, _TEXT_SOURCE = "mixture.py", "components/contracts/text.py"
 _BATCH_TOKENS = 1024
 
 
@@ -40,10 +40,8 @@ class ReleaseScorer:
         self.digest = input_digest(release)
         self.cut = CutCounts()
         self._repository = release / "triton"
-        folder = self._repository / "relevance" / VERSION
-        mixture, self._text = (_load(folder / name) for name in (MIXTURE_SOURCE, TEXT_SOURCE))
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
-        served = mixture.ServedMixture(folder, self._run, self._text, self.cut)
+        served, self._text = served_mixture(release, self._run, self.cut)
         self._batch = BatchMixture(
             normalise_query=self._text.normalise_query,
             normalise_title=self._text.normalise_title,
@@ -115,6 +113,16 @@ class _OnnxExpert:
     def _pooled(self, batch: _PaddedBatch) -> np.ndarray:
         feeds = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT}
         return np.asarray(self._session().run(["pooled"], feeds)[0])
+
+
+def served_mixture(release: Path, run: Callable[..., list[np.ndarray]], cut: CutCounts) -> tuple[Any, ModuleType]:
+    """What a release's `relevance` model computes with, `ServedMixture` of its own mixture.py, and its text functions.
+
+    `run` stands in for the server: (model name, {input: array}, [outputs]) -> list of arrays.
+    """
+    folder = release / "triton" / "relevance" / VERSION
+    mixture, text = (_load(folder / name) for name in (_MIXTURE_SOURCE, _TEXT_SOURCE))
+    return mixture.ServedMixture(folder, run, text, cut), text
 
 
 class _NoBytecode(SourceFileLoader):

@@ -23,6 +23,7 @@ from components.contracts.tools.manifest import write_json
 from components.release import onnx_scoring
 from components.release.export import open_session
 from components.release.repository import VERSION, onnx_path
+from components.relevance.encoding.texts import CutCounts
 from tests.bench.measured import RESULTS, machine
 
 ITEMS = 10
@@ -49,17 +50,13 @@ def workload(release: Path, requests: int, seed: int = 0) -> pd.DataFrame:
 def control(release: Path, pairs: pd.DataFrame) -> tuple[np.ndarray, float]:
     """Relevance of every pair, a request at a time, and the seconds that took."""
     repository = release / "triton"
-    folder = repository / "relevance" / VERSION
     names = [path.name for path in repository.iterdir() if (path / VERSION / "model.onnx").is_file()]
     sessions = {name: open_session(onnx_path(repository, name), os.cpu_count() or 1) for name in names}
 
     def run(model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         return list(sessions[model].run(outputs, dict(feeds)))
 
-    mixture, text = (
-        onnx_scoring._load(folder / name) for name in (onnx_scoring.MIXTURE_SOURCE, onnx_scoring.TEXT_SOURCE)
-    )
-    served = mixture.ServedMixture(folder, run, text)
+    served, _ = onnx_scoring.served_mixture(release, run, CutCounts())
     requests = [request for _, request in pairs.groupby("request")]
     served.score(*(requests[0][column].tolist() for column in PAIR))
     started = time.perf_counter()

@@ -40,11 +40,7 @@ class InProcess:
         names = [path.name for path in repository.iterdir() if (path / VERSION / "model.onnx").is_file()]
         threads = {name: (os.cpu_count() or 1) if name.startswith("expert_") else 1 for name in names}
         self._sessions = {name: open_session(onnx_path(repository, name), threads[name]) for name in names}
-        folder = repository / "relevance" / VERSION
-        mixture, text = (
-            onnx_scoring._load(folder / name) for name in (onnx_scoring.MIXTURE_SOURCE, onnx_scoring.TEXT_SOURCE)
-        )
-        self._mixture = mixture.ServedMixture(folder, self.run, text, CutCounts())
+        self._mixture, _ = onnx_scoring.served_mixture(release, self.run, CutCounts())
         self._blend = Blend.load(release / "blend.json")
 
     def run(self, model: str, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:

@@ -1,0 +1,13 @@
+"""Both ways of scoring run and agree: one that fails would end a measurement of minutes."""
+
+import pytest
+
+from tests.bench.bench_scoring import measure
+from tests.release.tiny_release import tiny_releases
+
+
+@pytest.mark.slow
+def test_both_ways_score_alike(tmp_path_factory: pytest.TempPathFactory) -> None:
+    result = measure(tiny_releases(tmp_path_factory).search, requests=3)
+    assert result["figure"]["pairs"] > result["figure"]["distinct_pairs"] * 0.5
+    assert result["ratio"] > 0
