@@ -18,6 +18,7 @@ from components.contracts.tools.manifest import MANIFEST, check_text_version, fi
 SEARCH_RELEASE, RELEVANCE_RELEASE = "search-release", "relevance-release"  # a manifest's `kind`
 NAME_DIGITS = 12  # of the content's digest: the name of a release's folder
 REPORTS = "reports"
+PROFILE = "profile.json"  # among them: what later data may be compared with (components.monitoring.profiles)
 SIGNATURE = f"{MANIFEST}.sig"  # components.contracts.signature; no part of what it signs
 
 # Environment variable of the step that builds releases: a private key's file, from a Secret. With it, they are signed.

@@ -27,6 +27,7 @@ from typing import Any
 import pandas as pd
 
 from components.contracts.errors import BadInput
+from components.contracts.releases import PROFILE
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import (
     MANIFEST,
@@ -47,7 +48,7 @@ from components.monitoring.evidently_report import evidently_psi, write_evidentl
 from components.monitoring.exporter import prometheus_text
 from components.monitoring.findings import Finding, control, count_windows, moved, rate, summarise, verdict_word
 from components.monitoring.page import write_page
-from components.monitoring.profiles import PROFILE, TableProfile, profile_content
+from components.monitoring.profiles import TableProfile, profile_content
 
 DRIFT = "drift.json"
 PROMETHEUS = "drift.prom"

@@ -22,7 +22,6 @@ from components.contracts.errors import BadInput
 from components.contracts.tools.manifest import read_json
 from components.monitoring.sign_flips import bin_contributions, group_rows
 
-PROFILE = "profile.json"
 KIND, VERSION = "data profile", 1
 RARE = "(rare)"
 _HUNDREDTHS = tuple(np.arange(1, 100) / 100)

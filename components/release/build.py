@@ -25,6 +25,7 @@ from components.contracts.errors import BadInput
 from components.contracts.features import feature_schema
 from components.contracts.releases import (
     NAME_DIGITS,
+    PROFILE,
     RELEVANCE_RELEASE,
     REPORTS,
     SEARCH_RELEASE,
@@ -232,7 +233,9 @@ def _copy_licences(weights: Path, experts: tuple[ExpertSpec, ...], out: Path) ->
 
 
 def _copy_reports(inputs: Mapping[str, Path], out: Path) -> None:
+    """Pages for people, and the drift check's profile of the log, which later data is compared with."""
     out.mkdir()
     for folder in inputs.values():
-        for report in sorted((folder / REPORTS).glob("*.html")):
-            shutil.copyfile(report, out / report.name)
+        for pattern in (f"{REPORTS}/*.html", PROFILE):
+            for report in sorted(folder.glob(pattern)):
+                shutil.copyfile(report, out / report.name)

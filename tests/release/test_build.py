@@ -16,7 +16,7 @@ from huggingface_hub import metadata_load
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput, GateRefused
 from components.contracts.features import VIEWS, feature_schema
-from components.contracts.releases import file_digests, release_digest
+from components.contracts.releases import PROFILE, file_digests, release_digest
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import read_manifest
 from components.release.build import build_release
@@ -42,7 +42,7 @@ def test_a_search_release_holds_everything_that_is_served(tiny: Tiny) -> None:
     assert sum(name.endswith("tokenizer.json") for name in found) == len(experts)
     assert {f"features/{view}.parquet" for view in VIEWS} <= found
     assert {"catalogue.parquet", "blend.json", "golden/search.parquet", "golden/relevance.parquet"} <= found
-    assert {"MODEL_CARD.md", "DATA_CARD.md", "reports/ranking.html", "manifest.json"} <= found
+    assert {"MODEL_CARD.md", "DATA_CARD.md", "reports/ranking.html", f"reports/{PROFILE}", "manifest.json"} <= found
     assert {name for name in experts if (tiny.search / "licenses" / name).is_dir()} == set(experts)
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from components.contracts.blend import Blend
+from components.contracts.releases import PROFILE
 from components.contracts.tables import write_table
 from components.contracts.text import normalise_query
 from components.contracts.tools.manifest import atomic_directory, read_json, write_json, write_manifest
@@ -135,6 +136,7 @@ def write_inputs(root: Path, world: World = TINY) -> Inputs:
     _write_ranker(ranking.ranker, world)
     _write_empty(ranking.samples, "samples", "volumes.json", {"by_split": [{"split": "train", "rows": 10}]})
     _write_empty(paths["drift"], "drift", "drift.json", {"drifted": False})
+    write_json(paths["drift"] / PROFILE, {"kind": "data profile"})
     write_verdict(paths["verdict"], passed=True)
     return inputs
 
