@@ -13,9 +13,16 @@ _MIN_CLASS = 25
 def fit_platt(logits: np.ndarray, label: np.ndarray) -> tuple[float, float]:
     """Slope and intercept that make sigmoid(slope * logit + intercept) a calibrated probability.
 
-    A slope that is not positive (logits without information) is replaced by 1, so that ranks survive.
+    Targets are Platt's (1999), (n + 1) / (n + 2) of the n positives and 1 / (m + 2) of the m negatives. Where judgments
+    are few, logits may tell the classes apart without a fault; labels of 1 and 0 would then want an endless slope,
+    under which all good titles are equally relevant. A slope that is not positive (logits without information) is
+    replaced by 1, so that ranks survive.
     """
-    model = LogisticRegression(C=1e6).fit(logits[:, None], label)
+    positive_n = label == 1
+    target_n = np.where(positive_n, (positive_n.sum() + 1) / (positive_n.sum() + 2), 1 / ((~positive_n).sum() + 2))
+    # Each pair as a positive one and as a negative one, in the shares that its target says.
+    classes, weights = np.repeat([1, 0], len(label)), np.concatenate([target_n, 1 - target_n])
+    model = LogisticRegression(C=1e6).fit(np.tile(logits, 2)[:, None], classes, weights)
     slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
     return (slope, intercept) if slope > 0 else (1.0, 0.0)
 

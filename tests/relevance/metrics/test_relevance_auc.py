@@ -64,6 +64,14 @@ def test_platt_calibrates_and_keeps_the_order() -> None:
     assert fit_platt(-distorted, label) == (1.0, 0.0)
 
 
+def test_few_judgments_that_are_told_apart_without_a_fault_do_not_make_all_good_titles_equal() -> None:
+    logit, label = np.tile([-3.0, -2.5, 2.0, 2.5, 3.0, 9.0], 10), np.tile([0.0, 0, 1, 1, 1, 1], 10)
+    relevance = calibrate(logit, fit_platt(logit, label)).astype(np.float32)
+    assert len(set(relevance)) == 6
+    assert relevance.mean() == pytest.approx((40 * 41 / 42 + 20 * 1 / 22) / 60, abs=1e-3)
+    assert relevance[label == 0].max() < 0.1 < 0.9 < relevance[label == 1].min()
+
+
 def test_thresholds_fall_back_where_a_market_is_too_small() -> None:
     relevance = np.r_[np.linspace(0, 1, 200), np.linspace(0, 1, 10)]
     label = np.r_[np.linspace(0, 1, 200) > 0.7, np.linspace(0, 1, 10) > 0.2].astype(float)
