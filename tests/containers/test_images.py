@@ -42,11 +42,13 @@ ABSENT = {
     "serve": ["evidently", "plotly", "torch", "transformers"],
 }
 # Modules that a role never imports: were one reached after all, importing its user would fail.
+_OF_TRAINING = [f"components.contracts.training.{name}" for name in ("checkpoint", "processes", "train_jobs")]
+_OF_DATA = [f"components.contracts.{name}" for name in ("engine", "spark.applications", "tools.api_server")]
 NOT_REACHED = {
-    "data": ["components.contracts.signature"],
-    "monitor": ["components.contracts.signature"],
+    "data": _OF_TRAINING,
+    "monitor": _OF_TRAINING + _OF_DATA,
     "train": [f"components.release.{name}" for name in ("cluster", "deploy", "publish", "rollout")],
-    "serve": ["components.contracts.tools.report"],
+    "serve": [*_OF_TRAINING, "components.contracts.tools.report"],
 }
 # What a pod under the restricted Pod Security Standard gets, with a read-only root file system.
 _RESTRICTED = (
