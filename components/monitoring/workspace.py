@@ -56,10 +56,10 @@ def add_runs(runs: Path, workspace: Path) -> int:
                 project = _project(opened, market)
                 opened.add_run(project.id, Snapshot.load(snapshot), include_data=False, name=name)
                 added[market].append(digest)
+                write_json(workspace / _ADDED, added)  # at once: whoever is stopped here adds none twice
                 new.add(folder)
     for market, drifts in comparisons.items():
         opened.save_dashboard(_project(opened, market).id, _dashboard(market, drifts))
-    write_json(workspace / _ADDED, added)
     _logger.info("workspace %s: %d comparisons added, %d in all", workspace, len(new), len(found))
     return len(new)
 

@@ -193,7 +193,8 @@ def _drift_check(market: str, verdict: Mapping[str, Any], drift: Mapping[str, An
         why = f"{market} drifted ({said})" + (", as the profile expects" if drift["expected"] else "")
     elif verdict["warnings"]:
         answer = "warning"
-        why = f"{market}: {verdict['warnings']} warnings beside {verdict['tested']} columns tested, none critical"
+        number = f"{verdict['warnings']} warning{'s' * (verdict['warnings'] != 1)}"
+        why = f"{market}: {number} beside {verdict['tested']} columns tested, none critical"
         why += f" ({said})"
     else:
         why = f"{market}: none of {verdict['tested']} columns moved"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.contracts.errors import BadInput
+from components.contracts.spark.applications import SPARK as VERSION
 from components.contracts.spark.applications import SparkFailed, application_spec
 from components.contracts.tools import api_server
 from components.contracts.tools.manifest import tree_digest
@@ -153,3 +154,8 @@ def test_pods_are_restricted_and_ask_for_what_was_said() -> None:
             and not spec[part]["securityContext"]["allowPrivilegeEscalation"]
         )
         assert spec[part]["volumeMounts"] == [{"name": "jobs", "mountPath": "/mnt/claims/shared"}]
+
+
+def test_the_operator_is_told_the_version_that_the_image_holds() -> None:
+    locks = Path(__file__).resolve().parents[3] / "components" / "locks"
+    assert f"pyspark=={VERSION} " in (locks / "spark.txt").read_text(encoding="utf-8")
