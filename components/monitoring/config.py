@@ -34,7 +34,7 @@ class MonitoringConfig(StageConfig):
         max_rows: most rows that are compared per market and window, drawn at random.
         max_categories: most frequent categories kept apart; the others are tested together, as the tail.
         reference_shift_days: days by which the current window is moved back to give the reference window. Whole weeks,
-            so that both windows hold the same weekdays; two, so that it lies before the censored days and its 7-day
+            so that both windows hold the same weekdays; two, so that it lies in the training window and its 7-day
             counts come from a full week of history.
         history_days: days of log known to lie before the first training row. A count over more days than lie between
             the log's start and the reference window grows by construction: it is shown, not judged.

@@ -1,6 +1,7 @@
 """Hierarchical label attribution (UniScale, ES3 part 2): which search row a non-search event is credited to.
 
-The tiers are the paper's; window, relevance rule and choice of the latest request are our closed form of it.
+The tiers are the paper's; window, relevance rule and choice of the latest request are our closed form of it, and so is
+that a journey (journeys.py) goes to one row as a whole.
 """
 
 import ibis
@@ -8,7 +9,6 @@ import ibis
 from components.samples.config import SamplesConfig
 from components.samples.inputs import Inputs
 from components.samples.native import LABEL_EVENTS
-from components.samples.periods import Periods
 
 # In order of preference. A click goes to exposed, else unexposed; a purchase to clicked, else exposed, else unexposed.
 UNEXPOSED = "unexposed"
@@ -72,17 +72,14 @@ def search_matches(
     thresholds: ibis.Table,
     inputs: Inputs,
     config: SamplesConfig,
-    periods: Periods,
 ) -> ibis.Table:
     """Every (event, search row) that user, item and time window allow, with its relevance and tier.
 
-    The whole candidate list counts, exposed or not. The search lies before the event, at most the window before it
-    (edge included). Events from the validation period on are left out: nothing is attributed across that boundary.
-    Columns: event_id, type, request_id, item_id, request_time, period, relevance (null if unscored), theta,
-    relevant, tier.
+    `events` are those of `with_journeys`. The whole candidate list counts, exposed or not. The search lies before the
+    event, at most the window before it (edge included). Columns: event_id, journey_id, type, request_id, item_id,
+    request_time, period, relevance (null if unscored), theta, relevant, tier.
     """
-    events = events.filter(events.timestamp < ibis.literal(periods.valid_start))
-    events = events.select("event_id", "user_id", "item_id", "type", happened_at=events.timestamp)
+    events = events.select("event_id", "journey_id", "user_id", "item_id", "type", happened_at=events.timestamp)
     rows = rows.select(
         "request_id",
         "item_id",
@@ -109,6 +106,7 @@ def search_matches(
     )
     return pairs.select(
         "event_id",
+        "journey_id",
         "type",
         "request_id",
         "item_id",
@@ -121,27 +119,35 @@ def search_matches(
     )
 
 
-def attribute(matches: ibis.Table) -> ibis.Table:
-    """The one match each event is credited to: relevant, of the highest tier, then of the latest request.
+def attribute(events: ibis.Table, matches: ibis.Table) -> ibis.Table:
+    """The one row each event's journey is credited to.
 
-    An event is credited once. The best match may be a request outside the training window; the event then explains
-    nothing inside it. Columns: event_id, type, request_id, item_id, period, tier.
+    It is that of a match which is relevant; of a purchase, if one has any; of the highest tier; then of the latest
+    request. The best match may be a request outside the training window; the journey then explains nothing inside it.
+    Columns: event_id, type, request_id, item_id, period, tier, in_time (whether the event itself matched that row: a
+    purchase may follow its click too late to be a label of the click's row).
     """
     relevant = matches.filter("relevant")
-    preference = ibis.cases(*((relevant.tier == name, place) for place, name in enumerate(TIERS)), else_=len(TIERS))
+    tier = ibis.cases(*((relevant.tier == name, place) for place, name in enumerate(TIERS)), else_=len(TIERS))
+    preference = [(relevant.type == "click").cast("int8"), tier]
     order = ibis.window(
-        group_by="event_id", order_by=[preference, relevant.request_time.desc(), relevant.request_id.asc()]
+        group_by="journey_id", order_by=[*preference, relevant.request_time.desc(), relevant.request_id.asc()]
     )
     ranked = relevant.mutate(place=ibis.row_number().over(order))
-    return ranked.filter(ranked.place == 0).select("event_id", "type", "request_id", "item_id", "period", "tier")
+    best = ranked.filter(ranked.place == 0).select("journey_id", "request_id", "item_id", "period", "tier")
+    whole = events.select("event_id", "journey_id", "type").inner_join(best, "journey_id")
+    itself = relevant.select("event_id", "request_id").distinct().mutate(in_time=True)
+    whole = whole.left_join(itself, ["event_id", "request_id"])
+    return whole.select(
+        "event_id", "type", "request_id", "item_id", "period", "tier", in_time=whole.in_time.fill_null(False)
+    )
 
 
-def attribution_misses(events: ibis.Table, matches: ibis.Table, periods: Periods) -> ibis.Table:
-    """Why events before the boundary found no search row, the nearest miss of each: event_id, type, reason."""
-    events = events.filter(events.timestamp < ibis.literal(periods.valid_start)).select("event_id", "type")
-    found = matches.group_by("event_id").aggregate(relevant=matches.relevant.any(), best=matches.relevance.max())
-    reasons = events.left_join(found.mutate(matched=True), "event_id")
-    reasons = reasons.filter(~reasons.relevant.fill_null(False))
+def attribution_misses(events: ibis.Table, matches: ibis.Table, credited: ibis.Table) -> ibis.Table:
+    """Why events of `with_journeys` found no search row, the nearest miss of each: event_id, type, reason."""
+    found = matches.group_by("event_id").aggregate(best=matches.relevance.max())
+    missed = events.select("event_id", "type").anti_join(credited, "event_id")
+    reasons = missed.left_join(found.mutate(matched=True), "event_id")
     return reasons.select(
         "event_id",
         "type",
@@ -163,7 +169,7 @@ def label_rows(rows: ibis.Table, credited: ibis.Table, config: SamplesConfig) ->
     if not config.exposed_credit:
         credit = credit.filter(credit.tier == UNEXPOSED)
     credit = credit.group_by("request_id", "item_id").aggregate(
-        credited_purchase=(credit.type == "purchase").cast("int8").max()
+        credited_purchase=((credit.type == "purchase") & credit.in_time).cast("int8").max()
     )
     rows = rows.left_join(credit, ["request_id", "item_id"]).drop("request_id_right", "item_id_right")
     rows = rows.mutate(

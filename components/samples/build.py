@@ -13,7 +13,7 @@ from components.samples.entire_space import make_samples
 from components.samples.inputs import read_inputs
 from components.samples.periods import Periods
 from components.samples.report import write_samples_report
-from components.samples.volumes import coverage_line, measure
+from components.samples.volumes import counted, coverage_line, measure
 
 _logger = get_logger(__name__)
 
@@ -32,6 +32,7 @@ def build_samples(log: Path, scores: Path, encodings: Path, config: SamplesConfi
         inputs = read_inputs(engine, log, scores, encodings, as_of)
         entire_space = make_samples(engine, inputs, config, Periods.before(as_of, config))
         volumes = measure(engine, entire_space, inputs, config)
+        _logger.info("search requests dropped, their labels not complete: %s", counted(volumes["immature"]))
         _logger.info("coverage of unexposed positives: %s", coverage_line(volumes["coverage"]))
         in_order = entire_space.samples.order_by("timestamp", "request_id", "item_id")
         limits = Limits(markets=inputs.markets)

@@ -9,7 +9,8 @@ The paper's (UniScale, arXiv 2603.24226):
 Our choices, where the paper is silent:
 - attribution first, over full candidate lists, then the draw of negatives: unexposed positives would vanish otherwise
 - windows of days, a relevance threshold per market, the latest request of the best tier; an event is credited once
-- no label crosses the boundary between training and validation, and the last days before it are dropped (periods.py)
+- a click and its purchase are one journey, and make one positive (journeys.py)
+- one window of labels for every split; no label crosses the boundary between training and validation (periods.py)
 - what a user clicked or bought soon after a request is no negative of it (wanted.py)
 - "similar" negatives are of the clicked item's category, or near it by the cosine of their titles
 - draws depend on a hash of ids, so that every engine draws the same (digests.py)
@@ -35,8 +36,9 @@ from components.samples.coverage import coverage
 from components.samples.digests import row_digest
 from components.samples.expansion import expand
 from components.samples.inputs import Inputs
+from components.samples.journeys import with_journeys
 from components.samples.native import search_rows
-from components.samples.periods import Periods
+from components.samples.periods import IMMATURE, Periods
 from components.samples.queries import search_clicks, synthesise
 from components.samples.searchification import (
     event_fates,
@@ -63,6 +65,7 @@ class EntireSpace:
         misses: events attribution found no row for: event_id, type, reason.
         coverage: how many of the positives that unexposed rows should hold attribution found (coverage.py).
         wanted: one row per candidate that is no negative, since its user wanted it soon after (wanted.py): mechanism.
+        immature: one row per search request that is no sample, since its labels are not complete: split.
     """
 
     samples: ibis.Table
@@ -71,6 +74,7 @@ class EntireSpace:
     misses: ibis.Table
     coverage: ibis.Table
     wanted: ibis.Table
+    immature: ibis.Table
 
 
 def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods: Periods) -> EntireSpace:
@@ -81,9 +85,10 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
     keep = engine.keep
     native = keep("native", search_rows(inputs, periods))
     events = keep("elsewhere", elsewhere_events(inputs))
+    early = keep("journeys", with_journeys(events, config, periods))
     thresholds = keep("relevance_thresholds", relevance_thresholds(native, inputs, config))
-    matches = keep("matches", search_matches(events, native, thresholds, inputs, config, periods))
-    credited = keep("credited", attribute(matches))
+    matches = keep("matches", search_matches(early, native, thresholds, inputs, config))
+    credited = keep("credited", attribute(early, matches))
     labelled = keep("labelled", label_rows(native, credited, config))
     candidates = labelled.filter(labelled.period == "train", labelled.exposed == 0, labelled.click == 0)
     wanted = keep("wanted", wanted_soon(candidates, "request_id", inputs, config, periods))
@@ -95,8 +100,8 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
             "days, or ends before as_of"
         )
 
-    left_over = keep("left_over", left_over_events(events, credited, periods))
-    joined = keep("joined", join_purchases(left_over, events, config))
+    left_over = keep("left_over", left_over_events(early, credited, periods))
+    joined = keep("joined", join_purchases(left_over, periods))
     all_seeds = keep("seeds", pseudo_requests(left_over, joined, periods))
     seeds = all_seeds.filter(all_seeds.period == "train")
     unclicked = keep("unclicked", negative_pool(seeds, inputs, periods))
@@ -112,21 +117,27 @@ def make_samples(engine: Engine, inputs: Inputs, config: SamplesConfig, periods:
         needs.order_by("need_id").to_pyarrow(), searched.to_pyarrow(), inputs.titles, inputs.queries
     )
     synthesised = keep("synthesised", synthesise(needs, search_clicks(native), engine.load("nearest", nearest)))
-    pseudo = pseudo_rows(seeds, chosen, synthesised, config)
+    pseudo = keep("pseudo", pseudo_rows(seeds, chosen, synthesised, config))
 
     columns = [name for name in SAMPLES.columns if name != "sample_id"]
     samples = search.select(*columns).union(pseudo.select(*columns))
     samples = samples.mutate(sample_id=row_digest(samples.request_id, samples.item_id))
     samples = samples.select(*SAMPLES.columns)
-    fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, config, periods)
+    fates = event_fates(events, credited, left_over, joined, all_seeds, synthesised, pseudo, config, periods)
     return EntireSpace(
         samples=keep("samples", samples),
         fates=keep("fates", fates),
         credited=credited,
-        misses=keep("misses", attribution_misses(events, matches, periods)),
+        misses=keep("misses", attribution_misses(early, matches, credited)),
         coverage=keep("coverage", coverage(native, credited, inputs)),
         wanted=keep("no_negatives", _by_mechanism(wanted, wanted_too)),
+        immature=keep("immature", _immature(native)),
     )
+
+
+def _immature(native: ibis.Table) -> ibis.Table:
+    requests = native.filter(native.period.startswith(IMMATURE)).select("request_id", "period").distinct()
+    return requests.select(split=requests.period.substr(len(IMMATURE)))
 
 
 def _by_mechanism(expansion: ibis.Table, searchification: ibis.Table) -> ibis.Table:

@@ -9,10 +9,10 @@ LABEL_EVENTS = ("click", "purchase")
 
 
 def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
-    """One row per candidate of a search request, history and censored days included.
+    """One row per candidate of a search request, history and immature days included.
 
-    A native label is an event whose request and item match the row; a purchase implies a click. An event after the
-    period's labels are due (`Periods.label_arrived`) is not a label. Columns: request_id, item_id, user_id, market,
+    A native label is an event whose request and item match the row, within the label window after the request
+    (`Periods.labels`); a purchase implies a click. Columns: request_id, item_id, user_id, market,
     query, timestamp, period, exposed, native_click, native_purchase (int8) and clicked_at (first native click).
     """
     requests = inputs.requests
@@ -20,8 +20,8 @@ def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
     searches = searches.mutate(period=periods.period(searches.timestamp)).drop("domain")
     events = inputs.events.filter(inputs.events.type.isin(LABEL_EVENTS))
     events = events.select("request_id", "item_id", "type", happened_at=events.timestamp)
-    events = events.inner_join(searches.select("request_id", "period"), "request_id")
-    events = events.filter(periods.label_arrived(events.period, events.happened_at))
+    events = events.inner_join(searches.select("request_id", "timestamp"), "request_id")
+    events = events.filter(periods.labels(events.timestamp, events.happened_at))
     labels = events.group_by("request_id", "item_id").aggregate(
         clicked_at=events.happened_at.min(),
         native_purchase=(events.type == "purchase").cast("int8").max(),

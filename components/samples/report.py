@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from components.contracts.tools.report import Section, Table, write_report
 from components.samples.config import SamplesConfig
+from components.samples.volumes import counted
 
 _VOLUMES = ("rows", "requests", "clicks", "purchases")
 _SIGNALS = {"relevance_auc": "relevance", "scored_auc": "being scored", "cosine_auc": "query-title cosine"}
@@ -33,6 +34,7 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
         Section(
             "Samples by split, domain and origin",
             "Validation and test hold native search requests only, each with its whole candidate list. "
+            f"Search requests that were dropped since their labels are not complete: {counted(volumes['immature'])}. "
             + _wanted(volumes),
             tables=[Table(pd.DataFrame(volumes["by_split"]))],
         ),

@@ -1,7 +1,9 @@
 """Searchification (UniScale, ES3 part 3): non-search behaviour retold as pseudo search requests.
 
 Every non-search click that attribution left over becomes a pseudo request of its own, and so does a purchase without
-a click: one positive, and the most similar unclicked items of the source request as negatives. Closed form: ours.
+a click: one positive, and the most similar unclicked items of the source request as negatives. One without negatives is
+dropped: a list of one row says nothing about order, and the more of them, the more a ranker learns that what comes from
+elsewhere is clicked. Closed form: ours.
 """
 
 import ibis
@@ -13,35 +15,31 @@ from components.samples.inputs import Inputs
 from components.samples.periods import Periods
 
 SHOWN = "search showed it: the row keeps its native label"
+ALONE = "no negative on its page"
+TOGETHER = "goes with its journey"
 
 
 def left_over_events(events: ibis.Table, credited: ibis.Table, periods: Periods) -> ibis.Table:
-    """Events before the boundary that attribution left over, with `pseudo_id`: the pseudo request they could make.
+    """Events of `with_journeys` that attribution left over.
 
-    Clicks of one user on one item of one source page are one pseudo request.
+    With `pseudo_id`, the pseudo request they could make (clicks of one user on one item of one source page are one),
+    and `late`, whether they came too late after their page to be a label of it.
     """
-    early = events.filter(events.timestamp < ibis.literal(periods.valid_start))
-    left_over = early.anti_join(credited, "event_id")
+    left_over = events.anti_join(credited, "event_id")
     page = row_digest(left_over.source_key, left_over.user_id, prefix=left_over.type + "|")
-    return left_over.mutate(pseudo_id="pseudo-" + row_digest(page, left_over.item_id))
+    return left_over.mutate(
+        pseudo_id="pseudo-" + row_digest(page, left_over.item_id),
+        late=~periods.labels(left_over.source_time, left_over.timestamp),
+    )
 
 
-def join_purchases(left_over: ibis.Table, events: ibis.Table, config: SamplesConfig) -> ibis.Table:
-    """Left-over purchases that follow a non-search click of the user on the item, within the purchase window.
-
-    Columns: event_id, pseudo_id: that of the latest such click, null where it was credited to a search row.
-    """
-    purchases = left_over.filter(left_over.type == "purchase")
-    clicks = events.filter(events.type == "click")
-    clicks = clicks.select("user_id", "item_id", click_id=clicks.event_id, clicked_at=clicks.timestamp)
-    pairs = purchases.select("event_id", "user_id", "item_id", "timestamp").inner_join(clicks, ["user_id", "item_id"])
-    window = ibis.interval(days=config.purchase_window_days)
-    pairs = pairs.filter(pairs.clicked_at <= pairs.timestamp, pairs.clicked_at >= pairs.timestamp - window)
-    latest = ibis.window(group_by="event_id", order_by=[pairs.clicked_at.desc(), pairs.click_id.asc()])
-    pairs = pairs.mutate(place=ibis.row_number().over(latest))
-    joining = pairs.filter(pairs.place == 0).select("event_id", "click_id")
-    told = left_over.select("pseudo_id", click_id="event_id")
-    return joining.left_join(told, "click_id").select("event_id", "pseudo_id")
+def join_purchases(left_over: ibis.Table, periods: Periods) -> ibis.Table:
+    """Left-over purchases that follow a click: event_id, pseudo_id of the click, late (to be a label of its page)."""
+    purchases = left_over.filter(left_over.journey_id != left_over.event_id)
+    purchases = purchases.select("event_id", "timestamp", "journey_id")
+    clicks = left_over.select("pseudo_id", "source_time", journey_id="event_id")
+    pairs = purchases.inner_join(clicks, "journey_id")
+    return pairs.select("event_id", "pseudo_id", late=~periods.labels(pairs.source_time, pairs.timestamp))
 
 
 def pseudo_requests(left_over: ibis.Table, joined: ibis.Table, periods: Periods) -> ibis.Table:
@@ -51,8 +49,8 @@ def pseudo_requests(left_over: ibis.Table, joined: ibis.Table, periods: Periods)
     request_id), event_id (the first that made it), user_id, item_id, market, domain, source_id, timestamp, period,
     purchase (int8).
     """
-    bought = joined.filter(joined.pseudo_id.notnull()).select("pseudo_id").distinct().mutate(joined=True)
-    makers = left_over.anti_join(joined, "event_id")
+    bought = joined.filter(~joined.late).select("pseudo_id").distinct().mutate(joined=True)
+    makers = left_over.filter(~left_over.late).anti_join(joined, "event_id")
     first = ibis.window(group_by="pseudo_id", order_by=["timestamp", "event_id"])
     seeds = makers.mutate(place=ibis.row_number().over(first))
     seeds = seeds.filter(seeds.place == 0).left_join(bought, "pseudo_id")
@@ -122,7 +120,7 @@ def pseudo_needs(seeds: ibis.Table, chosen: ibis.Table, config: SamplesConfig) -
 
 
 def pseudo_rows(seeds: ibis.Table, chosen: ibis.Table, synthesised: ibis.Table, config: SamplesConfig) -> ibis.Table:
-    """Sample rows of the pseudo requests that got a query: the positive, and its negatives with it.
+    """Sample rows of the pseudo requests that got a query and a negative: the positive, and its negatives with it.
 
     They keep their source domain, are never `exposed` (no search page showed them) and have no native label.
     """
@@ -137,6 +135,7 @@ def pseudo_rows(seeds: ibis.Table, chosen: ibis.Table, synthesised: ibis.Table, 
         purchase=ibis.literal(0, "int8"),
         label_source=ibis.literal("searchified_negative"),
     )
+    positives = positives.semi_join(unclicked, "pseudo_id")
     columns = (
         "item_id",
         "user_id",
@@ -165,20 +164,22 @@ def event_fates(
     joined: ibis.Table,
     seeds: ibis.Table,
     synthesised: ibis.Table,
+    pseudo: ibis.Table,
     config: SamplesConfig,
     periods: Periods,
 ) -> ibis.Table:
     """What became of every non-search click and purchase, exactly one fate each: event_id, type, domain, fate."""
-    made = left_over.anti_join(joined, "event_id").select("event_id", "pseudo_id").mutate(joined=False)
+    made = left_over.anti_join(joined, "event_id").select("event_id", "pseudo_id", "late").mutate(joined=False)
     links = made.union(joined.mutate(joined=True))
-    credited = credited.select("event_id", "tier", credited_period="period")
+    credited = credited.select("event_id", "tier", "in_time", credited_period="period")
     seeds = seeds.select("pseudo_id", starter_id="event_id", seed_period="period")
     answered = synthesised.select(pseudo_id="need_id").mutate(answered=True)
     fates = events.left_join(credited, "event_id").drop("event_id_right")
     fates = fates.left_join(links, "event_id").drop("event_id_right")
     fates = fates.left_join(seeds, "pseudo_id").drop("pseudo_id_right")
     fates = fates.left_join(answered, "pseudo_id").drop("pseudo_id_right")
-    kept = (fates.seed_period == "train") & fates.answered.notnull()
+    told = pseudo.filter(pseudo.click == 1).select(pseudo_id="request_id").mutate(told=True)
+    fates = fates.left_join(told, "pseudo_id").drop("pseudo_id_right")
     labels = ibis.literal(True) if config.exposed_credit else fates.tier == UNEXPOSED
     return fates.select(
         "event_id",
@@ -186,14 +187,17 @@ def event_fates(
         "domain",
         fate=ibis.cases(
             (fates.timestamp >= ibis.literal(periods.valid_start), "after the boundary"),
+            (~fates.in_time.fill_null(True), TOGETHER),
             ((fates.credited_period == "train") & labels, "attributed"),
             (fates.credited_period == "train", SHOWN),
             (fates.credited_period.notnull(), "attributed outside the training window"),
-            (fates.joined & kept, "joined its click"),
+            (fates.late, "outside the label window of its page"),
+            (fates.joined & fates.told.notnull(), "joined its click"),
             (fates.joined, "its click was not searchified"),
             (fates.seed_period == "history", "before the training window"),
-            (fates.seed_period != "train", "censored"),
+            (fates.seed_period != "train", "immature"),
             (fates.answered.isnull(), "no query"),
+            (fates.told.isnull(), ALONE),
             (fates.starter_id == fates.event_id, "searchified"),
             else_="repeated on its page",
         ),

@@ -27,7 +27,8 @@ PAPER: dict[str, dict[str, float]] = {
 def measure(engine: Engine, made: EntireSpace, inputs: Inputs, config: SamplesConfig) -> dict[str, Any]:
     """All figures as JSON values: steps, rows by split and domain, fates, tiers, query sources and leaks.
 
-    `wanted` counts candidates that are no negatives, since their user wanted them soon after (wanted.py).
+    `wanted` counts candidates that are no negatives, since their user wanted them soon after (wanted.py); `immature`
+    search requests whose labels are not complete, by the split they would have been of.
     """
     samples = made.samples
     train = samples.filter(samples.split == "train")
@@ -41,6 +42,7 @@ def measure(engine: Engine, made: EntireSpace, inputs: Inputs, config: SamplesCo
         "tiers": {kind: _tiers(made.credited, kind) for kind in KINDS},
         "misses": {kind: _counts(made.misses.filter(made.misses.type == kind).reason) for kind in KINDS},
         "wanted": _counts(made.wanted.mechanism),
+        "immature": _counts(made.immature.split),
         "departures": config.departures,
         "coverage": coverage_shares(made.coverage.order_by("market").to_pyarrow()),
         "query_sources": _counts(pseudo.query_source),
@@ -89,6 +91,11 @@ def coverage_line(coverage: Mapping[str, Mapping[str, float | None]]) -> str:
     kind = "share" if any(row["share"] is not None for row in coverage.values()) else "estimated_share"
     shares = (f"{name} {'none' if row[kind] is None else format(row[kind], '.1%')}" for name, row in coverage.items())
     return f"{', '.join(shares)} ({'of the truth, simulated' if kind == 'share' else 'of an estimate'})"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts by name in one line."""
+    return ", ".join(f"{name} {number:,}" for name, number in counts.items()) or "none"
 
 
 def _coverage_of(counts: Mapping[str, Any]) -> dict[str, float | None]:

@@ -32,7 +32,7 @@ def _drift(root: Path, drift: float) -> dict:
     simulate(MarketplaceConfig(markets=("TH", "VN"), drift=drift), AS_OF, log)
     scores, encodings = write_stand_ins(log, root)
     _write_pairs(encodings, scores)
-    build_samples(log, scores, encodings, SamplesConfig(unexposed_per_exposed=0, negatives_per_click=0), AS_OF, samples)
+    build_samples(log, scores, encodings, SamplesConfig(unexposed_per_exposed=0, negatives_per_click=1), AS_OF, samples)
     _keep_native(samples / "samples.parquet")
     build_feature_tables(log, scores, FeaturesConfig(), AS_OF, features)
     join_training_set(features, log, samples, joined)

@@ -21,15 +21,17 @@ from components.samples.inputs import read_inputs
 from components.samples.periods import Periods
 from tests.samples.stand_in_scores import write_encodings, write_scores
 
-AS_OF = datetime(2026, 3, 31, 6, 30, tzinfo=UTC)
-# History before day -18, train to -8, censored to -5, valid to -3, test to 0.
-DAYS = {"train_days": 10, "censored_days": 3, "valid_days": 2, "test_days": 3}
+TEST_START = datetime(2026, 3, 31, 6, 30, tzinfo=UTC)
+AS_OF = TEST_START + timedelta(days=6)
+# History before day -18, train to -8, valid from -5 to -3, test from 0 to 3, each followed by three days of immature
+# requests.
+DAYS = {"train_days": 10, "valid_days": 2, "test_days": 3, "label_days": 3, "purchase_window_days": 3}
 THETA = 0.5
 
 
 def day(days: float, **more: float) -> datetime:
-    """An instant, in days from the end of the log (and hours, seconds, microseconds)."""
-    return AS_OF + timedelta(days=days, **more)
+    """An instant, in days from the test window's beginning (and hours, seconds, microseconds)."""
+    return TEST_START + timedelta(days=days, **more)
 
 
 @dataclass
@@ -109,11 +111,17 @@ class HandLog:
         )
         return event_id
 
+    def found(self, kind: str, item: str, at: datetime, domain: str = "rec", user: str = "u") -> str:
+        """An event on a page of its own, the instant before it, which also shows an item that is left alone."""
+        market = self.items[item]["market"] if item in self.items else "TH"
+        page = self.browse(at - timedelta(microseconds=1), f"{item} beside-{item}", domain, user, market=market)
+        return self.event(kind, item, at, page, user=user)
+
     def write(self, root: Path, shuffle: int | None = None) -> tuple[Path, Path, Path]:
         """Write log, scores and encodings under `root`, rows in order or shuffled."""
         if self.fill:
             self.search(day(-4), "filler", user="filler", name="fill-valid")
-            self.search(day(-1), "filler", user="filler", name="fill-test")
+            self.search(day(1), "filler", user="filler", name="fill-test")
             self.fill = False
         rng = np.random.default_rng(shuffle)
 

@@ -93,9 +93,9 @@ def test_relevance_below_the_markets_threshold_is_not_attributed(tmp_path: Path)
     log.search(day(-12, hours=-1), "at below unscored", exposed=3)
     log.item("v", market="VN")
     log.search(day(-12, hours=-1), "v", query="dien", user="v", market="VN")
-    events = {item: log.event("click", item, T) for item in ("at", "below", "unscored")}
-    events["v"] = log.event("click", "v", T, user="v")
-    events["elsewhere"] = log.event("click", "elsewhere", T)
+    events = {item: log.found("click", item, T) for item in ("at", "below", "unscored")}
+    events["v"] = log.found("click", "v", T, user="v")
+    events["elsewhere"] = log.found("click", "elsewhere", T)
     made = log.make(tmp_path)
     assert {item: made.fate(e) for item, e in events.items()} == {
         "at": "attributed",
@@ -133,7 +133,7 @@ def test_what_leaves_a_row_as_it_was(tmp_path: Path) -> None:
     changes_nothing = log.event("click", "a", T, user="clicked already")
 
     others = log.search(day(-12, hours=-1), "b", user="another user")
-    not_theirs = log.event("click", "b", T)
+    not_theirs = log.found("click", "b", T)
 
     orphan = log.search(day(-12, hours=-1), "c", user="searcher")
     log.event("click", "c", T, request=None, domain="search", user="searcher")

@@ -19,6 +19,7 @@ from components.samples.config import PAPER_LABELS, SamplesConfig
 from components.samples.coverage import coverage
 from components.samples.expansion import expand
 from components.samples.inputs import Inputs
+from components.samples.journeys import with_journeys
 from components.samples.native import search_rows
 from components.samples.periods import Periods
 from components.samples.queries import search_clicks, synthesise
@@ -79,18 +80,20 @@ def steps(config: SamplesConfig) -> Iterator[tuple[str, ibis.Table]]:
     events = kept("elsewhere", elsewhere_events(inputs))
     yield "thresholds", relevance_thresholds(native, inputs, config)
     thresholds = kept("relevance_thresholds", relevance_thresholds(native, inputs, config))
-    matches = search_matches(events, native, thresholds, inputs, config, periods)
+    yield "journeys", with_journeys(events, config, periods)
+    early = kept("journeys", with_journeys(events, config, periods))
+    matches = search_matches(early, native, thresholds, inputs, config)
     yield "matches", matches
     matches = kept("matches", matches)
-    yield "credited", attribute(matches)
-    yield "misses", attribution_misses(events, matches, periods)
-    credited = kept("credited", attribute(matches))
+    yield "credited", attribute(early, matches)
+    credited = kept("credited", attribute(early, matches))
+    yield "misses", attribution_misses(early, matches, credited)
     yield "coverage", coverage(native, credited, inputs)
     yield "expanded", expand(label_rows(native, credited, config), config)
-    yield "left over", left_over_events(events, credited, periods)
-    left_over = kept("left_over", left_over_events(events, credited, periods))
-    yield "joined", join_purchases(left_over, events, config)
-    joined = kept("joined", join_purchases(left_over, events, config))
+    yield "left over", left_over_events(early, credited, periods)
+    left_over = kept("left_over", left_over_events(early, credited, periods))
+    yield "joined", join_purchases(left_over, periods)
+    joined = kept("joined", join_purchases(left_over, periods))
     yield "seeds", pseudo_requests(left_over, joined, periods)
     seeds = kept("seeds", pseudo_requests(left_over, joined, periods))
     yield "pool", negative_pool(seeds, inputs, periods)
@@ -105,7 +108,8 @@ def steps(config: SamplesConfig) -> Iterator[tuple[str, ibis.Table]]:
     yield "synthesised", synthesised
     synthesised = kept("synthesised", synthesised)
     yield "pseudo", pseudo_rows(seeds, chosen, synthesised, config)
-    yield "fates", event_fates(events, credited, left_over, joined, seeds, synthesised, config, periods)
+    pseudo = kept("pseudo", pseudo_rows(seeds, chosen, synthesised, config))
+    yield "fates", event_fates(events, credited, left_over, joined, seeds, synthesised, pseudo, config, periods)
 
 
 CONFIGS = [
@@ -125,4 +129,4 @@ def test_every_step_compiles_for_spark(config: SamplesConfig, monkeypatch: pytes
         sql = ibis.to_sql(table, dialect="pyspark")
         assert "SELECT" in sql
         names.append(name)
-    assert len(names) == 17
+    assert len(names) == 18

@@ -1,4 +1,4 @@
-"""Splits, censoring, and that no label crosses a boundary."""
+"""Splits, maturity, and that no label crosses a boundary."""
 
 from pathlib import Path
 
@@ -13,20 +13,29 @@ from tests.samples.hand_log import AS_OF, DAYS, HandLog, day
 
 def test_split_edges(tmp_path: Path) -> None:
     log = HandLog(fill=False)
-    edges = {"train": day(-18), "censored": day(-8), "valid": day(-5), "test": day(-3)}
+    edges = {
+        "train": day(-18),
+        "after train": day(-8),
+        "valid": day(-5),
+        "after valid": day(-3),
+        "test": day(0),
+        "after test": day(3),
+    }
     for name, start in edges.items():
         log.search(start, "a", name=f"{name} first")
         log.search(start - pd.Timedelta(microseconds=1), "a", name=f"{name} just before")
     log.search(AS_OF, "a", name="end")
-    splits = log.make(tmp_path).samples.set_index("request_id")["split"].to_dict()
-    assert splits == {
+    made = log.make(tmp_path)
+    assert made.samples.set_index("request_id")["split"].to_dict() == {
         "train first": "train",
-        "censored just before": "train",
+        "after train just before": "train",
         "valid first": "valid",
-        "test just before": "valid",
+        "after valid just before": "valid",
         "test first": "test",
-        "end": "test",
+        "after test just before": "test",
     }
+    immature = made.result.immature["split"].to_pylist()
+    assert {split: immature.count(split) for split in immature} == {"train": 2, "valid": 2, "test": 2}
 
 
 def test_naive_as_of_is_utc() -> None:
@@ -34,24 +43,23 @@ def test_naive_as_of_is_utc() -> None:
     assert Periods.before(AS_OF.replace(tzinfo=None), config) == Periods.before(AS_OF, config)
 
 
-def test_native_labels_count_until_the_next_evaluation_period(tmp_path: Path) -> None:
-    log = HandLog(fill=False)
-    train = log.search(day(-9), "a b c", exposed=3)
-    log.event("purchase", "a", day(-5, microseconds=-1), request=train)
-    log.event("click", "b", day(-5), request=train)
-    valid = log.search(day(-4), "a b", exposed=2)
-    log.event("click", "a", day(-3, microseconds=-1), request=valid)
-    log.event("click", "b", day(-3), request=valid)
-    test = log.search(day(-1), "a", exposed=1)
-    log.event("click", "a", AS_OF, request=test)
-    made = log.make(tmp_path)
-    labels = made.samples.set_index(["request_id", "item_id"])[["native_click", "native_purchase"]]
-    assert labels.loc[(train, "a")].tolist() == [1, 1]
-    assert labels.loc[(train, "b")].tolist() == [0, 0]
-    assert labels.loc[(train, "c")].tolist() == [0, 0]
-    assert labels.loc[(valid, "a")].tolist() == [1, 0]
-    assert labels.loc[(valid, "b")].tolist() == [0, 0]
-    assert labels.loc[(test, "a")].tolist() == [1, 0]
+@pytest.mark.parametrize("start", [-9, -4, 1])
+def test_every_split_has_one_window_of_labels(tmp_path: Path, start: float) -> None:
+    log = HandLog()
+    log.search(day(-12), "z")
+    search = log.search(day(start), "now last late before", exposed=4)
+    log.event("purchase", "now", day(start), request=search)
+    log.event("purchase", "last", day(start + 3), request=search)
+    log.event("purchase", "late", day(start + 3, microseconds=1), request=search)
+    log.event("click", "before", day(start, microseconds=-1), request=search)
+    rows = log.make(tmp_path).samples.query("request_id == @search").set_index("item_id")
+    labels = rows[["native_click", "native_purchase"]].sum(axis=1).to_dict()
+    assert labels == {"now": 2, "last": 2, "late": 0, "before": 0}
+
+
+def test_credit_comes_no_later_than_labels() -> None:
+    with pytest.raises(ValueError, match="purchase_window_days is 4, label_days 3"):
+        SamplesConfig(**DAYS | {"purchase_window_days": 4})
 
 
 def test_events_from_the_boundary_on_are_never_attributed(tmp_path: Path) -> None:
@@ -72,7 +80,7 @@ def test_evaluation_requests_get_native_labels_only(tmp_path: Path) -> None:
     log = HandLog()
     log.search(day(-12), "z")
     events, searches = [], []
-    for start, items in ((-4, "a b"), (-2, "c d")):
+    for start, items in ((-4, "a b"), (1, "c d")):
         searches.append(log.search(day(start), items, exposed=1))
         events += [log.event("click", item, day(start, hours=2)) for item in items.split()]
     samples = (made := log.make(tmp_path)).samples
@@ -83,15 +91,15 @@ def test_evaluation_requests_get_native_labels_only(tmp_path: Path) -> None:
     assert set(rows["label_source"]) == {"native", "unexposed"}
 
 
-def test_an_event_explained_by_a_censored_or_old_request_is_spent(tmp_path: Path) -> None:
+def test_an_event_explained_by_an_immature_or_old_request_is_spent(tmp_path: Path) -> None:
     log = HandLog()
     train = log.search(day(-8, hours=-2), "a", exposed=1)
     log.search(day(-8, hours=2), "a", exposed=1)
-    censored = log.event("click", "a", day(-8, hours=3))
+    immature = log.event("click", "a", day(-8, hours=3))
     log.search(day(-18, hours=-2), "b", exposed=1)
     old = log.event("click", "b", day(-18, hours=2))
     made = log.make(tmp_path)
-    assert made.fate(censored) == "attributed outside the training window"
+    assert made.fate(immature) == "attributed outside the training window"
     assert made.fate(old) == "attributed outside the training window"
     assert made.row(train, "a")["click"] == 0
     assert made.pseudo.empty
@@ -100,7 +108,7 @@ def test_an_event_explained_by_a_censored_or_old_request_is_spent(tmp_path: Path
 def test_pseudo_requests_come_from_the_training_window_only(tmp_path: Path) -> None:
     log = HandLog()
     log.search(day(-25), "z")
-    times = {"before": -18.1, "first": -18, "last": -8.01, "censored": -8, "valid": -4}
+    times = {"before": -18.1, "first": -18, "last": -8.01, "immature": -8, "valid": -4}
     events = {}
     for name, at in times.items():
         page = log.browse(day(at), f"{name} other")
@@ -111,7 +119,7 @@ def test_pseudo_requests_come_from_the_training_window_only(tmp_path: Path) -> N
         "before": "before the training window",
         "first": "searchified",
         "last": "searchified",
-        "censored": "censored",
+        "immature": "immature",
         "valid": "after the boundary",
     }
     assert set(made.pseudo["split"]) == {"train"}
@@ -143,6 +151,6 @@ def test_nothing_after_the_boundary_changes_a_training_row(tmp_path: Path) -> No
 def test_a_log_without_a_split_is_bad_input(tmp_path: Path) -> None:
     log = HandLog(fill=False)
     log.search(day(-4), "a")
-    log.search(day(-1), "a")
-    with pytest.raises(BadInput, match=r"no search request in the train window .*train from 2026-03-13 06:30"):
+    log.search(day(1), "a")
+    with pytest.raises(BadInput, match=r"no search request in the train window .*train 2026-03-13 06:30 to 2026-03-23"):
         log.make(tmp_path)

@@ -41,7 +41,7 @@ def test_a_low_quantile_without_native_clicks_takes_every_scored_pair(tmp_path: 
     log = HandLog()
     log.relevance = {("phone", "low"): 0.01, ("phone", "unscored"): None}
     log.search(day(-12, hours=-1), "z low unscored", exposed=1)
-    low, unscored = (log.event("click", item, T) for item in ("low", "unscored"))
+    low, unscored = (log.found("click", item, T) for item in ("low", "unscored"))
     made = log.make(tmp_path, relevance_threshold="low_quantile")
     assert (made.fate(low), made.fate(unscored)) == ("attributed", "searchified")
 

@@ -73,13 +73,13 @@ def test_query_tiers(tmp_path: Path) -> None:
         log.event("click", "a", day(-15 + n / 2, hours=1), request=search, user="others")
     log.search(day(-14), "z", query="near", user="others")
     log.search(day(-14), "z", query="away", user="others")
-    own = log.event("click", "a", day(-11))
-    frequent = log.event("click", "a", day(-11), user="stranger")
+    own = log.found("click", "a", day(-11))
+    frequent = log.found("click", "a", day(-11), user="stranger")
     log.item("b", vector=[1, 0, 0])
-    nearest = log.event("click", "b", day(-11))
+    nearest = log.found("click", "b", day(-11))
     made = log.make(tmp_path)
     assert {made.fate(event) for event in (own, frequent, nearest)} == {"searchified"}
-    rows = made.pseudo.set_index(["user_id", "item_id"])[["query", "query_source"]]
+    rows = made.pseudo.query("click == 1").set_index(["user_id", "item_id"])[["query", "query_source"]]
     assert rows.loc[("u", "a")].tolist() == ["own late", "own"]
     assert rows.loc[("stranger", "a")].tolist() == ["frequent", "cooccurrence"]
     assert rows.loc[("u", "b")].tolist() == ["near", "nearest"]
@@ -92,14 +92,14 @@ def test_only_the_past_makes_queries(tmp_path: Path) -> None:
     log.search(day(-17), "z", query="old", user="others")
     log.search(day(-17), "v", query="abroad", user="v", market="VN")
     log.relevance = {("own now", "a"): 0.0}
-    page = log.browse(T, "a")
+    page = log.browse(T, "a b")
     own = log.search(day(-12, seconds=-9), "a", query="own now")
     log.event("click", "a", T, request=own)
     crowd = log.search(T, "a", query="crowd now", user="others")
     for n in range(3):
         log.event("click", "a", day(-12, hours=1 + n), request=crowd, user="others")
     log.event("click", "a", day(-12, hours=9), request=page)
-    row = log.make(tmp_path).pseudo.iloc[0]
+    row = log.make(tmp_path).pseudo.query("click == 1").iloc[0]
     # "own now" was searched nine seconds before, so it may be the nearest query; its click is not yet past.
     assert (row["query"], row["query_source"]) == ("own now", "nearest")
 
@@ -123,19 +123,21 @@ def test_events_of_one_page_and_purchases_join_their_click(tmp_path: Path) -> No
     page = log.browse(T, "a b")
     first = log.event("click", "a", day(-12, seconds=5), request=page)
     again = log.event("click", "a", day(-12, seconds=6), request=page)
-    other_page = log.browse(day(-11), "a", domain="shop")
+    other_page = log.browse(day(-11), "a b", domain="shop")
     apart = log.event("click", "a", day(-11, seconds=5), request=other_page)
     joined = log.event("purchase", "a", day(-11, hours=-1))
+    last = log.event("purchase", "a", day(-11 + 3))
     late = log.event("purchase", "a", day(-11 + 3, seconds=5))
     too_late = log.event("purchase", "a", day(-11 + 3, seconds=6))
     made = log.make(tmp_path)
-    assert {e: made.fate(e) for e in (first, again, apart, joined, late, too_late)} == {
+    assert {e: made.fate(e) for e in (first, again, apart, joined, last, late, too_late)} == {
         first: "searchified",
         again: "repeated on its page",
         apart: "searchified",
         joined: "joined its click",
-        late: "joined its click",
-        too_late: "censored",
+        last: "joined its click",
+        late: "outside the label window of its page",
+        too_late: "immature",
     }
     clicked = made.pseudo.query("item_id == 'a'")
     assert clicked.set_index("domain")["purchase"].to_dict() == {"rec": 1, "shop": 1}
@@ -145,24 +147,29 @@ def test_a_purchase_without_a_click_is_a_click_too(tmp_path: Path) -> None:
     log = HandLog()
     log.search(day(-17), "z")
     with_page = log.event("purchase", "a", day(-12, seconds=5), request=log.browse(T, "a b", domain="shop"))
-    without = log.event("purchase", "c", day(-11), domain="shop")
+    without = log.found("purchase", "c", day(-11), domain="shop")
     made = log.make(tmp_path)
     assert {made.fate(with_page), made.fate(without)} == {"searchified"}
     rows = made.pseudo.set_index("item_id")
     assert rows.loc[["a", "c"], ["click", "purchase"]].to_numpy().tolist() == [[1, 1], [1, 1]]
     assert "b" in rows.index
-    assert rows.loc["c", "timestamp"] == day(-11, microseconds=-1), "an event without a page: the instant before it"
 
 
-def test_a_purchase_whose_click_was_credited_to_search_is_not_told_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["shared", "own"])
+def test_a_pseudo_request_without_a_negative_is_dropped(tmp_path: Path, mode: str) -> None:
     log = HandLog()
-    log.search(day(-13, hours=1), "a")
-    click = log.event("click", "a", T)
-    bought = log.event("purchase", "a", day(-9.5))
-    made = log.make(tmp_path)
-    assert made.fate(click) == "attributed"
-    assert made.fate(bought) == "its click was not searchified"
+    log.search(day(-17), "z")
+    log.item("other", "cases", [0, 0, 1])
+    alone = log.event("click", "a", day(-12, seconds=5), request=log.browse(T, "a other"))
+    bought = log.event("purchase", "a", day(-12, hours=1))
+    without_page = log.event("click", "b", day(-11))
+    made = log.make(tmp_path, negative_query=mode)
     assert made.pseudo.empty
+    assert [made.fate(e) for e in (alone, bought, without_page)] == [
+        "no negative on its page",
+        "its click was not searchified",
+        "no negative on its page",
+    ]
 
 
 @pytest.mark.parametrize("mode", ["shared", "own"])

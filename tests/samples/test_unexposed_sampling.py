@@ -28,7 +28,7 @@ def test_the_draw_follows_md5_and_spares_positives_and_evaluation(tmp_path: Path
     log = HandLog()
     search = log.search(day(-12), ITEMS, exposed=2, name="คำขอ-1")
     log.event("click", "i5", day(-12, hours=3))
-    valid, test = log.search(day(-4), ITEMS, exposed=2), log.search(day(-1), ITEMS, exposed=2)
+    valid, test = log.search(day(-4), ITEMS, exposed=2), log.search(day(1), ITEMS, exposed=2)
     rows = log.make(tmp_path, seed=5).samples
     assert rows["request_id"].isin([valid, test]).sum() == 24, "evaluation requests keep their whole list"
     rows = rows[rows["request_id"] == search]

@@ -49,10 +49,10 @@ def test_shown_items_keep_their_native_labels(tmp_path: Path) -> None:
 
 def test_nothing_after_the_boundary_is_asked(tmp_path: Path) -> None:
     log = HandLog()
-    last = log.search(day(-8, hours=-1), "shown a b")
+    last = log.search(day(-8, microseconds=-1), "shown a b")
     log.event("purchase", "a", day(-5), request=log.search(day(-5, seconds=-1), "a"))
     log.event("purchase", "b", day(-5, microseconds=-1), request=log.search(day(-5, seconds=-1), "b"))
-    assert negatives(log, tmp_path, last, purchase_window_days=4) == {"a"}
+    assert negatives(log, tmp_path, last) == {"a"}
 
 
 def test_an_item_of_a_page_that_was_wanted_elsewhere_is_no_negative_of_its_pseudo_request(tmp_path: Path) -> None:
