@@ -2,7 +2,6 @@
 
 - One list of features, `components.contracts.features`, makes them all: offline and online cannot differ.
 - A row holds from its time until the key's next row: views have no time to live.
-- Views of the request (user, query) and of a candidate (item) are read apart, the first once per request.
 - The feature service bears the model's version in its name.
 - A server's store also holds the instant as of which its features hold, under one key.
 - What users click and buy is pushed into their sequences as it happens; counts change at midnight only, as in training.
@@ -18,7 +17,6 @@ from feature_repo.feast_api import (
     Entity,
     FeastType,
     FeatureService,
-    FeatureStore,
     FeatureView,
     Field,
     FileSource,
@@ -28,11 +26,6 @@ from feature_repo.feast_api import (
     String,
     ValueType,
 )
-
-# Views whose keys all belong to the request; the others describe a candidate item.
-REQUEST_KEYS = frozenset({"user_id", "query_key"})
-REQUEST_VIEWS: tuple[str, ...] = tuple(view for view, keys in VIEWS.items() if REQUEST_KEYS.issuperset(keys))
-CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in REQUEST_VIEWS)
 
 TIMESTAMP_FIELD = "event_timestamp"
 
@@ -96,13 +89,6 @@ def _table_view(view: str, tables: Path) -> FeatureView:
 def _source(view: str, tables: Path) -> FileSource | PushSource:
     file = FileSource(name=view, path=str(tables.resolve() / f"{view}.parquet"), timestamp_field=TIMESTAMP_FIELD)
     return PushSource(name=PUSH_SOURCE, batch_source=file) if view == PUSHED_VIEW else file
-
-
-def service_references(store: FeatureStore, views: tuple[str, ...]) -> list[str]:
-    """What the model version's feature service reads of some views, in Feast's notation: ``view:feature``."""
-    service = store.get_feature_service(FEATURE_SERVICE)
-    features = {p.name: [f.name for f in p.features] for p in service.feature_view_projections}
-    return [f"{view}:{feature}" for view in views for feature in features[view]]
 
 
 def _field(feature: Feature) -> Field:

@@ -216,7 +216,9 @@ def _search(
     tables = features.build_features(log=log, scores=half.scores, config=features_config, as_of=as_of).outputs[
         "features"
     ]
-    training_set = features.join_features(features=tables, log=log, samples=es3).outputs["training_set"]
+    training_set = features.join_features(features=tables, log=log, samples=es3, config=features_config).outputs[
+        "training_set"
+    ]
     ranker = ranking.train_ranker(
         training_set=training_set, log=log, config=ranking_config, training=training_config
     ).outputs["model"]

@@ -55,6 +55,10 @@ VIEWS: dict[str, tuple[str, ...]] = {
     "query_stats": ("query_key",),
     "relevance": ("query_key", "item_id"),
 }
+# Views whose keys all belong to the request; the others describe a candidate item.
+REQUEST_KEYS = frozenset({"user_id", "query_key"})
+REQUEST_VIEWS: tuple[str, ...] = tuple(view for view, keys in VIEWS.items() if REQUEST_KEYS.issuperset(keys))
+CANDIDATE_VIEWS: tuple[str, ...] = tuple(view for view in VIEWS if view not in REQUEST_VIEWS)
 
 FEATURES: tuple[Feature, ...] = (
     Feature("user_bucket", "user_profile", "user", "categorical", USER_BUCKETS),

@@ -128,14 +128,22 @@ def write_table(table: pa.Table, path: Path) -> None:
         (Path(staging) / "table.parquet").rename(path)
 
 
-def write_tables(tables: Iterable[pa.Table], path: Path) -> int:
-    """The same of tables of one schema, one at least, end to end and one at a time; returns how many rows they have."""
+def write_tables(tables: Iterable[pa.Table], path: Path, level: int | None = None) -> int:
+    """The same of tables of one schema, one at least, end to end and one at a time; returns how many rows they have.
+
+    Args:
+        tables: each becomes row groups of its own.
+        path: the file.
+        level: of zstd, by default Arrow's.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
         rest = iter(tables)
         first = next(rest)
         rows = 0
-        with pq.ParquetWriter(Path(staging) / "table.parquet", first.schema, compression="zstd") as file:
+        with pq.ParquetWriter(
+            Path(staging) / "table.parquet", first.schema, compression="zstd", compression_level=level
+        ) as file:
             for table in chain([first], rest):
                 file.write_table(table)
                 rows += table.num_rows

@@ -44,7 +44,11 @@ def build_features(
 
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def join_features(
-    features: Input[Dataset], log: Input[Dataset], samples: Input[Dataset], training_set: Output[Dataset]
+    features: Input[Dataset],
+    log: Input[Dataset],
+    samples: Input[Dataset],
+    config: dict[str, Any],
+    training_set: Output[Dataset],
 ) -> None:
     """Every sample with its features as they were known at its time.
 
@@ -52,16 +56,19 @@ def join_features(
         features: the tables.
         log: the log.
         samples: entire-space samples.
+        config: the profile's section features.
 
     Returns:
-        training_set: a row per sample.
+        training_set: a row per request, its samples nested.
     """
     from pathlib import Path
 
     from components.contracts.tools.manifest import facts
+    from components.features.config import FeaturesConfig
     from components.features.join import join_training_set
 
-    join_training_set(Path(features.path), Path(log.path), Path(samples.path), Path(training_set.path))
+    settings = FeaturesConfig.of_structure(config)
+    join_training_set(Path(features.path), Path(log.path), Path(samples.path), settings, Path(training_set.path))
     training_set.metadata.update(facts(Path(training_set.path)))
 
 

@@ -1,50 +1,68 @@
-"""The point-in-time join: features of (user, item, query, time) rows as they were known at that time, through Feast."""
+"""The training set: samples with their features as they were known at their time.
 
-import tempfile
-from collections.abc import Sequence
+Requests are joined with what belongs to them once, candidates with the rest. Requests in the order of time are cut into
+shards, so that neither the engine nor Python holds more than one of them, and the feature tables' rows of its days.
+"""
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.contracts import schemas
+from components.contracts.engine import Engine, EngineConfig, open_engine
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURES
-from components.contracts.markets import DOMAIN_CODES, market_codes
-from components.contracts.tables import Limits, read_table, write_table
+from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, VIEWS
+from components.contracts.tables import Limits
 from components.contracts.text import query_key
-from components.contracts.tools.distinct import map_distinct
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
+from components.contracts.training_set import (
+    CANDIDATE_COLUMNS,
+    ITEM_KNOWN,
+    REQUEST_COLUMNS,
+    REQUEST_ROWS,
+    TRAINING_SET,
+    USER_KNOWN,
+    read_training_rows,
+    stated_features,
+    write_training_set,
+)
+from components.features.config import FeaturesConfig
+from components.features.point_in_time import between, open_intervals, with_features
 
 KIND = "training_set"
 _ROW_COLUMNS = ("user_id", "item_id", "market", "query", "domain", "timestamp")
+# Keys of views that are neither a row's own nor its query's: columns of its item.
+_ITEM_KEYS = tuple(sorted({key for keys in VIEWS.values() for key in keys} - {*_ROW_COLUMNS, "query_key"}))
+_CANDIDATES_A_SHARD = 500_000
 
 
-def join_training_set(features: Path, log: Path, samples: Path, out: Path) -> None:
-    """Write `out`/training_set.parquet: every sample in its order, with every feature and user_known beside it.
+def join_training_set(features: Path, log: Path, samples: Path, config: FeaturesConfig, out: Path) -> None:
+    """Write `out`/training_set.parquet (contracts/training_set.py): parts by time, and by user in each.
 
     Raises:
         BadInput: an input is missing or breaks its schema.
     """
     manifest = read_manifest(log)
     markets = manifest["markets"]
-    table = read_table(samples / "samples.parquet", schemas.SAMPLES, Limits(markets))
-    columns = _feature_columns(features, table.select(_ROW_COLUMNS).to_pandas(), markets)
-    for name in columns.column_names:
-        table = table.append_column(name, columns[name])
-    with stage_directory(out) as root:
-        write_table(table, root / "training_set.parquet")
+    with stage_directory(out) as root, open_engine(config) as engine:
+        rows = engine.checked(samples / "samples.parquet", schemas.SAMPLES, Limits(markets))
+        written = root / TRAINING_SET
+        requests = write_training_set(_shards(engine, features, log, rows), written)
+        known = read_training_rows(written, [USER_KNOWN]).column(USER_KNOWN)
         write_manifest(
             root,
             KIND,
-            config={},
+            config=config.model_dump(mode="json"),
             inputs={
                 name: input_digest(path) for name, path in (("features", features), ("log", log), ("samples", samples))
             },
-            metrics={"rows": table.num_rows, "known_users": pc.mean(table["user_known"]).as_py()},
-            packages=["feast", "duckdb"],
+            metrics={"requests": requests, "rows": len(known), "known_users": pc.mean(known).as_py()},
+            packages=["duckdb", "ibis-framework", "pyspark"],
             markets=markets,
             simulated=bool(manifest.get("simulated", False)),
         )
@@ -55,7 +73,8 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
 
     Args:
         features: a folder of feature tables, all rows or a release's latest slice.
-        rows: user_id, item_id, market, query, domain, timestamp (naive times are UTC); further columns are kept.
+        rows: user_id, item_id, market, query, domain, timestamp (naive times are UTC), and what views are keyed by of
+            an item; further columns are kept.
         markets: the profile's markets, in order.
 
     An unknown user, item or query has NaN (None in sequence columns), which `contracts.features.assemble` fills.
@@ -63,76 +82,86 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
     Raises:
         BadInput: no rows, a missing column, or an unknown market or domain.
     """
-    missing = [name for name in _ROW_COLUMNS if name not in rows.columns]
+    asked = (*_ROW_COLUMNS, *_ITEM_KEYS)
+    missing = [name for name in asked if name not in rows.columns]
     if missing:
         raise BadInput(f"rows to join: missing column {', '.join(missing)} in {len(rows)} rows")
     if rows.empty:
         raise BadInput("rows to join: 0 rows")
-    columns = _feature_columns(features, rows, markets).to_pandas()
-    return rows.assign(**{name: columns[name].to_numpy() for name in columns.columns})
+    times = pa.array(pd.to_datetime(rows["timestamp"], utc=True).to_numpy("datetime64[us]"))
+    texts = {name: pa.array(rows[name], pa.string()) for name in asked if name != "timestamp"}
+    table = pa.table(texts | {"timestamp": times.cast(schemas.TIMESTAMP), "row": np.arange(len(rows))})
+    stated = stated_features(table, markets, "rows to join")
+    with open_engine(EngineConfig()) as engine:
+        joined = _with_query_keys(engine, engine.load("rows", table))
+        for view, intervals in open_intervals(engine, features, tuple(VIEWS)).items():
+            joined = with_features(joined, view, intervals)
+        stored = joined.order_by("row").to_pyarrow()
+    columns = stated | {name: stored[name] for name in stored.column_names}
+    frame = pa.table(
+        {f.name: columns[f.name] for f in FEATURES} | {USER_KNOWN: stored["user_bucket"].is_valid()}
+    ).to_pandas()
+    return rows.assign(**{name: frame[name].to_numpy() for name in frame.columns})
 
 
-def _feature_columns(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pa.Table:
-    """One column per feature in contract order, and user_known; row i belongs to rows.iloc[i]."""
-    entities = pd.DataFrame(
-        {
-            "user_id": rows["user_id"].to_numpy(),
-            "item_id": rows["item_id"].to_numpy(),
-            "query_key": _query_keys(rows),
-            "event_timestamp": pd.to_datetime(rows["timestamp"], utc=True).to_numpy("datetime64[us]"),
-        }
-    )
-    entities["event_timestamp"] = entities["event_timestamp"].dt.tz_localize("UTC")
-    stored = _historical_features(features, entities)
-    columns = {
-        "market_code": _codes(rows["market"], market_codes(markets)),
-        "domain_code": _codes(rows["domain"], DOMAIN_CODES),
-    } | {name: stored[name] for name in stored.column_names}
-    known = stored["user_bucket"].is_valid()
-    return pa.table({feature.name: columns[feature.name] for feature in FEATURES} | {"user_known": known})
+def _shards(
+    engine: Engine, features: Path, log: Path, rows: ibis.Table
+) -> Iterator[tuple[pa.Table, pa.Table, np.ndarray]]:
+    """Requests, their candidates and how many each has, some requests at a time."""
+    requests = engine.keep("requests", _numbered(_with_query_keys(engine, _requests(rows))))
+    views = open_intervals(engine, features, tuple(VIEWS))
+    shards = requests.group_by("shard").aggregate(first=requests.timestamp.min(), last=requests.timestamp.max())
+    for shard, first, last in (row.values() for row in shards.order_by("shard").to_pyarrow().to_pylist()):
+        here = requests.filter(requests.shard == shard)
+        candidates = _candidates(rows.filter(rows.timestamp.between(ibis.literal(first), ibis.literal(last))), here)
+        candidates = _with_item_keys(engine, candidates, log, _ITEM_KEYS)
+        for view in REQUEST_VIEWS:
+            here = with_features(here, view, between(views[view], first, last))
+        for view in CANDIDATE_VIEWS:
+            candidates = with_features(candidates, view, between(views[view], first, last))
+        here = here.mutate(**{USER_KNOWN: here.user_bucket.notnull()}).order_by("number")
+        candidates = candidates.mutate(**{ITEM_KNOWN: candidates.item_bucket.notnull()}).order_by("number", "item_id")
+        of_requests = _whole(engine, f"requests_{shard}", here.select("candidates", *REQUEST_COLUMNS))
+        of_candidates = _whole(engine, f"candidates_{shard}", candidates.select(*CANDIDATE_COLUMNS))
+        yield of_requests, of_candidates, of_requests["candidates"].to_numpy()
 
 
-def _historical_features(features: Path, entities: pd.DataFrame) -> pa.Table:
-    """Stored features of n entity rows, in order.
-
-    Two calls, as online: what belongs to the request is joined once per request, not once per candidate, because Feast
-    joins every earlier row of a key with every entity row before it keeps the newest.
-    """
-    from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references
-    from feature_repo.store import offline_session, open_store
-
-    request_keys = ["user_id", "query_key", "event_timestamp"]
-    request_of_row = entities.groupby(request_keys, sort=False).ngroup().to_numpy()
-    requests = entities[request_keys].drop_duplicates()
-    with tempfile.TemporaryDirectory() as folder, offline_session():
-        store = open_store(features, Path(folder) / "registry.db", Path(folder) / "online.db")
-
-        def call(rows: pd.DataFrame, views: tuple[str, ...]) -> pa.Table:
-            references = service_references(store, views)
-            numbered = rows.assign(row=np.arange(len(rows)))
-            answer = store.get_historical_features(numbered, references).to_arrow()
-            answer = answer.take(pc.sort_indices(answer["row"]))  # Feast does not keep the order of rows
-            if not np.array_equal(answer["row"].to_numpy(), np.arange(len(rows))):
-                raise RuntimeError(f"point-in-time join returned {answer.num_rows} rows for {len(rows)}")
-            return answer.select([reference.split(":")[1] for reference in references])
-
-        of_request = call(requests, REQUEST_VIEWS).take(pa.array(request_of_row))
-        of_candidate = call(entities.drop(columns="user_id"), CANDIDATE_VIEWS)
-    for name in of_candidate.column_names:
-        of_request = of_request.append_column(name, of_candidate[name])
-    return of_request
+def _whole(engine: Engine, name: str, table: ibis.Table) -> pa.Table:
+    return pa.concat_tables(engine.batches(name, table))
 
 
-def _query_keys(rows: pd.DataFrame) -> np.ndarray:
-    """query_key of each row."""
-    pairs = zip(rows["market"], rows["query"].fillna(""), strict=True)
-    return np.array(map_distinct(lambda pair: query_key(*pair), pairs), dtype=object)
+def _requests(rows: ibis.Table) -> ibis.Table:
+    return rows.group_by(list(REQUEST_ROWS.columns)).aggregate(candidates=rows.count())
 
 
-def _codes(names: pd.Series, codes: dict[str, int]) -> pa.Array:
-    found = names.map(codes)
-    if found.isna().any():
-        wrong = names[found.isna()]
-        where = f"rows to join: column {names.name}: {wrong.iloc[0]!r} in {len(wrong)} of {len(names)} rows"
-        raise BadInput(f"{where} is not one of {', '.join(codes)}")
-    return pa.array(found.to_numpy(np.int64))
+def _numbered(requests: ibis.Table) -> ibis.Table:
+    """Requests with their shard, by time, and their `number` in the file: within a shard by user."""
+    so_far = ibis.cumulative_window(order_by=["timestamp", "request_id", "query", "query_source"])
+    requests = requests.mutate(shard=requests.candidates.sum().over(so_far) // _CANDIDATES_A_SHARD)
+    in_order = ["shard", "user_id", "timestamp", "request_id", "query", "query_source"]
+    return requests.mutate(number=ibis.row_number().over(ibis.window(order_by=in_order)))
+
+
+def _candidates(rows: ibis.Table, requests: ibis.Table) -> ibis.Table:
+    """Samples of some requests, with their number and keys."""
+    keys = list(REQUEST_ROWS.columns)
+    numbered = requests.select(*keys, "query_key", "number")
+    return rows.inner_join(numbered, keys)
+
+
+def _with_query_keys(engine: Engine, rows: ibis.Table) -> ibis.Table:
+    """Rows with `query_key`: each distinct query's is made once, in Python."""
+    texts = rows.filter(rows["query"].notnull()).select("market", "query").distinct().to_pyarrow()
+    keys = [query_key(*pair) for pair in zip(*(texts[name].to_pylist() for name in texts.column_names), strict=True)]
+    made = engine.load("query_keys", texts.append_column("query_key", pa.array(keys, pa.string())))
+    joined = rows.left_join(made, ["market", "query"])
+    return joined.select(*[rows[name] for name in rows.columns], query_key=made.query_key)
+
+
+def _with_item_keys(engine: Engine, rows: ibis.Table, log: Path, names: Sequence[str]) -> ibis.Table:
+    """Rows with what views are keyed by of their item, such as its category."""
+    if not names:
+        return rows
+    items = engine.scan(log / "items.parquet").select("item_id", *names)
+    joined = rows.left_join(items, "item_id")
+    return joined.select(*[rows[name] for name in rows.columns], **{name: items[name] for name in names})

@@ -21,12 +21,14 @@ from components.contracts.errors import BadInput
 from components.contracts.features import CATEGORICAL, NUMERIC, Feature
 from components.contracts.text import query_key
 from components.contracts.tools.manifest import read_manifest
+from components.contracts.training_set import TRAINING_SET, read_training_rows
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.embeddings import Vectors
 from components.monitoring.windows import ColumnSpec
 
 _ENTITY_OF_GROUP = {"user": "user_id", "item": "item_id", "query": "query_key"}
-_ROW_COLUMNS = ["sample_id", "user_id", "item_id", "market", "query", "timestamp", "split", "native_click"]
+_KEY = ["request_id", "item_id"]
+_ROW_COLUMNS = [*_KEY, "user_id", "market", "query", "timestamp", "split", "native_click"]
 _WINDOW_OF_FEATURE = re.compile(r"_(\d+)d$")
 # A user's hash bucket is the user: its distribution cannot be told from who happened to search.
 _FEATURES = [f for f in (*NUMERIC, *CATEGORICAL) if f.view != "request" and f.name != "user_bucket"]
@@ -51,8 +53,9 @@ def read_windows(training_set: Path, config: MonitoringConfig) -> SearchWindows:
     Raises:
         BadInput: the file is unreadable, lacks a column or has no evaluation rows.
     """
-    path = training_set / "training_set.parquet"
-    table = _read(path, [*_ROW_COLUMNS, "domain", "exposed", *(f.name for f in _FEATURES)])
+    path = training_set / TRAINING_SET
+    columns = [*_ROW_COLUMNS, "domain", "exposed", *(f.name for f in _FEATURES)]
+    table = read_training_rows(path, columns).table(columns)
     first_row = pc.min(table["timestamp"]).as_py()
     searched = table.filter(pc.and_(pc.equal(table["domain"], "search"), pc.equal(table["exposed"], 1)))
     rows = searched.drop_columns(["domain", "exposed"]).to_pandas()
@@ -89,8 +92,8 @@ def read_predictions(ranker: Path, windows: SearchWindows) -> tuple[pd.DataFrame
 
     The ranker never saw either; its predictions on training rows would differ from both.
     """
-    predictions = _read(ranker / "predictions.parquet", ["sample_id", "split", "p_click", "score"]).to_pandas()
-    seen = windows.current[["sample_id", "market", "user_id"]].merge(predictions, on="sample_id")
+    predictions = _read(ranker / "predictions.parquet", [*_KEY, "split", "p_click", "score"]).to_pandas()
+    seen = windows.current[[*_KEY, "market", "user_id"]].merge(predictions, on=_KEY)
     return seen[seen["split"] == "valid"], seen[seen["split"] == "test"]
 
 

@@ -1,12 +1,11 @@
 """The training set as arrays: feature tensors, labels, and who each row belongs to.
 
-Shape suffixes: N rows, F numeric features, C categorical features, S sequences, L sequence length, Y labels
+Shape suffixes: N rows, R requests, F numeric features, C categorical features, S sequences, L sequence length, Y labels
 (click, purchase).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,20 +14,26 @@ import pyarrow.compute as pc
 from components.contracts.errors import BadInput
 from components.contracts.features import (
     CATEGORICAL,
-    FEATURES,
     NUMERIC,
     RELEVANCE_COLUMN,
+    SEQUENCES,
+    Feature,
     FeatureTensors,
     assemble,
     pad_sequences,
 )
-from components.contracts.markets import DOMAIN_CODES
-from components.contracts.schemas import SAMPLES, SPLITS
-from components.contracts.tables import Limits, read_table
+from components.contracts.schemas import SPLITS
+from components.contracts.training_set import (
+    TRAINING_SET,
+    TrainingRows,
+    checked_rows,
+    read_training_rows,
+    stated_features,
+)
 from components.ranking.config import Rows
 
 _DOMAIN_COLUMN = [f.name for f in CATEGORICAL].index("domain_code")
-TRAINING_SET = "training_set.parquet"
+_LABELS = ("native_click", "native_purchase", "click", "purchase")
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ class TrainingSet:
     """All samples of one run, in the file's order.
 
     Attributes:
-        features: the model's inputs.
-        table: identity columns (sample_id, request_id, item_id, market, timestamp, split).
+        features: the model's inputs; sequences lie once for rows that share them, (R, S, L).
+        sequence: int64 (N,), a row's place among them.
+        table: identity columns (request_id, item_id, market, timestamp, split).
         market: str (N,).
         request: int64 (N,), equal where request_id is.
         domain: int64 (N,), codes of contracts.markets.DOMAIN_CODES.
@@ -47,6 +53,7 @@ class TrainingSet:
     """
 
     features: FeatureTensors
+    sequence: np.ndarray
     table: pa.Table
     market: np.ndarray
     request: np.ndarray
@@ -75,21 +82,19 @@ def read_training_set(directory: Path, markets: tuple[str, ...]) -> TrainingSet:
     """Read and check `directory/training_set.parquet`.
 
     Raises:
-        BadInput: unreadable, a column missing, a rule of SAMPLES broken, an infinite numeric, a domain_code that is not
-            the domain's, or a split whose native search exposures have no click (or nothing else).
+        BadInput: unreadable, a column missing, a rule of SAMPLES broken, an infinite numeric, or a split whose native
+            search exposures have no click (or nothing else).
     """
     path = directory / TRAINING_SET
-    table = read_table(path, SAMPLES, Limits(markets=markets))
-    missing = [f.name for f in FEATURES if f.name not in table.column_names]
-    if missing:
-        raise BadInput(f"{path}: missing feature column {', '.join(missing)} in {table.num_rows} rows")
-    features = assemble({f.name: _feature(table[f.name], f.kind) for f in FEATURES})
-    domain = pc.index_in(table["domain"], pa.array(list(DOMAIN_CODES))).to_numpy().astype(np.int64)
-    split = _strings(table["split"])
-    exposed = (_floats(table["exposed"]) > 0) & (domain == DOMAIN_CODES["search"])
-    _check(path, features, domain)
+    rows = checked_rows(read_training_rows(path), markets, str(path))
+    features, sequence = _features(rows, markets, str(path))
+    _check(path, features)
+    request = rows.requests["request_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    market, domain, split = (_strings(rows, name) for name in ("market", "domain", "split"))
+    labels = {name: _floats(rows.candidates[name]) for name in _LABELS}
+    exposed = (_floats(rows.candidates["exposed"]) > 0) & (domain == "search")
     for name in SPLITS:
-        clicked = _floats(table["native_click"])[exposed & (split == name)] > 0
+        clicked = labels["native_click"][exposed & (split == name)] > 0
         if clicked.all() or not clicked.any():  # of none at all, too
             raise BadInput(
                 f"{path}: split {name} needs native search exposures with and without a click; "
@@ -97,21 +102,34 @@ def read_training_set(directory: Path, markets: tuple[str, ...]) -> TrainingSet:
             )
     return TrainingSet(
         features=features,
-        table=table.select(["sample_id", "request_id", "item_id", "market", "timestamp", "split"]),
-        market=_strings(table["market"]),
-        request=table["request_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
-        domain=domain,
+        sequence=sequence,
+        table=rows.table(["request_id", "item_id", "market", "timestamp", "split"]),
+        market=market,
+        request=request.astype(np.int64)[rows.request],
+        domain=features.categorical[:, _DOMAIN_COLUMN],
         split=split,
         exposed=exposed,
-        native=np.stack([_floats(table["native_click"]), _floats(table["native_purchase"])], axis=1),
-        entire=np.stack([_floats(table["click"]), _floats(table["purchase"])], axis=1),
+        native=np.stack([labels["native_click"], labels["native_purchase"]], axis=1),
+        entire=np.stack([labels["click"], labels["purchase"]], axis=1),
     )
 
 
-def _feature(column: pa.ChunkedArray, kind: str) -> Any:
-    if kind == "sequence":
-        return _padded(column)
-    return column.cast(pa.float64()).to_numpy()
+def _features(rows: TrainingRows, markets: tuple[str, ...], where: str) -> tuple[FeatureTensors, np.ndarray]:
+    """The model's inputs, and each row's place among the sequences."""
+    stated = stated_features(rows.requests, markets, where)
+
+    def values(feature: Feature) -> np.ndarray:
+        if feature.name in rows.candidates.column_names:
+            return np.asarray(rows.candidates[feature.name].to_numpy())
+        column = stated.get(feature.name)
+        own = rows.requests[feature.name] if column is None else column
+        return np.asarray(np.asarray(own.to_numpy())[rows.request])
+
+    # Most rows share their request's sequences, unless there is one that belongs to the candidate.
+    once = all(f.name in rows.requests.column_names for f in SEQUENCES)
+    sequences = {f.name: _padded(rows.requests[f.name] if once else rows.column(f.name)) for f in SEQUENCES}
+    arrays = {f.name: values(f) for f in (*NUMERIC, *CATEGORICAL)}
+    return assemble(arrays | sequences), rows.request if once else np.arange(len(rows.request))
 
 
 def _padded(column: pa.ChunkedArray) -> np.ndarray:
@@ -122,20 +140,18 @@ def _padded(column: pa.ChunkedArray) -> np.ndarray:
     return pad_sequences(pc.fill_null(lists.values, 0).to_numpy(), starts, lengths)
 
 
-def _check(path: Path, features: FeatureTensors, domain: np.ndarray) -> None:
+def _check(path: Path, features: FeatureTensors) -> None:
     infinite = np.isinf(features.numeric)
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
         raise BadInput(
             f"{path}: column {NUMERIC[column].name}: infinite in {int(infinite.any(1).sum())} rows (first: {row})"
         )
-    wrong = features.categorical[:, _DOMAIN_COLUMN] != domain
-    if wrong.any():
-        raise BadInput(f"{path}: column domain_code: not the code of column domain in {int(wrong.sum())} rows")
 
 
-def _strings(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(column.to_numpy(), dtype=np.str_)
+def _strings(rows: TrainingRows, name: str) -> np.ndarray:
+    """A request's column (N,)."""
+    return np.asarray(np.asarray(rows.requests[name].to_numpy(), dtype=np.str_)[rows.request])
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:

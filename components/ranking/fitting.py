@@ -3,8 +3,8 @@
 One process fits, or several together: each knows every batch and computes its own rows of it. Their gradients add up to
 the batch's, so that any number of processes fits the same weights up to rounding, but for what dropout draws.
 
-Shape suffixes: N rows, B batch, F numeric features, C categorical features, S sequences, L sequence length, Y labels,
-K domains, O a process's own rows of a batch.
+Shape suffixes: N rows, B batch, F numeric features, C categorical features, R requests, S sequences, L sequence length,
+Y labels, K domains, O a process's own rows of a batch.
 """
 
 import json
@@ -19,7 +19,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from components.contracts.features import FeatureTensors
 from components.contracts.markets import DOMAINS
 from components.contracts.tools.log import get_logger
 from components.contracts.training.checkpoint import load_checkpoint, save_checkpoint
@@ -36,19 +35,24 @@ _WARM_UP = 0.1  # share of the steps
 
 @dataclass(frozen=True)
 class DeviceFeatures:
-    """Features (N, F), (N, C) and (N, S, L) on the device; integers in 32 bits until they are used."""
+    """Features (N, F), (N, C) and (R, S, L) on the device; integers in 32 bits until they are used.
+
+    `sequence` (N,) is each row's place among the sequences.
+    """
 
     numeric: Tensor
     categorical: Tensor
     sequences: Tensor
+    sequence: Tensor
 
     @classmethod
-    def put(cls, features: FeatureTensors, device: torch.device) -> "DeviceFeatures":
+    def put(cls, data: TrainingSet, device: torch.device) -> "DeviceFeatures":
         """Copy all rows to the device."""
         return cls(
-            torch.from_numpy(features.numeric).to(device),
-            torch.from_numpy(features.categorical.astype(np.int32)).to(device),
-            torch.from_numpy(features.sequences.astype(np.int32)).to(device),
+            torch.from_numpy(data.features.numeric).to(device),
+            torch.from_numpy(data.features.categorical.astype(np.int32)).to(device),
+            torch.from_numpy(data.features.sequences.astype(np.int32)).to(device),
+            torch.from_numpy(data.sequence.astype(np.int32)).to(device),
         )
 
     def take(self, rows_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,7 +60,7 @@ class DeviceFeatures:
         return (
             self.numeric[rows_B],
             self.categorical[rows_B].long(),
-            self.sequences[rows_B].long(),
+            self.sequences[self.sequence[rows_B]].long(),
         )
 
 

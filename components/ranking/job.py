@@ -83,7 +83,7 @@ def fitted_variants(
 
 
 def _fit_all(job: JobFolder, data: TrainingSet, config: RankingConfig, world: World) -> None:
-    features = DeviceFeatures.put(data.features, world.device)
+    features = DeviceFeatures.put(data, world.device)
     for variant in config.variants:
         if _is_fitted(job.path, variant):
             continue

@@ -50,7 +50,7 @@ def train(
     data = read_training_set(training_set, markets)
     with stage_directory(out) as root, fitted_variants(training_set, data, markets, config, training) as fitted:
         device = compute_device(config.device)
-        features = DeviceFeatures.put(data.features, device)
+        features = DeviceFeatures.put(data, device)
         for fit in fitted.values():
             fit.ranker.to(device)
         searched = data.domain == DOMAIN_CODES["search"]
@@ -114,7 +114,7 @@ def _blended(blend: Blend, data: TrainingSet, probabilities: np.ndarray) -> np.n
 
 def _predictions(data: TrainingSet, probabilities: np.ndarray, score: np.ndarray) -> pa.Table:
     rows = np.flatnonzero(data.exposed)
-    table = data.table.select(["sample_id", "market", "timestamp", "split"]).take(pa.array(rows))
+    table = data.table.select(["request_id", "item_id", "market", "timestamp", "split"]).take(pa.array(rows))
     for name, values in (
         ("p_click", probabilities[rows, 0]),
         ("p_purchase", probabilities[rows, 1]),

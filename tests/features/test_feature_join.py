@@ -1,5 +1,6 @@
-"""The point-in-time join through Feast: what a row may see, and that no row is lost, repeated or moved."""
+"""The point-in-time join: what a row may see, and that no row is lost, repeated or moved."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,30 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURE_SERVICE, FEATURES, VIEWS, assemble, stored_features
+from components.contracts.features import FEATURE_SERVICE, FEATURES, assemble, stored_features
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import read_manifest, write_manifest
+from components.contracts.training_set import ALL_COLUMNS, TRAINING_SET, read_training_rows, stated_features
+from components.features import join
 from components.features.config import FeaturesConfig
 from components.features.join import join_rows, join_training_set
 from components.features.tables import build_feature_tables
+from feature_repo.store import connect, open_store
+from tests.features.feast_join import service_references
 from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
+from tests.features.view_tables import write_views
 
 NOON = pd.Timestamp("2026-02-10 12:00", tz="UTC")
 TICK = pd.Timedelta(microseconds=1)
-_TYPES = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
-
-
-def write_views(folder: Path, **rows: list[dict]) -> Path:
-    """Hand-made tables: the given rows, other views empty."""
-    for view, keys in VIEWS.items():
-        schema = pa.schema(
-            [(key, pa.string()) for key in keys]
-            + [(f.name, _TYPES[f.kind]) for f in stored_features(view)]
-            + [("event_timestamp", pa.timestamp("us", tz="UTC"))]
-        )
-        write_table(pa.Table.from_pylist(rows.get(view, []), schema), folder / f"{view}.parquet")
-    return folder
 
 
 def request(when: pd.Timestamp, user: str = "u1", item: str = "i1", query: str = "Red  SHOE") -> dict:
@@ -127,44 +120,76 @@ def test_missing_columns_and_empty_input_are_refused(tables: Path) -> None:
         join_rows(tables, rows[:0], MARKETS)
 
 
-def test_a_training_set_is_the_samples_with_their_features_beside_them(tmp_path: Path) -> None:
-    log, scores = write_toy_log(tmp_path, requests=80)
-    build_feature_tables(log, scores, FeaturesConfig(), AS_OF, tmp_path / "features")
+def write_samples(root: Path, log: Path) -> pd.DataFrame:
+    """Samples of every search candidate of a toy log, in no order; some candidates have a query of their own."""
     requests = pd.read_parquet(log / "requests.parquet").dropna(subset="query")
-    samples = (
-        pd.read_parquet(log / "candidates.parquet").merge(requests, on="request_id").sample(frac=1, random_state=0)
-    )
+    samples = pd.read_parquet(log / "candidates.parquet").merge(requests, on="request_id")
+    samples = samples.sample(frac=1, random_state=0, ignore_index=True)
+    samples.loc[samples.index % 7 == 0, "query"] = "bag"
     samples["sample_id"] = [f"s{i}" for i in range(len(samples))]
+    samples["click"] = samples.index % 2
     filled = {"label_source": "native", "query_source": "native", "split": "train"}
     samples = samples.assign(**{c: filled.get(c, 0) for c in SAMPLES.columns if c not in samples})
-    folder = tmp_path / "samples"
-    write_table(pa.Table.from_pandas(samples, preserve_index=False), folder / "samples.parquet")
-    write_manifest(folder, "samples", {}, {})
-    join_training_set(tmp_path / "features", log, folder, tmp_path / "training")
+    write_table(pa.Table.from_pandas(samples[list(SAMPLES.columns)], preserve_index=False), root / "samples.parquet")
+    write_manifest(root, "samples", {}, {})
+    return samples
 
-    table = pq.read_table(tmp_path / "training" / "training_set.parquet")
-    assert table["sample_id"].to_pylist() == list(samples["sample_id"])
-    assert set(table.column_names) >= {*SAMPLES.columns, *(f.name for f in FEATURES), "user_known"}
-    assert table.schema.field("item_bucket").type == pa.int64()
-    assert table.schema.field("item_ctr_28d").type == pa.float32()
-    expected = join_rows(tmp_path / "features", samples, MARKETS)
-    got = assemble({name: table[name].to_pylist() for name in table.column_names})
+
+@pytest.mark.parametrize("a_shard", [200, 500_000])
+def test_a_training_set_is_the_samples_with_their_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_shard: int
+) -> None:
+    monkeypatch.setattr(join, "_CANDIDATES_A_SHARD", a_shard)
+    log, scores = write_toy_log(tmp_path, requests=80)
+    build_feature_tables(log, scores, FeaturesConfig(), AS_OF, tmp_path / "features")
+    samples = write_samples(tmp_path / "samples", log)
+    join_training_set(tmp_path / "features", log, tmp_path / "samples", FeaturesConfig(), tmp_path / "training")
+
+    file = tmp_path / "training" / TRAINING_SET
+    assert pq.ParquetFile(file).num_row_groups == (1 if a_shard > len(samples) else -(-len(samples) // a_shard))
+    rows = read_training_rows(file)
+    key = ["request_id", "item_id"]
+    got = rows.table(ALL_COLUMNS).to_pandas()
+    expected = got[key].merge(join_rows(tmp_path / "features", samples, MARKETS), on=key)
+    for name in SAMPLES.columns:
+        if name != "sample_id":
+            pd.testing.assert_series_equal(got[name], expected[name], check_dtype=False)
+    assert len(got) == len(samples)
+    codes = stated_features(rows.requests, MARKETS, "test")
+    got = got.assign(**{name: values.to_numpy()[rows.request] for name, values in codes.items()})
+    ours, theirs = (assemble({f.name: table[f.name].to_numpy() for f in FEATURES}) for table in (got, expected))
     for part in ("numeric", "categorical", "sequences"):
-        np.testing.assert_array_equal(getattr(got, part), getattr(assemble(expected), part))
+        np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
+    # A request of one query is one row; within a part they lie by user and time.
+    assert rows.requests.num_rows == len(samples[["request_id", "query"]].drop_duplicates())
     manifest = read_manifest(tmp_path / "training")
     assert manifest["simulated"] is True
-    assert manifest["metrics"]["rows"] == len(samples)
-    assert manifest["metrics"]["known_users"] == 1.0
+    assert manifest["metrics"] == {"requests": rows.requests.num_rows, "rows": len(samples), "known_users": 1.0}
+
+
+def test_the_join_refuses_samples_that_break_their_contract(tmp_path: Path) -> None:
+    log, scores = write_toy_log(tmp_path, requests=40)
+    build_feature_tables(log, scores, FeaturesConfig(), AS_OF, tmp_path / "features")
+    samples = write_samples(tmp_path / "samples", log)
+    twice = pd.concat([samples, samples[:3]])[list(SAMPLES.columns)]
+    write_table(pa.Table.from_pandas(twice, preserve_index=False), tmp_path / "samples" / "samples.parquet")
+    with pytest.raises(BadInput, match="duplicate ids in 3 of"):
+        join_training_set(tmp_path / "features", log, tmp_path / "samples", FeaturesConfig(), tmp_path / "training")
+    assert not (tmp_path / "training").exists()
+
+
+def test_a_missing_view_is_named(tmp_path: Path, tables: Path) -> None:
+    for path in tables.glob("*.parquet"):
+        if path.stem != "item_stats":
+            shutil.copyfile(path, tmp_path / path.name)
+    with pytest.raises(BadInput, match=r"no file item_stats\.parquet"):
+        join_rows(tmp_path, pd.DataFrame([request(NOON)]), MARKETS)
 
 
 def test_the_feature_service_of_the_model_version_lists_every_stored_feature(tables: Path, tmp_path: Path) -> None:
-    from feature_repo.definitions import CANDIDATE_VIEWS, REQUEST_VIEWS, service_references
-    from feature_repo.store import open_store
-
     store = open_store(tables, tmp_path / "registry.db", tmp_path / "online.db")
     assert [service.name for service in store.list_feature_services()] == [FEATURE_SERVICE]
-    references = service_references(store, (*REQUEST_VIEWS, *CANDIDATE_VIEWS))
-    assert sorted(references) == sorted(f"{f.view}:{f.name}" for f in stored_features())
+    assert sorted(service_references(store)) == sorted(f"{f.view}:{f.name}" for f in stored_features())
 
 
 @pytest.mark.parametrize(
@@ -175,16 +200,12 @@ def test_the_feature_service_of_the_model_version_lists_every_stored_feature(tab
     ],
 )
 def test_a_redis_address_becomes_feast_s_connection_string(tmp_path: Path, address: str, connection: str) -> None:
-    from feature_repo.store import connect
-
     config = connect(tmp_path / "registry.db", address).config
     assert config.online_store.type == "redis"
     assert config.online_store.connection_string == connection
 
 
 def test_an_online_store_of_another_kind_is_refused_without_its_password(tmp_path: Path) -> None:
-    from feature_repo.store import connect
-
     with pytest.raises(BadInput, match=r"mysql://db: expected") as refusal:
         connect(tmp_path / "registry.db", "mysql://me:secret@db/feast")
     assert "secret" not in str(refusal.value)

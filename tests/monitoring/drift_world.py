@@ -13,7 +13,9 @@ import pyarrow as pa
 from components.contracts.features import CATEGORICAL, NUMERIC, SEQUENCES
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import write_manifest
+from components.contracts.training_set import TRAINING_SET
 from components.monitoring.config import MonitoringConfig
+from tests.training_rows import write_rows
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
 MARKETS = ("TH", "VN")
@@ -49,8 +51,7 @@ def _market(market: str, count: int, shift: float, missing: float, seed: int) ->
     late = day >= VALID_DAY
     user, item, query = rng.integers(0, 150, n), rng.integers(0, 80, n), rng.integers(0, 40, n)
     columns: dict[str, Any] = {
-        "sample_id": [f"{market}-s{i}" for i in range(n)],
-        "request_id": [f"{market}-r{i // 5}" for i in range(n)],
+        "request_id": [f"{market}-r{i}" for i in range(n)],
         "user_id": [f"{market}-u{i}" for i in user],
         "item_id": [f"{market}-i{i}" for i in item],
         "market": market,
@@ -85,7 +86,7 @@ def write_items(root: Path) -> Path:
 
 def write_training_set(rows: pd.DataFrame, root: Path) -> Path:
     """The training set directory of rows."""
-    write_table(pa.Table.from_pandas(rows, preserve_index=False), root / "training_set.parquet")
+    write_rows(pa.Table.from_pandas(rows, preserve_index=False), root / TRAINING_SET)
     write_manifest(root, "training_set", {}, {}, simulated=True, markets=list(MARKETS))
     return root
 
@@ -109,7 +110,7 @@ def write_encodings(rows: pd.DataFrame, root: Path) -> Path:
 def write_ranker(rows: pd.DataFrame, root: Path, test_logit: float = 0.0) -> Path:
     """A ranker's predictions on every row; on test rows they are higher by `test_logit`."""
     logit = np.random.default_rng(2).normal(-2, 1, len(rows)) + test_logit * (rows["split"] == "test")
-    predictions = rows[["sample_id", "market", "timestamp", "split"]].assign(
+    predictions = rows[["request_id", "item_id", "market", "timestamp", "split"]].assign(
         p_click=1 / (1 + np.exp(-logit)), score=1 / (1 + np.exp(-2 * logit))
     )
     write_table(pa.Table.from_pandas(predictions, preserve_index=False), root / "predictions.parquet")

@@ -11,6 +11,7 @@ import pytest
 
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import write_manifest
+from components.contracts.training_set import TRAINING_SET, read_training_rows
 from components.features.config import FeaturesConfig
 from components.features.join import join_training_set
 from components.features.tables import build_feature_tables
@@ -24,6 +25,7 @@ from tests.monitoring.drift_world import read, write_ranker
 from tests.samples.stand_in_scores import write_stand_ins
 
 AS_OF = datetime(2026, 1, 1, tzinfo=UTC)
+_RANKED = ["request_id", "item_id", "market", "timestamp", "split"]
 pytestmark = pytest.mark.slow
 
 
@@ -35,8 +37,8 @@ def _drift(root: Path, drift: float) -> dict:
     build_samples(log, scores, encodings, SamplesConfig(unexposed_per_exposed=0, negatives_per_click=1), AS_OF, samples)
     _keep_native(samples / "samples.parquet")
     build_feature_tables(log, scores, FeaturesConfig(), AS_OF, features)
-    join_training_set(features, log, samples, joined)
-    rows = pq.read_table(joined / "training_set.parquet").to_pandas()
+    join_training_set(features, log, samples, FeaturesConfig(), joined)
+    rows = read_training_rows(joined / TRAINING_SET, _RANKED).table(_RANKED).to_pandas()
     search_drift(log, joined, encodings, write_ranker(rows, root / "ranker"), MonitoringConfig(), root / "drift")
     return read(root / "drift")
 

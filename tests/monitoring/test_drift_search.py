@@ -7,10 +7,14 @@ import subprocess
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
+from components.contracts.tables import write_table
 from components.contracts.tools.manifest import read_manifest
+from components.contracts.training_set import TRAINING_SET
 from components.monitoring.columns import compare_columns
 from components.monitoring.drift import search_drift
 from components.monitoring.findings import control, judge_markets, rate
@@ -162,13 +166,17 @@ def test_pages_open_in_a_browser(shifted: Path, tmp_path: Path, page: str) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.drop(columns="price_log"), "missing column price_log"),
-        (lambda rows: rows[rows["split"] == "train"], "no exposed search rows in the splits valid and test"),
+        (lambda table: table.drop_columns("price_log"), "missing column price_log"),
+        (
+            lambda table: table.filter(pc.field("split") == "train"),
+            "no exposed search rows in the splits valid and test",
+        ),
     ],
 )
 def test_bad_training_sets_are_refused_and_nothing_is_written(tmp_path: Path, change, message: str) -> None:
     rows = shopping(rows={"TH": 500})
-    training_set = write_training_set(change(rows), tmp_path / "training_set")
+    training_set = write_training_set(rows, tmp_path / "training_set")
+    write_table(change(pq.read_table(training_set / TRAINING_SET)), training_set / TRAINING_SET)
     with pytest.raises(BadInput, match=message):
         search_drift(
             write_items(tmp_path / "log"),

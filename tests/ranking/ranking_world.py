@@ -16,6 +16,8 @@ from components.contracts.features import (
 from components.contracts.markets import DOMAINS
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import write_manifest
+from components.contracts.training_set import TRAINING_SET
+from tests.training_rows import write_rows
 
 CATEGORICAL_COLUMN = {f.name: i for i, f in enumerate(CATEGORICAL)}
 MARKETS = ("ID", "MY", "PH")
@@ -48,7 +50,7 @@ def write_world(root: Path, requests: int = 600, seed: int = 0) -> tuple[Path, P
     market = rng.integers(0, len(MARKETS), requests)[request]
     exposed = (domain == 0) & ((split != "train") | (np.arange(rows) % 2 == 0))
     features = random_features(rows, seed)
-    item = rng.integers(1, 200, rows)
+    item = np.argsort(rng.random((requests, 199)), axis=1)[:, :_PER_REQUEST].ravel() + 1
     category = item % 20 + 1
     liked = rng.integers(1, 21, (requests, SEQUENCE_LENGTH))[request]
     relevance = rng.random(rows)
@@ -60,10 +62,9 @@ def write_world(root: Path, requests: int = 600, seed: int = 0) -> tuple[Path, P
     native = (exposed * click).astype(np.int8)
 
     columns: dict[str, object] = {
-        "sample_id": [f"s{i}" for i in range(rows)],
         "request_id": [f"r{i}" for i in request],
         "user_id": [f"u{i}" for i in request],
-        "item_id": [f"i{i}-{j}" for j, i in enumerate(item)],
+        "item_id": [f"i{i}" for i in item],
         "market": np.array(MARKETS)[market],
         "domain": np.array(DOMAINS)[domain],
         "query": ["query"] * rows,
@@ -83,17 +84,14 @@ def write_world(root: Path, requests: int = 600, seed: int = 0) -> tuple[Path, P
     columns |= {
         "relevance": np.where(rng.random(rows) < 0.05, np.nan, relevance).astype(np.float32),
         "price_log": price.astype(np.float32),
-        "item_bucket": item,
         "category_bucket": category,
-        "market_code": market,
-        "domain_code": domain,
         "clicked_items": pa.array(list(liked[:, :5] * 7)),
         "clicked_categories": pa.array(list(liked[:, :5])),
         "purchased_items": pa.nulls(rows, pa.list_(pa.int64())),
         "purchased_categories": pa.nulls(rows, pa.list_(pa.int64())),
     }
     training_set, log = root / "training_set", root / "log"
-    write_table(pa.table(columns), training_set / "training_set.parquet")
+    write_rows(pa.table(columns), training_set / TRAINING_SET)
     write_manifest(training_set, "training_set", config={}, inputs={})
     searched = (domain == 0) & (split == "test")
     oracle = {name: pa.array(columns[name]).filter(pa.array(searched)) for name in ("request_id", "item_id")}

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from components.contracts.errors import BadInput
 from components.contracts.features import FEATURES, assemble
 from components.contracts.tools.manifest import input_digest, read_manifest
 from components.contracts.training.config import TrainingConfig
+from components.contracts.training_set import ALL_COLUMNS, TRAINING_SET, read_training_rows, stated_features
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import read_training_set
 from components.ranking.fitting import DeviceFeatures, fit, predict
@@ -32,6 +34,14 @@ CONFIG = RankingConfig.model_validate(
         "model": {"embedding_dim": 4, "token_width": 16, "gfa_rank": 8, "gfa_width": 16, "expert_width": 16},
     }
 )
+
+
+def flat(training_set: Path) -> pd.DataFrame:
+    """A row per candidate, with every feature."""
+    rows = read_training_rows(training_set / TRAINING_SET)
+    codes = stated_features(rows.requests, MARKETS, "test")
+    table = rows.table(ALL_COLUMNS).to_pandas()
+    return table.assign(**{name: values.to_numpy()[rows.request] for name, values in codes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +75,7 @@ def test_every_variant_learns_and_the_released_one_beats_chance_by_far(trained: 
 
 def test_training_decreases_the_loss(world: tuple[Path, Path]) -> None:
     data = read_training_set(world[0], MARKETS)
-    features = DeviceFeatures.put(data.features, torch.device("cpu"))
+    features = DeviceFeatures.put(data, torch.device("cpu"))
     fitted = fit("hhsft_es3", data, features, CONFIG)
     losses = [point["loss"] for point in fitted.curve]
     assert losses[-1] < 0.9 * losses[0]
@@ -95,13 +105,12 @@ def test_a_log_that_is_not_simulated_has_no_oracle_figures(world: tuple[Path, Pa
 
 
 def test_predictions_are_those_of_the_saved_model_and_blend(world: tuple[Path, Path], trained: Path) -> None:
-    predictions = pq.read_table(trained / "predictions.parquet").to_pandas().set_index("sample_id")
+    predictions = pq.read_table(trained / "predictions.parquet").to_pandas().set_index(["request_id", "item_id"])
     assert list(predictions) == ["market", "timestamp", "split", "p_click", "p_purchase", "score", "native_click"]
-    samples = pq.read_table(world[0] / "training_set.parquet")
-    exposed = samples.filter(pc.field("exposed") == 1)
-    assert list(predictions.index) == exposed["sample_id"].to_pylist()
+    exposed = flat(world[0]).query("exposed == 1")
+    assert list(predictions.index) == list(zip(exposed["request_id"], exposed["item_id"], strict=True))
 
-    features = assemble({f.name: exposed[f.name].to_pandas().to_numpy() for f in FEATURES})
+    features = assemble({f.name: exposed[f.name].to_numpy() for f in FEATURES})
     with torch.inference_mode():
         p_click, p_purchase = load_ranker(trained)(
             *(torch.from_numpy(x) for x in (features.numeric, features.categorical, features.sequences))
@@ -109,8 +118,7 @@ def test_predictions_are_those_of_the_saved_model_and_blend(world: tuple[Path, P
     np.testing.assert_allclose(predictions["p_click"], p_click, atol=1e-5)
     np.testing.assert_allclose(predictions["p_purchase"], p_purchase, atol=1e-5)
     blend = Blend.load(trained / "blend.json")
-    relevance = exposed["relevance"].to_pandas()
-    relevance = relevance.fillna(exposed["market"].to_pandas().map(blend.relevance_prior))
+    relevance = exposed["relevance"].fillna(exposed["market"].map(blend.relevance_prior)).to_numpy()
     np.testing.assert_allclose(predictions["score"], blend.score(relevance, p_click, p_purchase), atol=1e-5)
     assert min(blend.weights) >= 0
 
@@ -169,7 +177,7 @@ def test_the_component_passes_on_metrics_curve_and_report(world: tuple[Path, Pat
 @pytest.mark.parametrize("variant", CONFIG.variants)
 def test_two_fits_with_one_seed_are_equal_to_the_bit(world: tuple[Path, Path], variant: str) -> None:
     data = read_training_set(world[0], MARKETS)
-    features = DeviceFeatures.put(data.features, torch.device("cpu"))
+    features = DeviceFeatures.put(data, torch.device("cpu"))
     quick = CONFIG.model_copy(update={"epochs": 2})
     first, again = (fit(variant, data, features, quick) for _ in range(2))
     for (name, weight), (_, same) in zip(
@@ -183,7 +191,7 @@ def test_two_fits_with_one_seed_are_equal_to_the_bit(world: tuple[Path, Path], v
 
 def test_another_seed_gives_another_model(world: tuple[Path, Path]) -> None:
     data = read_training_set(world[0], MARKETS)
-    features = DeviceFeatures.put(data.features, torch.device("cpu"))
+    features = DeviceFeatures.put(data, torch.device("cpu"))
     quick = CONFIG.model_copy(update={"epochs": 1})
     rows = data.rows("test", "exposed")
     first, other = (
@@ -195,7 +203,7 @@ def test_another_seed_gives_another_model(world: tuple[Path, Path]) -> None:
 
 def test_exposed_variants_see_native_exposures_with_native_labels(world: tuple[Path, Path]) -> None:
     data = read_training_set(world[0], MARKETS)
-    table = pq.read_table(world[0] / "training_set.parquet").to_pandas()
+    table = flat(world[0])
     rows = data.rows("train", "exposed")
     chosen = table.iloc[rows]
     assert set(chosen["domain"]) == {"search"}
@@ -208,34 +216,35 @@ def test_exposed_variants_see_native_exposures_with_native_labels(world: tuple[P
 
 
 def test_sequences_are_read_as_the_contract_assembles_them(world: tuple[Path, Path], tmp_path: Path) -> None:
-    table = pq.read_table(world[0] / "training_set.parquet").slice(3, 900)
-    lists = pa.array([None, [], *[list(range(1, 1 + i % 30)) for i in range(898)]], pa.list_(pa.int32()))
-    table = table.set_column(table.column_names.index("clicked_items"), "clicked_items", lists)
-    (tmp_path / "training_set.parquet").parent.mkdir(exist_ok=True)
-    pq.write_table(table, tmp_path / "training_set.parquet", row_group_size=250)
-    features = read_training_set(tmp_path, MARKETS).features
-    expected = assemble({f.name: table[f.name].to_pandas().to_numpy() for f in FEATURES})
-    np.testing.assert_array_equal(features.sequences, expected.sequences)
-    np.testing.assert_array_equal(features.categorical, expected.categorical)
-    np.testing.assert_array_equal(features.numeric, expected.numeric)
+    table = pq.read_table(world[0] / TRAINING_SET).slice(3, 90)
+    lists = pa.array([None, [], *[list(range(1, 1 + i % 30)) for i in range(88)]], pa.list_(pa.int32()))
+    table = _replace(table, "clicked_items", lists)
+    (tmp_path / "training_set").mkdir()
+    pq.write_table(table, tmp_path / "training_set" / TRAINING_SET, row_group_size=25)
+    data = read_training_set(tmp_path / "training_set", MARKETS)
+    rows = flat(tmp_path / "training_set")
+    expected = assemble({f.name: rows[f.name].to_numpy() for f in FEATURES})
+    np.testing.assert_array_equal(data.features.sequences[data.sequence], expected.sequences)
+    np.testing.assert_array_equal(data.features.categorical, expected.categorical)
+    np.testing.assert_array_equal(data.features.numeric, expected.numeric)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.drop_columns(["relevance"]), "missing feature column relevance"),
+        (lambda t: t.drop_columns(["relevance"]), "missing column relevance"),
         (lambda t: t.drop_columns(["split"]), "missing column split"),
         (lambda t: t.filter(pc.field("split") != "valid"), "split valid needs native search exposures"),
-        (lambda t: _replace(t, "native_click", pa.array([0] * t.num_rows, pa.int8())), "0 of [0-9]+ have one"),
-        (lambda t: _replace(t, "price_log", pa.array([np.inf] * t.num_rows)), "price_log: infinite"),
+        (lambda t: _all(t, "native_click", 0), "0 of [0-9]+ have one"),
+        (lambda t: _all(t, "price_log", np.inf), "price_log: infinite"),
+        (lambda t: _all(t, "exposed", 2), "column exposed: above 1"),
         (lambda t: _replace(t, "market", pa.array(["XX"] * t.num_rows)), "market"),
-        (lambda t: _replace(t, "domain_code", pa.array([7] * t.num_rows)), "domain_code"),
     ],
 )
 def test_bad_training_sets_are_refused_and_nothing_is_written(world, tmp_path: Path, change, message: str) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    pq.write_table(change(pq.read_table(world[0] / "training_set.parquet")), broken / "training_set.parquet")
+    pq.write_table(change(pq.read_table(world[0] / TRAINING_SET)), broken / TRAINING_SET)
     with pytest.raises(BadInput, match=message):
         train(broken, world[1], CONFIG, tmp_path / "ranker")
     assert [p.name for p in tmp_path.iterdir()] == ["broken"]
@@ -243,6 +252,13 @@ def test_bad_training_sets_are_refused_and_nothing_is_written(world, tmp_path: P
 
 def _replace(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
+
+
+def _all(table: pa.Table, name: str, value: float) -> pa.Table:
+    """The table with one value for all candidates."""
+    lists = table[name].combine_chunks()
+    same = pa.repeat(pa.scalar(value, lists.type.value_type), len(lists.values))
+    return _replace(table, name, pa.ListArray.from_arrays(lists.offsets, same))
 
 
 def test_configurations_refuse_what_cannot_be_trained() -> None:

@@ -1,0 +1,32 @@
+"""Training sets from flat rows, for tests: a request's rows lie together."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from components.contracts.training_set import (
+    CANDIDATE_COLUMNS,
+    CANDIDATE_ROWS,
+    ITEM_KNOWN,
+    REQUEST_COLUMNS,
+    REQUEST_ROWS,
+    USER_KNOWN,
+    write_training_set,
+)
+
+_FILLED = {"label_source": "native", "query_source": "native", USER_KNOWN: True, ITEM_KNOWN: True}
+
+
+def write_rows(rows: pa.Table, path: Path) -> Path:
+    """Write rows with REQUEST_COLUMNS and CANDIDATE_COLUMNS, one part; sample columns that they lack are filled."""
+    for name in (*REQUEST_ROWS.columns, *CANDIDATE_ROWS.columns, USER_KNOWN, ITEM_KNOWN):
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.repeat(pa.scalar(_FILLED.get(name, 0)), rows.num_rows))
+    own = rows.select(list(REQUEST_ROWS.columns)).to_pandas()
+    starts = np.flatnonzero((own != own.shift()).any(axis=1))
+    sizes = np.diff([*starts, rows.num_rows])
+    write_training_set(
+        [(rows.take(pa.array(starts)).select(REQUEST_COLUMNS), rows.select(CANDIDATE_COLUMNS), sizes)], path
+    )
+    return path
