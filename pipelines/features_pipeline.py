@@ -41,7 +41,7 @@ def build_features_pipeline(
 
         Args:
             data: folder of the six tables, at s3://, gs://, pvc://claim/path, file:// or a path.
-            scores: folder of relevance scores: the artifact of a training run's step score-relevance.
+            scores: folder of relevance scores: the artifact of a training run's step score-samples.
             releases: folders of the releases that are served now, such as the current one and a canary.
             as_of: ISO 8601 instant that counts as now: later rows are an error. Empty: when the run was scheduled.
             markets: the log's markets, in the order that the releases know.

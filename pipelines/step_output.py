@@ -22,6 +22,7 @@ STEPS = {
     "train-relevance": "learn which experts a query asks, and how their vectors together tell relevance",
     "score-relevance": "score the relevance of every encoded pair of query and item",
     "build-samples": "make training samples from all that shoppers did, beyond what search showed them (ES3)",
+    "score-samples": "score the relevance of the pairs that these samples add",
     "build-features": "compute what was known of each user, item and query, day by day",
     "join-features": "give every sample the features that were known at its time",
     "train-ranker": "learn to predict clicks and purchases: a baseline (DLRM) and HHSFT, on both kinds of samples",

@@ -42,6 +42,7 @@ def summarise(
         "ranking": ranker["ranking"] if ranker else None,
         "baseline": ranker["baseline"] if ranker else None,
         "oracle": ranker.get("oracle") if ranker else None,
+        "leak": ranker["leak"] if ranker else None,
         "drift": read_json(run.artifacts["drift"] / "drift.json"),
         "gate": with_latency(read_json(run.artifacts["verdict"] / VERDICT), serving, gate),
         "release": {"digest": release.name, "path": str(release)} if release else None,

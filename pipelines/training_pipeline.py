@@ -213,9 +213,15 @@ def _search(
     es3 = samples.build_samples(
         log=log, scores=half.scores, encodings=half.encodings, config=samples_config, as_of=as_of
     ).outputs["samples"]
-    tables = features.build_features(log=log, scores=half.scores, config=features_config, as_of=as_of).outputs[
-        "features"
-    ]
+    scores = relevance.score_samples(
+        log=log,
+        samples=es3,
+        scores=half.scores,
+        experts=half.experts,
+        model=half.relevance_model,
+        config=relevance_config,
+    ).outputs["completed"]
+    tables = features.build_features(log=log, scores=scores, config=features_config, as_of=as_of).outputs["features"]
     training_set = features.join_features(features=tables, log=log, samples=es3, config=features_config).outputs[
         "training_set"
     ]
@@ -234,7 +240,7 @@ def _search(
         deploy_to,
         registry,
         log=log,
-        **half._asdict(),
+        **half._replace(scores=scores)._asdict(),
         samples=es3,
         features=tables,
         ranker=ranker,

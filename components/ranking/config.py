@@ -30,6 +30,10 @@ class RankingConfig(StageConfig):
         weight_decay: AdamW's, on weight matrices.
         embedding_decay: AdamW's, on embedding tables.
         checkpoint_steps: steps between checkpoints.
+        max_scored_auc: AUC against clicks that having a relevance score may have on pseudo rows; above it they give
+            their labels away, and rankers on ES3 rows are refused (leak.py).
+        relevance_auc_tolerance: how far relevance's AUC on pseudo rows may be from that on natively shown ones; the
+            same holds beyond it.
         bootstrap: replicates of the paired bootstrap over requests.
         device: "auto" takes a GPU where there is one.
     """
@@ -46,6 +50,8 @@ class RankingConfig(StageConfig):
     weight_decay: float = Field(default=1e-2, ge=0)
     embedding_decay: float = Field(default=1e-2, ge=0)
     checkpoint_steps: int = Field(default=500, ge=1)
+    max_scored_auc: float = Field(default=0.55, ge=0.5, le=1)
+    relevance_auc_tolerance: float = Field(default=0.05, ge=0, le=1)
     bootstrap: int = Field(default=400, ge=0)
     device: str = "auto"
 

@@ -18,6 +18,7 @@ from components.contracts.tools.report import Section, Table, write_report
 from components.ranking.config import RANKING_METRICS, RankingConfig
 from components.ranking.dataset import TrainingSet
 from components.ranking.evaluation import roc_points
+from components.ranking.leak import Leak
 
 _ROC_POINTS = 200
 
@@ -32,6 +33,7 @@ class Findings:
     calibration: dict[str, list[dict[str, float]]]
     curves: dict[str, list[dict[str, float]]]
     blend: Blend
+    leak: Leak
 
 
 def write_ranking_report(
@@ -81,11 +83,29 @@ def write_ranking_report(
             f"{config.released}, by market. Predicted/actual: mean predicted click probability over the click rate.",
             tables=[_markets_table(findings.markets)],
         ),
+        _leak_section(findings.leak, config),
         Section("Blend", "Weights of the released score. " + _blend_text(findings.blend)),
     ]
     if findings.oracle is not None:
         sections.append(_oracle_section(findings.oracle))
     write_report(path, "Ranking", note, sections)
+
+
+def _leak_section(leak: Leak, config: RankingConfig) -> Section:
+    text = (
+        "What one signal alone tells of the clicks of training rows. A pseudo request's query is made from the item "
+        "that was clicked: rankers learn from ES3 rows only where that gives no label away. Having a score may tell "
+        f"AUC {config.max_scored_auc:g} at most, and relevance may be {config.relevance_auc_tolerance:g} from what it "
+        "is on natively shown rows. "
+    )
+    verdict = (
+        f"Refused, so that {config.released} was released: {'; '.join(leak.reasons)}." if leak.reasons else "Kept."
+    )
+    rows = [
+        {"rows": "pseudo", "AUC of being scored": leak.scored, "AUC of relevance": leak.relevance},
+        {"rows": "natively shown", "AUC of being scored": None, "AUC of relevance": leak.native},
+    ]
+    return Section("Leak", text + verdict, tables=[Table(pd.DataFrame(rows))])
 
 
 def _variants_table(ranking: Mapping[str, dict[str, Any]]) -> Table:

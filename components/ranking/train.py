@@ -9,6 +9,7 @@ import pyarrow as pa
 from components.contracts.blend import Blend
 from components.contracts.markets import DOMAIN_CODES
 from components.contracts.tables import write_table
+from components.contracts.tools.cells import spell
 from components.contracts.tools.device import compute_device
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
@@ -20,6 +21,7 @@ from components.ranking.dataset import TrainingSet, read_training_set
 from components.ranking.evaluation import roc_points
 from components.ranking.fitting import DeviceFeatures, Fitted, predict
 from components.ranking.job import fitted_variants
+from components.ranking.leak import measure_leak, on_exposed_rows
 from components.ranking.model.serving import save_ranker
 from components.ranking.report import Findings, write_ranking_report
 
@@ -32,6 +34,9 @@ def train(
     training_set: Path, log: Path, config: RankingConfig, out: Path, training: TrainingConfig = ONE_PROCESS
 ) -> None:
     """Train every variant and write the released one into `out`, as a whole or not at all.
+
+    Where pseudo rows give their labels away (leak.py), rankers on ES3 rows are not trained: the released one is then
+    that on exposed rows, and the log, the report and the manifest say why.
 
     `out` holds ranker.safetensors, ranker.json, blend.json, predictions.parquet (the released ranker on the native
     search exposures of all parts), reports/ranking.html and the manifest with all metrics. The same code runs on a CPU
@@ -48,6 +53,12 @@ def train(
     described = read_manifest(log)
     markets, simulated = tuple(described["markets"]), bool(described.get("simulated", False))
     data = read_training_set(training_set, markets)
+    asked, leak = config, measure_leak(data, config)
+    told = (spell(value) for value in (leak.scored, leak.relevance, leak.native))
+    _logger.info("AUC on pseudo rows: being scored %s, relevance %s (natively shown rows: %s)", *told)
+    if leak.reasons:
+        config = on_exposed_rows(config)
+        _logger.warning("no ranker on ES3 rows, %s instead: %s", config.released, "; ".join(leak.reasons))
     with stage_directory(out) as root, fitted_variants(training_set, data, markets, config, training) as fitted:
         device = compute_device(config.device)
         features = DeviceFeatures.put(data, device)
@@ -67,6 +78,7 @@ def train(
             calibration={name: calibration_curve(data, score) for name, score in scored.items()},
             curves={name: f.curve for name, f in fitted.items()},
             blend=blend,
+            leak=leak,
         )
         save_ranker(fitted[config.released].ranker, root)
         blend.save(root / BLEND)
@@ -75,7 +87,7 @@ def train(
         write_manifest(
             root,
             kind="ranker",
-            config=config.model_dump(mode="json"),
+            config=asked.model_dump(mode="json"),
             inputs={"training_set": input_digest(training_set), "log": input_digest(log)},
             metrics={
                 "ranking": findings.ranking,
@@ -83,6 +95,7 @@ def train(
                 "markets": findings.markets,
                 "released": config.released,
                 "baseline": config.baseline,
+                "leak": vars(leak) | {"reasons": list(leak.reasons)},
                 "roc": _roc(data, scored[config.released]),
                 "fits": {name: _facts(f, data, name) for name, f in fitted.items()},
             },

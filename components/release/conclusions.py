@@ -21,6 +21,8 @@ def conclusions(summary: Mapping[str, Any]) -> list[str]:
     for metric in COMPARED_BY if summary["ranking"] else ():
         said = _sides(ranking_gains(summary, metric), partial(_against, summary["baseline"]))
         sentences.append(f"Ranking, {metric.upper()}: {said}.")
+    if summary["ranking"] and summary["leak"]["reasons"]:
+        sentences.append(f"No ranker learned from ES3 rows: {'; '.join(summary['leak']['reasons'])}.")
     if (share := summary["lexical_share"]) is not None:
         sentences.append(
             f"The lexical expert has {share:.0%} of the {RELEASED}'s say: so weighed it best fits judgments that its "

@@ -11,13 +11,14 @@ from components.release.gate_page import NOT_HELD
 def describe(verdict: Path, relevance_model: Path, ranker: Path | None) -> str:
     """Markdown of a verdict, the checks that did not hold, and a sentence for every comparison of the models."""
     relevance = read_manifest(relevance_model)
-    ranking = read_manifest(ranker)["metrics"] if ranker else {"ranking": None, "baseline": None}
+    ranking = read_manifest(ranker)["metrics"] if ranker else {"ranking": None, "baseline": None, "leak": None}
     figures = {
         "simulated": relevance["simulated"],
         "deltas": relevance["metrics"]["deltas"],
         "lexical_share": relevance["metrics"]["lexical_share"],
         "ranking": ranking["ranking"],
         "baseline": ranking["baseline"],
+        "leak": ranking["leak"],
     }
     content = read_json(verdict / VERDICT)
     reasons = {

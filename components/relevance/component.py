@@ -96,12 +96,53 @@ def score_relevance(encodings: Input[Dataset], model: Input[Model], scores: Outp
     scores.metadata.update(facts(Path(scores.path)))
 
 
+@dsl.component(base_image="archipelago-train", install_kfp_package=False)
+def score_samples(
+    log: Input[Dataset],
+    samples: Input[Dataset],
+    scores: Input[Dataset],
+    experts: Input[Model],
+    model: Input[Model],
+    config: dict[str, Any],
+    completed: Output[Dataset],
+) -> None:
+    """Score the pairs of samples that have no score yet, with the same experts and model.
+
+    Args:
+        log: the log, for its titles.
+        samples: entire-space samples.
+        scores: relevance of the log's own pairs.
+        experts: the language models.
+        model: router and fusion.
+        config: the profile's section relevance.
+
+    Returns:
+        completed: those scores, and one of every other pair of the samples.
+    """
+    from pathlib import Path
+
+    from components.contracts.tools.manifest import facts
+    from components.relevance.complete import complete_scores
+    from components.relevance.config import RelevanceConfig
+
+    complete_scores(
+        log=Path(log.path),
+        samples=Path(samples.path),
+        scores=Path(scores.path),
+        experts=Path(experts.path),
+        model=Path(model.path),
+        config=RelevanceConfig.of_structure(config),
+        out=Path(completed.path),
+    )
+    completed.metadata.update(facts(Path(completed.path)))
+
+
 @dsl.component(base_image="archipelago-data", install_kfp_package=False)
 def find_scores(location: str, scores: Output[Dataset]) -> None:
     """Take the relevance scores of an earlier run.
 
     Args:
-        location: folder of scores, as a training run's step score-relevance left it.
+        location: folder of scores, as a training run's step score-samples left it.
 
     Returns:
         scores: relevance of (market, query, item).

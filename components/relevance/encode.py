@@ -72,7 +72,7 @@ def encode(
             read = normal_pairs(pairs["market"], pairs["query"], pairs["title"])
             _count_cut(folder, spec, read, cut)
             texts = ["\0".join((spec.template, *pair)) for pair in read]
-            np.save(root / f"{spec.name}.npy", _cached(folder, spec, config, texts, read))
+            np.save(root / f"{spec.name}.npy", cached_vectors(folder, spec, config, texts, read))
             if expert is not config.dense:
                 prepared[spec] = folder
         with stage_directory(experts) as handed_on:
@@ -136,7 +136,7 @@ def _count_cut(folder: Path, spec: ExpertSpec, pairs: Sequence[Pair], counts: Cu
         counts(spec.name, columns[0], cut_R2)
 
 
-def _cached(
+def cached_vectors(
     folder: Path,
     spec: ExpertSpec,
     config: RelevanceConfig,
@@ -179,7 +179,7 @@ def _write_text_vectors(root: Path, config: RelevanceConfig, titles: pd.DataFram
     distinct = queries["query"].unique()
     inputs = [texts.item_template.format(text=text) for text in titles["title"]]
     inputs += [texts.query_template.format(text=text) for text in distinct]
-    unit = _unit(_cached(prepare_expert(texts), spec, config, inputs))
+    unit = _unit(cached_vectors(prepare_expert(texts), spec, config, inputs))
     of_query = pd.Series(np.arange(len(titles), len(unit)), index=distinct)
     limits = Limits(markets=sorted(set(queries["market"])))
     title_table = pa.table({"item_id": titles["item_id"], "vector": _lists(unit[: len(titles)])})

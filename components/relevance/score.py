@@ -3,9 +3,11 @@
 Shape suffixes: n pairs, B pairs of a chunk, K experts chosen.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -33,7 +35,29 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
     mixture = load_mixture(model)
     pairs = pq.read_table(encodings / "pairs.parquet").to_pandas()
     vectors = [_open_vectors(encodings, name, dim) for name, dim in zip(*_slots(mixture), strict=True)]
-    market = torch.from_numpy(market_column(mixture, pairs["market"], f"{encodings}: pairs"))
+    table = scored(mixture, pairs, vectors, f"{encodings}: pairs")
+    with stage_directory(out) as root:
+        write_scores(root, table, mixture, model)
+        inputs_used = {"encodings": input_digest(encodings), "model": input_digest(model)}
+        mean = table.group_by("market").aggregate([("relevance", "mean")]).sort_by("market").to_pydict()
+        means = dict(zip(mean["market"], mean["relevance_mean"], strict=True))
+        metrics = {"pairs": len(pairs), "mean_relevance": means}
+        write_manifest(root, "scores", {}, inputs_used, metrics, packages=["torch"])
+
+
+def scored(mixture: Mixture, pairs: pd.DataFrame, vectors: Sequence[np.ndarray], where: str) -> pa.Table:
+    """The rows of RELEVANCE_SCORES of n pairs.
+
+    Args:
+        mixture: router and fusion.
+        pairs: market, query (normalised), item_id, title.
+        vectors: float32 (n, D_i) of every expert; rows of experts that a query does not choose are never read.
+        where: names the pairs in errors.
+
+    Raises:
+        BadInput: a market that the model does not know.
+    """
+    market = torch.from_numpy(market_column(mixture, pairs["market"], where))
     sizes = mixture.spec.router
     ngrams = distinct_ngrams(pairs["query"], sizes.ngram_buckets, sizes.max_ngrams)
     titles = map_distinct(normalise_title, pairs["title"])
@@ -46,7 +70,7 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
         relevance_B, chosen_BK = mixture.score(ngrams[rows], market[rows], inputs, lexical[rows])
         relevance_n[rows], chosen_nK[rows] = relevance_B.numpy(), chosen_BK.numpy()
     lists = pa.FixedSizeListArray.from_arrays(chosen_nK.ravel(), chosen_nK.shape[1])
-    table = pa.table(
+    return pa.table(
         {
             "market": pairs["market"],
             "query": pairs["query"],
@@ -55,14 +79,13 @@ def score_pairs(encodings: Path, model: Path, out: Path) -> None:
             "experts": lists.cast(pa.list_(pa.int64())),
         }
     )
-    with stage_directory(out) as root:
-        checked = validate(table, RELEVANCE_SCORES, "relevance scores", Limits(markets=mixture.spec.markets))
-        write_table(checked, root / "scores.parquet")
-        write_json(root / THRESHOLDS, read_json(model / THRESHOLDS))
-        inputs_used = {"encodings": input_digest(encodings), "model": input_digest(model)}
-        mean = pairs.assign(relevance=relevance_n).groupby("market")["relevance"].mean()
-        metrics = {"pairs": len(pairs), "mean_relevance": {str(name): float(value) for name, value in mean.items()}}
-        write_manifest(root, "scores", {}, inputs_used, metrics, packages=["torch"])
+
+
+def write_scores(root: Path, table: pa.Table, mixture: Mixture, model: Path) -> None:
+    """Write scores.parquet, checked, and the model's thresholds beside it."""
+    checked = validate(table, RELEVANCE_SCORES, "relevance scores", Limits(markets=mixture.spec.markets))
+    write_table(checked, root / "scores.parquet")
+    write_json(root / THRESHOLDS, read_json(model / THRESHOLDS))
 
 
 def _slots(mixture: Mixture) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -35,12 +35,15 @@ class SamplesConfig(EngineConfig):
             keeps its native labels, and the event is spent on it: a shown item had its chance of a click.
         unexposed_weight: share of unexposed rows that is kept for training, positives and negatives alike.
         unexposed_per_exposed: unexposed negatives sampled for each exposed candidate of a training request.
-        negatives_per_click: most similar unclicked items of the source request kept with each pseudo positive.
+        negatives_per_click: most similar unclicked items of the source request kept with each pseudo positive. The
+            fewer, the more alike they are, and the less relevance tells of pseudo rows: on simulated laptop data its
+            AUC is .648 with 4 and .656 with 8, against .703 on natively shown rows.
         theta_neg: cosine of title vectors from which an item of another category may be such a negative. It belongs
             to the expert that encodes titles: 0.88 is the 90th percentile between two of a market's simulated titles
             under multilingual-e5-small.
         negative_query: "shared", a pseudo request has the one query made for its positive (the paper); "own", every
-            negative has a query made for itself (our variant: relevance then says nothing about the label).
+            negative has a query made for itself (our variant: relevance then says nothing about the label, with an AUC
+            of .513 on simulated laptop data).
     """
 
     seed: int = 17
@@ -55,7 +58,7 @@ class SamplesConfig(EngineConfig):
     exposed_credit: bool = False
     unexposed_weight: float = Field(default=1.0, gt=0, le=1)
     unexposed_per_exposed: float = Field(default=2.0, ge=0)
-    negatives_per_click: int = Field(default=4, ge=1)
+    negatives_per_click: int = Field(default=8, ge=1)
     theta_neg: float = Field(default=0.88, ge=-1, le=1)
     negative_query: Literal["shared", "own"] = "shared"
 

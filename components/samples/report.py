@@ -63,7 +63,8 @@ def write_samples_report(path: Path, volumes: Mapping[str, Any], config: Samples
             "Query synthesis and its leak",
             "A pseudo query is made from the clicked item, so that a signal may give the label away. The AUC of one "
             "signal alone shows it: where the pseudo bar is above the native one, that is leak and no skill. Scored: "
-            "the pair has a stored relevance.",
+            "the pair had a relevance before this step. The pairs that it adds are scored after it, and what leaks "
+            "then is judged where rankers are trained.",
             tables=[_sources_table(volumes["query_sources"]), _leak_table(volumes["leak"])],
             figures=[_leak_bars(volumes["leak"])],
         ),

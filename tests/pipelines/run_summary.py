@@ -46,6 +46,7 @@ def summary(**changes: object) -> dict[str, Any]:
         "deltas": {name: delta(0.001, 0.02) for name in VARIANTS[1:]},
         "ranking": {"dlrm_exposed": _ranking(0.75, 0.0, 0.0), "hhsft_es3": _ranking(0.7542, 0.0042, 0.0052)},
         "baseline": "dlrm_exposed",
+        "leak": {"scored": 0.5, "relevance": 0.71, "native": 0.7, "reasons": []},
         "stages": {"load": 1.0},
         "peak_rss_mb": 100.0,
         "drift": {"drifted": False},

@@ -21,7 +21,7 @@ def stages(tmp_path: Path) -> dict[str, Path]:
     run, made = summary(), {name: tmp_path / name for name in ("relevance_model", "ranker", "drift")}
     counts = dict.fromkeys(run["markets"], 100) | {"JA": 0}  # it has no AUC
     relevance = {"relevance": run["relevance"], "deltas": run["deltas"], "lexical_share": 0.25, "judgments": counts}
-    ranker = {"ranking": run["ranking"], "baseline": run["baseline"], "released": "hhsft_es3"}
+    ranker = {"ranking": run["ranking"], "baseline": run["baseline"], "released": "hhsft_es3", "leak": run["leak"]}
     markets = {"TH": {"severity": "none", "tested": 5, "critical": 0, "warnings": 0, "because": []}}
     write_json(made["drift"] / "drift.json", {"markets": markets, "untested": [], "expected": False, "drifted": False})
     for name, metrics in (("relevance_model", relevance), ("ranker", ranker), ("drift", {})):
