@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.distributions import Distribution, Move, Values, category_move, number_move
-from components.monitoring.findings import EVERY_COLUMN, EVERY_MARKET, Finding, untested
+from components.monitoring.findings import EVERY_COLUMN, EVERY_MARKET, Finding, untested, weights_of_tests
 from components.monitoring.market_rows import compare_rows
 from components.monitoring.profiles import TableProfile
 from components.monitoring.sign_flips import flips, mean_statistics, signed_weights, value_contributions
@@ -58,9 +58,11 @@ def compare_columns(
     """
     compared = ColumnsCompared([], [])
     windows = make_windows(reference, current, config)
-    # A column that moves alone must reach the rate divided by the number of tests: draws enough to tell.
+    # A column that moves alone must reach its part of the rate: draws enough to tell.
     tests = _TESTS_PER_COLUMN * len(specs) * len(windows)
-    draws = max(config.draws, ceil(tests / config.false_discovery_rate))
+    weigh = weights_of_tests(tests // max(len(windows), 1), tests, config)
+    least = min((weigh(window.market) for window in windows), default=1.0)
+    draws = max(config.draws, ceil(tests / config.false_discovery_rate / least))
     for window in windows:
         counted = window.all_rows if rows is None else count_rows(window.market, rows)
         facts = compare_rows(window.market, counted, days, config)

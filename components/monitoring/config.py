@@ -16,6 +16,7 @@ class MonitoringConfig(StageConfig):
         expects_drift: whether the profile's data is known to drift; the gate then lets critical findings pass.
         false_discovery_rate: share of false discoveries among the moves that a run finds, and the probability of any
             where nothing moved.
+        pooled_share: part of that rate that is spent on all markets together, where single markets are tested too.
         draws: random sign flips from which p-values are computed, at least; more where a run has many tests.
         min_moved_share: share of a column's rows that must change their bin or category for a warning.
         critical_psi: population stability index at which a feature's move is critical: another distribution.
@@ -43,6 +44,7 @@ class MonitoringConfig(StageConfig):
 
     expects_drift: bool = False
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+    pooled_share: float = Field(default=0.7, gt=0, lt=1)
     draws: int = Field(default=20_000, ge=1000)
     min_moved_share: float = Field(default=0.01, ge=0, le=1)
     critical_psi: float = Field(default=1.0, gt=0)

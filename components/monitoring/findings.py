@@ -10,9 +10,12 @@ Levels:
 False alarms are controlled by run: the p-values of all columns and markets, one each for all of its tests, go through
 one control of the false discovery rate (Benjamini-Hochberg). Where nothing moved at all, a run has any warning with a
 probability of at most `false_discovery_rate`. A critical finding needs a large move beside it.
+
+Most causes move every market, and all rows together show them best. So their few tests get most of that rate and those
+of single markets share the rest: p-values are divided by weights of mean 1 (Genovese, Roeder and Wasserman, 2006).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any, Literal
@@ -106,9 +109,10 @@ def control(findings: Sequence[Finding], config: MonitoringConfig) -> list[Findi
 
     That change is for a column that moves alone, where Benjamini-Hochberg is as strict as Bonferroni.
     """
-    tests = [f.p_value for f in findings if f.p_value is not None and not f.expected]
-    adjusted = iter(false_discovery_control(tests) if tests else ())
-    level = norm.isf(config.false_discovery_rate / max(len(tests), 1) / 2) + norm.isf(1 - _POWER)
+    tests = [f for f in findings if f.tested]
+    weigh = weights_of_tests(sum(f.market == EVERY_MARKET for f in tests), len(tests), config)
+    weighted = [min(1.0, (f.p_value or 0.0) / weigh(f.market)) for f in tests]
+    adjusted = iter(false_discovery_control(weighted) if tests else ())
     worth = {"sd": config.worth_finding_sd, "share": config.worth_finding_share}
     controlled = []
     for finding in findings:
@@ -117,11 +121,27 @@ def control(findings: Sequence[Finding], config: MonitoringConfig) -> list[Findi
         elif finding.p_value is not None:  # expected to move: beside the family of tests
             finding = replace(finding, adjusted=finding.p_value)
         if finding.noise is not None:
-            smallest = float(level * finding.noise)
+            alone = weigh(finding.market) * config.false_discovery_rate / max(len(tests), 1)
+            smallest = float((norm.isf(alone / 2) + norm.isf(1 - _POWER)) * finding.noise)
             windows = max(1, ceil((smallest / worth[finding.unit]) ** 2))
             finding = replace(finding, smallest=smallest, windows_needed=windows)
         controlled.append(finding)
     return controlled
+
+
+def weights_of_tests(pooled: int, tests: int, config: MonitoringConfig) -> Callable[[str], float]:
+    """What a market's p-values are divided by before they are controlled, 1 on average over a run.
+
+    Args:
+        pooled: number of tests over all markets together.
+        tests: number of all tests.
+        config: the stage's.
+    """
+    if pooled in (0, tests):
+        return lambda _: 1.0
+    together = config.pooled_share * tests / pooled
+    apart = (1 - config.pooled_share) * tests / (tests - pooled)
+    return lambda market: together if market == EVERY_MARKET else apart
 
 
 def moved(finding: Finding, config: MonitoringConfig) -> bool:

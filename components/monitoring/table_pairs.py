@@ -1,4 +1,4 @@
-"""What the `drift` command compares: two tables in files or folders of parts, or the tables of two log directories.
+"""What the `drift` command compares: two tables in files or folders of parts, or the tables of two logs.
 
 Any table with typed columns will do: numbers are compared as numbers, booleans and short text as categories, long text
 by its length, times by the hour of day, queries by their mix and their length. Ids, lists and keys say nothing about a
@@ -26,6 +26,7 @@ from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.monitoring.config import MonitoringConfig
 from components.monitoring.findings import EVERY_MARKET, Finding, Scope
 from components.monitoring.profiles import TableProfile
+from components.monitoring.serving_logs import LINES, is_serving_log, read_serving_log
 from components.monitoring.table_sample import (
     NO_MARKET,
     PRIORITY,
@@ -37,8 +38,15 @@ from components.monitoring.table_sample import (
 )
 from components.monitoring.windows import ColumnSpec
 
-# Rows that belong together in the log contract's tables; elsewhere `--entity` says so.
-_LOG_ENTITIES = {"requests": "user_id", "candidates": "user_id", "events": "user_id", "judgments": "query_id"}
+# Rows that belong together in a log's tables; elsewhere `--entity` says so.
+_LOG_ENTITIES = {
+    "requests": "user_id",
+    "candidates": "user_id",
+    "events": "user_id",
+    "impressions": "user_id",
+    "judgments": "query_id",
+    LINES: "user",
+}
 _LABELS = frozenset({"label", "grade", "click", "clicked", "native_click", "purchase", "conversion"})
 _PREDICTIONS = frozenset({"score", "p_click", "p_purchase", "prediction", "relevance"})
 _SEGMENTS = frozenset({"market", "domain", "language", "locale"})
@@ -84,7 +92,7 @@ class TablePair:
 
 
 def read_side(path: Path, config: MonitoringConfig, entity: str | None = None) -> dict[str, Sample]:
-    """The tables of a log directory, or the one in a file or in a folder of parts.
+    """The tables of a log directory or of a serving log, or the one in a file or in a folder of parts.
 
     Args:
         path: of one side.
@@ -99,6 +107,8 @@ def read_side(path: Path, config: MonitoringConfig, entity: str | None = None) -
     if is_log(path):
         if entity:
             raise BadInput(f"entity {entity}: a log's entities are known; name one for two tables alone")
+        if is_serving_log(path):
+            return read_serving_log(path, config)
         tables = _read_log(path)
         return {name: sample_rows([table], config.max_rows, config.seed) for name, table in tables.items()}
     side = read_sample(path, config.max_rows, config.seed)
@@ -112,7 +122,7 @@ def read_pairs(reference: Path, current: Path, config: MonitoringConfig, entity:
     """The tables of both sides.
 
     Args:
-        reference, current: two tables, each a file or a folder of parts; or two log directories.
+        reference, current: two tables, each a file or a folder of parts; or two log directories, or two serving logs.
         config, entity: see `read_side`.
 
     Raises:
@@ -121,8 +131,9 @@ def read_pairs(reference: Path, current: Path, config: MonitoringConfig, entity:
     for path in (reference, current):
         if not path.exists():
             raise BadInput(f"{path}: no such file or directory")
-    if is_log(reference) != is_log(current):
-        raise BadInput(f"{reference} and {current}: one is a log directory, the other is not")
+    for kind, is_one in (("log directory", is_log), ("serving log", is_serving_log)):
+        if is_one(reference) != is_one(current):
+            raise BadInput(f"{reference} and {current}: one is a {kind}, the other is not")
     old, new = (read_side(path, config, entity) for path in (reference, current))
     if not is_log(reference):  # one table each, whatever their names
         new = dict(zip(old, new.values(), strict=True))
@@ -174,8 +185,8 @@ def pair_samples(name: str, reference: Sample, current: Sample, entity: str | No
 
 
 def is_log(path: Path) -> bool:
-    """Whether it is a directory with a table of the log contract."""
-    return path.is_dir() and any(find_table(path, schema.name) for schema in LOG_TABLES)
+    """Whether it is a directory with a table of the log contract, or a serving log."""
+    return path.is_dir() and (is_serving_log(path) or any(find_table(path, schema.name) for schema in LOG_TABLES))
 
 
 def _read_log(directory: Path) -> dict[str, pa.Table]:

@@ -7,7 +7,7 @@ all of them are then a sample of all markets in their true mix.
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,9 @@ _BATCH_ROWS = 65_536
 _SNIFFED_BYTES = 1 << 16
 _JSON_BYTES = 1 << 24
 _FIRST_VALUES = 100
-_TEXT_TYPES = (pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+_TIMES = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
+# What text of a format may be: all of CSV is text, JSON has no times.
+_TEXT_TYPES = dict.fromkeys(_CSV, (pa.int64(), pa.float64(), pa.bool_(), *_TIMES)) | dict.fromkeys(_JSON, _TIMES)
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ def read_sample(path: Path, max_rows: int, seed: int) -> Sample:
         BadInput: the file is unreadable, of no known format or empty; or parts differ in a column's type.
     """
     try:
-        sample = sample_rows(_batches(path), max_rows, seed)
+        sample = sample_rows(batches(path), max_rows, seed)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not readable as {', '.join(FORMATS)} ({str(error).splitlines()[0]})") from error
     if not sample.table.num_rows:
         raise BadInput(f"{path}: empty, 0 rows")
-    return Sample(_typed(sample.table), sample.rows) if path_format(path) in _CSV else sample
+    return Sample(_typed(sample.table, _TEXT_TYPES.get(path_format(path), ())), sample.rows)
 
 
 def sample_rows(batches: Iterable[pa.Table], max_rows: int, seed: int) -> Sample:
@@ -96,10 +98,11 @@ def parts(folder: Path) -> list[Path]:
     return [path for path in files if path_format(path)]
 
 
-def _batches(path: Path) -> Iterator[pa.Table]:
+def batches(path: Path) -> Iterator[pa.Table]:
+    """The rows of a file, or of a folder's parts."""
     if path.is_dir():
         for part in parts(path):
-            yield from _batches(part)
+            yield from batches(part)
         return
     kind = path_format(path)
     if kind in _PARQUET:
@@ -107,24 +110,26 @@ def _batches(path: Path) -> Iterator[pa.Table]:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(_BATCH_ROWS))
     elif kind in _JSON:
-        yield from _json_batches(path)
+        yield from json_batches(path)
     elif kind in _CSV:
         yield from _csv_batches(path)
     else:
         raise BadInput(f"{path}: not one of the formats {', '.join(FORMATS)} (each gzipped or not, Parquet aside)")
 
 
-def _json_batches(path: Path) -> Iterator[pa.Table]:
+def json_batches(path: Path, growing: bool = False) -> Iterator[pa.Table]:
     """Blocks of whole lines, each with the columns it has: a stream refuses what its first block lacks.
 
-    Nested columns are left out: their fields differ from block to block, and nothing of them is compared.
+    Nested columns are left out: their fields differ from block to block, and nothing of them is compared. Of a file
+    that is `growing`, a last line without an end is left out.
     """
     with pa.input_stream(path) as stream:
         rest = b""
         while block := stream.read(_JSON_BYTES):
             lines, _, rest = (rest + block).rpartition(b"\n")
             yield from _json_lines(lines)
-        yield from _json_lines(rest)
+        if not growing:
+            yield from _json_lines(rest)
 
 
 def _json_lines(lines: bytes) -> Iterator[pa.Table]:
@@ -154,19 +159,19 @@ def _delimiter(path: Path) -> str:
         return max(_DELIMITERS, key=header.count)
 
 
-def _typed(table: pa.Table) -> pa.Table:
-    """Text columns as the first type that all of their values are."""
+def _typed(table: pa.Table, types: Sequence[pa.DataType]) -> pa.Table:
+    """Text columns as the first of these types that all of their values are."""
     for place, name in enumerate(table.column_names):
         if name not in ("market", REPEATED) and pa.types.is_string(table[name].type):
-            table = table.set_column(place, name, _of_first_type(table[name]))
+            table = table.set_column(place, name, _of_first_type(table[name], types))
     return table
 
 
-def _of_first_type(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    if values.null_count == len(values):
+def _of_first_type(values: pa.ChunkedArray, types: Sequence[pa.DataType]) -> pa.ChunkedArray:
+    if types and values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values))])
     first = values.drop_null().slice(0, _FIRST_VALUES)
-    for kind in _TEXT_TYPES:
+    for kind in types:
         try:
             first.cast(kind)  # a cast that fails costs as much as one of all values
             return values.cast(kind)

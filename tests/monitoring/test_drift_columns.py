@@ -11,8 +11,10 @@ from components.monitoring.findings import (
     control,
     count_windows,
     judge_markets,
+    moved,
     rate,
     summarise,
+    weights_of_tests,
 )
 from tests.monitoring.drift_world import CONFIG
 
@@ -259,3 +261,37 @@ def test_many_rows_are_capped_the_same_way_every_time() -> None:
     reference, current = _frame(0), _frame(1)
     first, again = (compare_columns(reference, current, [PRICE], config).findings for _ in range(2))
     assert first == again and first[0].rows_reference == 500
+
+
+def _tests(pooled: list[float], apart: list[float]) -> list[Finding]:
+    each = [("all", p) for p in pooled] + [("TH", p) for p in apart]
+    return [
+        Finding("feature", market, f"{number}", "", 1000, 1000, p_value=p, size=0.05, noise=0.01)
+        for number, (market, p) in enumerate(each)
+    ]
+
+
+def test_all_markets_together_get_most_of_the_rate_and_single_ones_the_rest() -> None:
+    quiet_pooled, quiet_apart = [0.5] * 10, [0.5] * 20
+    together = control(_tests([0.0033, *quiet_pooled[1:]], quiet_apart), CONFIG)
+    assert together[0].adjusted == pytest.approx(0.0033 * 10 / 0.7)  # 0.099 without weights: not found
+    assert rate(together[0], CONFIG).severity == "warning"
+    apart = control(_tests(quiet_pooled, [0.0007, *quiet_apart[1:]]), CONFIG)
+    assert apart[10].adjusted == pytest.approx(0.0007 * 20 / 0.3)
+    assert rate(apart[10], CONFIG).severity == "warning"
+    assert together[0].smallest is not None and together[10].smallest is not None
+    assert together[0].smallest < together[10].smallest
+    weigh = weights_of_tests(10, 30, CONFIG)
+    assert 10 * weigh("all") + 20 * weigh("TH") == pytest.approx(30)
+    assert [f.adjusted for f in control(_tests([], [0.01]), CONFIG)] == [0.01]
+
+
+def test_nothing_that_moves_has_a_warning_in_at_most_the_stated_share_of_runs() -> None:
+    rng = np.random.default_rng(0)
+    runs = 4000
+    false = sum(
+        any(moved(f, CONFIG) for f in control(_tests(list(rng.random(10)), list(rng.random(20))), CONFIG))
+        for _ in range(runs)
+    )
+    expected = CONFIG.false_discovery_rate * runs
+    assert abs(false - expected) < 4 * np.sqrt(expected)

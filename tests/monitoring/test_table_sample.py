@@ -98,3 +98,10 @@ def test_rows_that_repeat_others_are_marked_whether_those_are_in_the_sample_or_n
     sample = sample_rows([table, table.slice(0, 10_000)], 500, 0)
     repeated = np.mean(np.array(sample.table[REPEATED].to_pylist()) == REPEATED)
     assert sample.table.num_rows == 500 and repeated == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_times_in_json_lines_are_times(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"seen": "2026-03-01T10:00:{n:02d}+00:00", "code": "{n}"}}\n' for n in range(20)))
+    table = read_sample(path, 100, 0).table
+    assert pa.types.is_timestamp(table["seen"].type) and pa.types.is_string(table["code"].type)
