@@ -11,6 +11,7 @@ from components.monitoring.config import MonitoringConfig
 from components.monitoring.distributions import number_bins
 from components.monitoring.evidently_report import evidently_psi, worst_page, write_evidently
 from components.monitoring.findings import Finding
+from tests.contracts.tools.browser import measure
 
 CONFIG = MonitoringConfig()
 
@@ -49,6 +50,7 @@ def test_a_page_a_market_is_titled_below_4_mb_and_shows_what_moved(tmp_path: Pat
     page = pages["TH"].read_text(encoding="utf-8")
     assert len(page.encode()) < 4e6 and "<title>Columns that moved, TH</title>" in page
     assert "column 59" in page and "quiet" not in page and "'column 0'" not in page
+    assert "Data drift detected" in page and "not detected" not in page
     assert sorted(path.stem for path in (tmp_path / "evidently").iterdir()) == ["TH", "VN"]
     assert "quiet" in (tmp_path / "evidently" / "VN.json").read_text()
 
@@ -65,3 +67,10 @@ def test_the_worst_market_comes_first(tmp_path: Path) -> None:
     verdicts = {"TH": {"critical": 0, "warnings": 3}, "VN": {"critical": 1, "warnings": 0}}
     assert worst_page({"markets": verdicts}, tmp_path) == pages["VN"]
     assert worst_page({"markets": {}}, tmp_path) is None
+
+
+def test_a_page_fits_a_telephone(tmp_path: Path) -> None:
+    measured = _measured("price of an item with a long name", 1)
+    pages = write_evidently([measured], [measured.finding], CONFIG, tmp_path)
+    layout = measure(pages["TH"], 420, tmp_path / "browser")
+    assert layout.figures and layout.page <= 420 and not layout.outside and not layout.clashes
