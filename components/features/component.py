@@ -65,10 +65,10 @@ def join_features(
 
     from components.contracts.tools.manifest import facts
     from components.features.config import FeaturesConfig
-    from components.features.join import join_training_set
+    from components.features.job import join_in_its_place as join
 
     settings = FeaturesConfig.of_structure(config)
-    join_training_set(Path(features.path), Path(log.path), Path(samples.path), settings, Path(training_set.path))
+    join(Path(features.path), Path(log.path), Path(samples.path), settings, Path(training_set.path))
     training_set.metadata.update(facts(Path(training_set.path)))
 
 

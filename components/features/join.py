@@ -36,8 +36,6 @@ from components.features.point_in_time import between, open_intervals, with_feat
 
 KIND = "training_set"
 _ROW_COLUMNS = ("user_id", "item_id", "market", "query", "domain", "timestamp")
-# Keys of views that are neither a row's own nor its query's: columns of its item.
-_ITEM_KEYS = tuple(sorted({key for keys in VIEWS.values() for key in keys} - {*_ROW_COLUMNS, "query_key"}))
 _CANDIDATES_A_SHARD = 500_000
 
 
@@ -52,7 +50,7 @@ def join_training_set(features: Path, log: Path, samples: Path, config: Features
     with stage_directory(out) as root, open_engine(config) as engine:
         rows = engine.checked(samples / "samples.parquet", schemas.SAMPLES, Limits(markets))
         written = root / TRAINING_SET
-        requests = write_training_set(_shards(engine, features, log, rows), written)
+        requests = write_training_set(_shards(engine, features, rows), written)
         known = read_training_rows(written, [USER_KNOWN]).column(USER_KNOWN)
         write_manifest(
             root,
@@ -73,8 +71,7 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
 
     Args:
         features: a folder of feature tables, all rows or a release's latest slice.
-        rows: user_id, item_id, market, query, domain, timestamp (naive times are UTC), and what views are keyed by of
-            an item; further columns are kept.
+        rows: user_id, item_id, market, query, domain, timestamp (naive times are UTC); further columns are kept.
         markets: the profile's markets, in order.
 
     An unknown user, item or query has NaN (None in sequence columns), which `contracts.features.assemble` fills.
@@ -82,31 +79,26 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
     Raises:
         BadInput: no rows, a missing column, or an unknown market or domain.
     """
-    asked = (*_ROW_COLUMNS, *_ITEM_KEYS)
-    missing = [name for name in asked if name not in rows.columns]
+    missing = [name for name in _ROW_COLUMNS if name not in rows.columns]
     if missing:
         raise BadInput(f"rows to join: missing column {', '.join(missing)} in {len(rows)} rows")
     if rows.empty:
         raise BadInput("rows to join: 0 rows")
     times = pa.array(pd.to_datetime(rows["timestamp"], utc=True).to_numpy("datetime64[us]"))
-    texts = {name: pa.array(rows[name], pa.string()) for name in asked if name != "timestamp"}
+    texts = {name: pa.array(rows[name], pa.string()) for name in _ROW_COLUMNS if name != "timestamp"}
     table = pa.table(texts | {"timestamp": times.cast(schemas.TIMESTAMP), "row": np.arange(len(rows))})
     stated = stated_features(table, markets, "rows to join")
     with open_engine(EngineConfig()) as engine:
         joined = _with_query_keys(engine, engine.load("rows", table))
-        for view, intervals in open_intervals(engine, features, tuple(VIEWS)).items():
-            joined = with_features(joined, view, intervals)
+        joined = with_features(joined, open_intervals(engine, features, tuple(VIEWS)))
         stored = joined.order_by("row").to_pyarrow()
     columns = stated | {name: stored[name] for name in stored.column_names}
-    frame = pa.table(
-        {f.name: columns[f.name] for f in FEATURES} | {USER_KNOWN: stored["user_bucket"].is_valid()}
-    ).to_pandas()
+    known = {USER_KNOWN: stored["user_bucket"].is_valid()}
+    frame = pa.table({f.name: columns[f.name] for f in FEATURES} | known).to_pandas()
     return rows.assign(**{name: frame[name].to_numpy() for name in frame.columns})
 
 
-def _shards(
-    engine: Engine, features: Path, log: Path, rows: ibis.Table
-) -> Iterator[tuple[pa.Table, pa.Table, np.ndarray]]:
+def _shards(engine: Engine, features: Path, rows: ibis.Table) -> Iterator[tuple[pa.Table, pa.Table, np.ndarray]]:
     """Requests, their candidates and how many each has, some requests at a time."""
     requests = engine.keep("requests", _numbered(_with_query_keys(engine, _requests(rows))))
     views = open_intervals(engine, features, tuple(VIEWS))
@@ -114,11 +106,8 @@ def _shards(
     for shard, first, last in (row.values() for row in shards.order_by("shard").to_pyarrow().to_pylist()):
         here = requests.filter(requests.shard == shard)
         candidates = _candidates(rows.filter(rows.timestamp.between(ibis.literal(first), ibis.literal(last))), here)
-        candidates = _with_item_keys(engine, candidates, log, _ITEM_KEYS)
-        for view in REQUEST_VIEWS:
-            here = with_features(here, view, between(views[view], first, last))
-        for view in CANDIDATE_VIEWS:
-            candidates = with_features(candidates, view, between(views[view], first, last))
+        here = with_features(here, {view: between(views[view], first, last) for view in REQUEST_VIEWS})
+        candidates = with_features(candidates, {view: between(views[view], first, last) for view in CANDIDATE_VIEWS})
         here = here.mutate(**{USER_KNOWN: here.user_bucket.notnull()}).order_by("number")
         candidates = candidates.mutate(**{ITEM_KNOWN: candidates.item_bucket.notnull()}).order_by("number", "item_id")
         of_requests = _whole(engine, f"requests_{shard}", here.select("candidates", *REQUEST_COLUMNS))
@@ -156,12 +145,3 @@ def _with_query_keys(engine: Engine, rows: ibis.Table) -> ibis.Table:
     made = engine.load("query_keys", texts.append_column("query_key", pa.array(keys, pa.string())))
     joined = rows.left_join(made, ["market", "query"])
     return joined.select(*[rows[name] for name in rows.columns], query_key=made.query_key)
-
-
-def _with_item_keys(engine: Engine, rows: ibis.Table, log: Path, names: Sequence[str]) -> ibis.Table:
-    """Rows with what views are keyed by of their item, such as its category."""
-    if not names:
-        return rows
-    items = engine.scan(log / "items.parquet").select("item_id", *names)
-    joined = rows.left_join(items, "item_id")
-    return joined.select(*[rows[name] for name in rows.columns], **{name: items[name] for name in names})

@@ -4,7 +4,7 @@ A row of a feature table holds from its event_timestamp, that instant included, 
 join has one match at most in a view, which is the newest that is not later: what Feast's get_historical_features gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from components.contracts.errors import BadInput
 from components.contracts.features import VIEWS, stored_features
 
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
-_TYPES = {"numeric": "float32", "categorical": "int64", "sequence": "array<int64>"}
 
 
 def open_intervals(engine: Engine, features: Path, views: Sequence[str]) -> dict[str, ibis.Table]:
@@ -37,7 +36,7 @@ def _intervals(table: ibis.Table, view: str) -> ibis.Table:
     by_key = ibis.window(group_by=VIEWS[view], order_by=table.event_timestamp)
     return table.select(
         *VIEWS[view],
-        **{f.name: table[f.name].cast(_TYPES[f.kind]) for f in stored_features(view)},
+        *(f.name for f in stored_features(view)),
         valid_from=table.event_timestamp,
         valid_until=table.event_timestamp.lead().over(by_key).coalesce(ibis.literal(_FOREVER)),
     )
@@ -48,17 +47,19 @@ def between(intervals: ibis.Table, first: datetime, last: datetime) -> ibis.Tabl
     return intervals.filter(intervals.valid_from <= ibis.literal(last), intervals.valid_until > ibis.literal(first))
 
 
-def with_features(rows: ibis.Table, view: str, intervals: ibis.Table) -> ibis.Table:
-    """The rows, each once, with a view's features at `timestamp`; null where the view knows nothing of the row's key.
+def with_features(rows: ibis.Table, views: Mapping[str, ibis.Table]) -> ibis.Table:
+    """The rows, each once, with what views know at `timestamp`; null where a view knows nothing of the row's key.
 
     Args:
-        rows: with the view's keys and `timestamp`.
-        view: its name.
-        intervals: its rows (`open_intervals`).
+        rows: with `timestamp` and the keys of the views. A view may be keyed by what another one stores, too, such as
+            an item's category: it is joined after that.
+        views: view -> its rows (`open_intervals`).
     """
-    same_key = [rows[key] == intervals[key] for key in VIEWS[view]]
-    in_time = [rows.timestamp >= intervals.valid_from, rows.timestamp < intervals.valid_until]
-    joined = rows.left_join(intervals, [*same_key, *in_time])
-    return joined.select(
-        *[rows[name] for name in rows.columns], **{f.name: intervals[f.name] for f in stored_features(view)}
-    )
+    for view in sorted(views, key=lambda view: not set(VIEWS[view]) <= set(rows.columns)):
+        own = views[view]
+        same_key = [rows[key] == own[key] for key in VIEWS[view]]
+        in_time = [rows.timestamp >= own.valid_from, rows.timestamp < own.valid_until]
+        joined = rows.left_join(own, [*same_key, *in_time])
+        stored = {f.name: own[f.name] for f in stored_features(view)}
+        rows = joined.select(*[rows[name] for name in rows.columns], **stored)
+    return rows

@@ -8,6 +8,7 @@ from tests.bench.cells import NO_BREAK, Gain, table
 from tests.bench.drift_evidence import drift_alarms, drift_changes, drift_incidents, drift_speed
 from tests.bench.gpu_evidence import gpu_experts, gpu_mixture, gpu_precision, gpu_prefix, gpu_triton
 from tests.bench.measured import Result, measured, source, sources
+from tests.bench.scale_evidence import entire_space, joins, training_set
 from tests.bench.serving_evidence import isolated, served, serving, soak
 
 # Column -> its result. The first is the study that findings are taken from.
@@ -262,6 +263,9 @@ def page_tables() -> dict[str, str]:
         "served": served(run),
         "volumes": volumes(measured("volumes")),
         "whole-run": whole_run(run),
+        "entire-space": entire_space(measured("entire-space")),
+        "joins": joins(measured("entire-space")),
+        "training-set": training_set(measured("training-set")),
         "soak": soak(measured("soak")),
         "drift-alarms": drift_alarms(measured("drift")),
         "drift-changes": drift_changes(measured("drift")),

@@ -1,6 +1,7 @@
 """Feast's own point-in-time join over the project's definitions: what ours is held to."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,22 @@ from feature_repo.feast_api import FeatureStore
 from feature_repo.store import offline_session, open_store
 
 
-def service_references(store: FeatureStore) -> list[str]:
-    """What the model version's feature service reads, in Feast's notation: ``view:feature``."""
+def service_references(store: FeatureStore, views: Sequence[str] = tuple(VIEWS)) -> list[str]:
+    """What the model version's feature service reads of some views, in Feast's notation: ``view:feature``."""
     service = store.get_feature_service(FEATURE_SERVICE)
-    return [f"{p.name}:{f.name}" for p in service.feature_view_projections for f in p.features]
+    projections = [p for p in service.feature_view_projections if p.name in views]
+    return [f"{p.name}:{f.name}" for p in projections for f in p.features]
 
 
-def feast_features(features: Path, rows: pd.DataFrame) -> pa.Table:
+def feast_features(features: Path, rows: pd.DataFrame, views: Sequence[str] = tuple(VIEWS)) -> pa.Table:
     """Stored features of n rows as `get_historical_features` gives them, in order: a column per feature.
 
     Args:
         features: a folder of feature tables.
-        rows: user_id, item_id, market, query, timestamp, and what views are keyed by beside.
+        rows: market, query, timestamp, and the views' keys beside.
+        views: those that are asked.
     """
-    keys = sorted({key for view_keys in VIEWS.values() for key in view_keys} - {"query_key"})
+    keys = sorted({key for view in views for key in VIEWS[view]} - {"query_key"})
     entities = pd.DataFrame({key: rows[key].to_numpy() for key in keys})
     texts = zip(rows["market"], rows["query"], strict=True)
     entities["query_key"] = [None if query is None else query_key(market, query) for market, query in texts]
@@ -36,7 +39,7 @@ def feast_features(features: Path, rows: pd.DataFrame) -> pa.Table:
     entities["row"] = np.arange(len(entities))
     with tempfile.TemporaryDirectory() as folder, offline_session():
         store = open_store(features, Path(folder) / "registry.db", Path(folder) / "online.db")
-        references = service_references(store)
+        references = service_references(store, views)
         answer = store.get_historical_features(entities, references).to_arrow()
     answer = answer.take(pc.sort_indices(answer["row"]))  # Feast does not keep the order of rows
     assert answer["row"].to_pylist() == list(range(len(rows)))

@@ -9,18 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.contracts.engine import EngineConfig, open_engine
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURE_SERVICE, FEATURES, assemble, stored_features
+from components.contracts.features import FEATURE_SERVICE, FEATURES, Feature, assemble, stored_features
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import write_table
-from components.contracts.tools.manifest import read_manifest, write_manifest
+from components.contracts.tools.manifest import read_manifest
 from components.contracts.training_set import ALL_COLUMNS, TRAINING_SET, read_training_rows, stated_features
-from components.features import join
+from components.features import join, point_in_time
 from components.features.config import FeaturesConfig
 from components.features.join import join_rows, join_training_set
 from components.features.tables import build_feature_tables
 from feature_repo.store import connect, open_store
 from tests.features.feast_join import service_references
+from tests.features.sample_rows import write_samples
 from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
 from tests.features.view_tables import write_views
 
@@ -120,21 +122,6 @@ def test_missing_columns_and_empty_input_are_refused(tables: Path) -> None:
         join_rows(tables, rows[:0], MARKETS)
 
 
-def write_samples(root: Path, log: Path) -> pd.DataFrame:
-    """Samples of every search candidate of a toy log, in no order; some candidates have a query of their own."""
-    requests = pd.read_parquet(log / "requests.parquet").dropna(subset="query")
-    samples = pd.read_parquet(log / "candidates.parquet").merge(requests, on="request_id")
-    samples = samples.sample(frac=1, random_state=0, ignore_index=True)
-    samples.loc[samples.index % 7 == 0, "query"] = "bag"
-    samples["sample_id"] = [f"s{i}" for i in range(len(samples))]
-    samples["click"] = samples.index % 2
-    filled = {"label_source": "native", "query_source": "native", "split": "train"}
-    samples = samples.assign(**{c: filled.get(c, 0) for c in SAMPLES.columns if c not in samples})
-    write_table(pa.Table.from_pandas(samples[list(SAMPLES.columns)], preserve_index=False), root / "samples.parquet")
-    write_manifest(root, "samples", {}, {})
-    return samples
-
-
 @pytest.mark.parametrize("a_shard", [200, 500_000])
 def test_a_training_set_is_the_samples_with_their_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_shard: int
@@ -209,3 +196,24 @@ def test_an_online_store_of_another_kind_is_refused_without_its_password(tmp_pat
     with pytest.raises(BadInput, match=r"mysql://db: expected") as refusal:
         connect(tmp_path / "registry.db", "mysql://me:secret@db/feast")
     assert "secret" not in str(refusal.value)
+
+
+def test_a_view_may_be_keyed_by_what_another_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        point_in_time, "VIEWS", {"user_categories": ("user_id", "category_bucket"), "item_profile": ("item_id",)}
+    )
+    stored = {"user_categories": (Feature("liked", "user_categories", "user", "numeric"),)}
+    stored["item_profile"] = (Feature("category_bucket", "item_profile", "item", "categorical"),)
+    monkeypatch.setattr(point_in_time, "stored_features", stored.get)
+    always = {"valid_from": NOON - TICK, "valid_until": NOON + TICK}
+    with open_engine(EngineConfig()) as engine:
+        views = {
+            "user_categories": pd.DataFrame([{"user_id": "u", "category_bucket": 3, "liked": 0.5} | always]),
+            "item_profile": pd.DataFrame([{"item_id": f"i{c}", "category_bucket": c} | always for c in (3, 4)]),
+        }
+        tables = {name: engine.load(name, pa.Table.from_pandas(frame)) for name, frame in views.items()}
+        rows = pd.DataFrame([{"user_id": "u", "item_id": item, "timestamp": NOON} for item in ("i3", "i4", "i5")])
+        joined = point_in_time.with_features(engine.load("rows", pa.Table.from_pandas(rows)), tables)
+        found = joined.order_by("item_id").select("category_bucket", "liked").to_pandas()
+    np.testing.assert_array_equal(found["category_bucket"], [3, 4, np.nan])
+    np.testing.assert_array_equal(found["liked"], [0.5, np.nan, np.nan])

@@ -1,4 +1,4 @@
-"""Samples and features by a SparkApplication: its driver's own command, on a local Spark, makes DuckDB's rows."""
+"""Samples, features and their join by a SparkApplication: its driver's command, on a local Spark, makes DuckDB's."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,11 +14,13 @@ from components.contracts.spark.applications import SPARK as VERSION
 from components.contracts.spark.applications import SparkFailed, application_spec
 from components.contracts.tools import api_server
 from components.contracts.tools.manifest import tree_digest
+from components.contracts.training_set import TRAINING_SET, read_training_rows
 from components.features.config import FeaturesConfig
-from components.features.job import features_in_their_place
+from components.features.job import features_in_their_place, join_in_its_place
 from components.samples.build import build_samples
 from components.samples.config import SamplesConfig
 from components.samples.job import samples_in_their_place
+from tests.features.sample_rows import write_samples
 from tests.features.toy_log import AS_OF as TOY_AS_OF
 from tests.features.toy_log import write_toy_log
 from tests.manifests.schemas import Schemas
@@ -100,6 +102,25 @@ def test_features_are_those_of_this_process(start: Callable, tmp_path: Path) -> 
         here, there = (pq.read_table(tmp_path / name / table) for name in ("here", "there"))
         assert here.schema == there.schema and here.num_rows == there.num_rows > 0
     assert len(operator.made) == 1
+
+
+@pytest.mark.slow
+def test_joined_samples_are_those_of_this_process(start: Callable, tmp_path: Path) -> None:
+    operator = start()
+    log, scores = write_toy_log(tmp_path, requests=60)
+    features, samples = tmp_path / "features", tmp_path / "samples"
+    features_in_their_place(log, scores, FeaturesConfig(), TOY_AS_OF, features)
+    write_samples(samples, log)
+    for name, config in (("here", FeaturesConfig()), ("there", FeaturesConfig(**SPARK))):
+        try:
+            join_in_its_place(features, log, samples, config, tmp_path / name)
+        except SparkFailed:
+            pytest.fail(log_of(operator)[-3000:])
+    here, there = (read_training_rows(tmp_path / name / TRAINING_SET) for name in ("here", "there"))
+    columns = ["request_id", "item_id", "item_bucket", "clicked_items"]
+    assert there.table(columns).equals(here.table(columns))
+    (made,) = operator.made
+    assert made["spec"]["arguments"][0] == "components.features.job"
 
 
 def test_a_failed_application_is_one_error_and_leaves_no_samples(start: Callable, tmp_path: Path) -> None:
