@@ -22,7 +22,8 @@ def write_rows(rows: pa.Table, path: Path) -> Path:
     """Write rows with REQUEST_COLUMNS and CANDIDATE_COLUMNS, one part; sample columns that they lack are filled."""
     for name in (*REQUEST_ROWS.columns, *CANDIDATE_ROWS.columns, USER_KNOWN, ITEM_KNOWN):
         if name not in rows.column_names:
-            rows = rows.append_column(name, pa.repeat(pa.scalar(_FILLED.get(name, 0)), rows.num_rows))
+            filled = pa.scalar(None, pa.int32()) if name == "position" else pa.scalar(_FILLED.get(name, 0))
+            rows = rows.append_column(name, pa.repeat(filled, rows.num_rows))
     own = rows.select(list(REQUEST_ROWS.columns)).to_pandas()
     starts = np.flatnonzero((own != own.shift()).any(axis=1))
     sizes = np.diff([*starts, rows.num_rows])

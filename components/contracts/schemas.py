@@ -184,6 +184,8 @@ SAMPLES = TableSchema(
         "query": QUERY,
         "timestamp": _TIME,
         "exposed": _FLAG,
+        # Where search showed it: for training alone, as no request can state it before it is ranked.
+        "position": Column(pa.int32(), nullable=True, minimum=1),
         "native_click": _FLAG,
         "native_purchase": _FLAG,
         "click": _FLAG,

@@ -30,6 +30,9 @@ class RankingConfig(StageConfig):
         weight_decay: AdamW's, on weight matrices.
         embedding_decay: AdamW's, on embedding tables.
         checkpoint_steps: steps between checkpoints.
+        position_bias: what is done about the place at which search showed a training row (position.py). "none"; "ipw",
+            clicks weigh 1 over their place's propensity; "tower", a part of its own explains places and is not served.
+        min_propensity: propensities below it count as it, so that no click weighs more than 1 over it.
         max_scored_auc: AUC against clicks that having a relevance score may have on pseudo rows; above it they give
             their labels away, and rankers on ES3 rows are refused (leak.py).
         relevance_auc_tolerance: how far relevance's AUC on pseudo rows may be from that on natively shown ones; the
@@ -50,6 +53,8 @@ class RankingConfig(StageConfig):
     weight_decay: float = Field(default=1e-2, ge=0)
     embedding_decay: float = Field(default=1e-2, ge=0)
     checkpoint_steps: int = Field(default=500, ge=1)
+    position_bias: Literal["none", "ipw", "tower"] = "none"
+    min_propensity: float = Field(default=0.1, gt=0, le=1)
     max_scored_auc: float = Field(default=0.55, ge=0.5, le=1)
     relevance_auc_tolerance: float = Field(default=0.05, ge=0, le=1)
     bootstrap: int = Field(default=400, ge=0)

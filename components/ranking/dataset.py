@@ -49,6 +49,7 @@ class TrainingSet:
         domain: int64 (N,), codes of contracts.markets.DOMAIN_CODES.
         split: str (N,), train, valid or test.
         exposed: bool (N,), natively exposed in search: a native search request showed this item.
+        position: float32 (N,), the place from 1 at which search showed it, NaN where it did not; no feature.
         native, entire: float32 (N, 2), click and purchase, native and entire-space labels.
     """
 
@@ -60,6 +61,7 @@ class TrainingSet:
     domain: np.ndarray
     split: np.ndarray
     exposed: np.ndarray
+    position: np.ndarray
     native: np.ndarray
     entire: np.ndarray
 
@@ -109,6 +111,7 @@ def read_training_set(directory: Path, markets: tuple[str, ...]) -> TrainingSet:
         domain=features.categorical[:, _DOMAIN_COLUMN],
         split=split,
         exposed=exposed,
+        position=_floats(rows.candidates["position"]),
         native=np.stack([labels["native_click"], labels["native_purchase"]], axis=1),
         entire=np.stack([labels["click"], labels["purchase"]], axis=1),
     )

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from components.contracts.markets import DOMAINS
@@ -27,6 +27,7 @@ from components.contracts.training.processes import World, alone
 from components.ranking.config import RankingConfig, split_variant
 from components.ranking.dataset import TrainingSet
 from components.ranking.model.rankers import DOMAIN_COLUMN, Ranker, build_ranker, domain_loss
+from components.ranking.position import PositionBias
 
 _logger = get_logger(__name__)
 _SCORE_BATCH = 8192
@@ -138,8 +139,9 @@ class _Fit:
         torch.manual_seed(config.seed)
         self.ranker = build_ranker(replace(config.model, architecture=architecture))
         self.ranker.encoder.fit_numeric(data.features.numeric[self.rows_N])
-        self.network = world.distribute(self.ranker.to(world.device))
-        self.optimiser = _optimiser(self.ranker, config)
+        self.bias = PositionBias(self.ranker, data, config, world.device)
+        self.network = world.distribute(self.bias.network.to(world.device))
+        self.optimiser = _optimiser(self.ranker, self.bias.network, config)
         self.progress = _Progress()
         self.losses: list[Tensor] = []  # own parts of the last steps' losses, read when they are needed: no step waits
         self.best: dict[str, Tensor] = {}
@@ -173,8 +175,15 @@ class _Fit:
         own_O = self.world.share(batch_B)
         inputs = self.features.take(own_O)
         counts_K = one_hot(self.features.categorical[batch_B, DOMAIN_COLUMN].long(), len(DOMAINS)).sum(0)
-        logits_OY = self.network(*inputs)
-        loss = domain_loss(logits_OY, self.labels_NY[own_O], inputs[1][:, DOMAIN_COLUMN], self.weights_K, counts_K)
+        logits_OY = self.network(*inputs, *self.bias.more(own_O))
+        loss = domain_loss(
+            logits_OY,
+            self.labels_NY[own_O],
+            inputs[1][:, DOMAIN_COLUMN],
+            self.weights_K,
+            counts_K,
+            self.bias.weights_N[own_O],
+        )
         self.optimiser.zero_grad()
         (loss * self.world.size).backward()  # type: ignore[no-untyped-call]  # DDP takes the processes' mean
         self.optimiser.step()
@@ -246,9 +255,9 @@ def _batches(rows_N: np.ndarray, size: int, seed: int, device: torch.device) -> 
     yield from torch.from_numpy(shuffled_N).to(device).split(size)  # type: ignore[no-untyped-call]
 
 
-def _optimiser(ranker: Ranker, config: RankingConfig) -> torch.optim.AdamW:
+def _optimiser(ranker: Ranker, network: nn.Module, config: RankingConfig) -> torch.optim.AdamW:
     tables = {id(p) for p in ranker.encoder.tables.parameters()}
-    parameters = list(ranker.parameters())
+    parameters = list(network.parameters())
     groups = [
         {"params": [p for p in parameters if id(p) in tables], "weight_decay": config.embedding_decay},
         {

@@ -33,7 +33,7 @@ from components.ranking.model.serving import load_ranker, save_ranker
 FITS, FIT_FILE = "fits", "fit.json"
 _MODULE, _TRAINING_SET = "components.ranking.job", "training_set"
 # Part of a job's identity: raise it when fitting changes.
-_VERSION = 1
+_VERSION = 2
 
 
 @contextmanager

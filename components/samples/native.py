@@ -12,8 +12,8 @@ def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
     """One row per candidate of a search request, history and immature days included.
 
     A native label is an event whose request and item match the row, within the label window after the request
-    (`Periods.labels`); a purchase implies a click. Columns: request_id, item_id, user_id, market,
-    query, timestamp, period, exposed, native_click, native_purchase (int8) and clicked_at (first native click).
+    (`Periods.labels`); a purchase implies a click. Columns: request_id, item_id, user_id, market, query, timestamp,
+    period, position, exposed, native_click, native_purchase (int8) and clicked_at (first native click).
     """
     requests = inputs.requests
     searches = requests.filter(requests.domain == "search")
@@ -35,6 +35,7 @@ def search_rows(inputs: Inputs, periods: Periods) -> ibis.Table:
         "query",
         "timestamp",
         "period",
+        position=rows.position,
         exposed=rows.position.notnull().cast("int8"),
         native_click=rows.clicked_at.notnull().cast("int8"),
         native_purchase=rows.native_purchase.fill_null(0).cast("int8"),

@@ -150,6 +150,7 @@ def pseudo_rows(seeds: ibis.Table, chosen: ibis.Table, synthesised: ibis.Table, 
     )
     rows = positives.select(*columns, request_id="pseudo_id").union(unclicked.select(*columns, request_id="pseudo_id"))
     nothing = ibis.literal(0, "int8")
+    rows = rows.mutate(position=ibis.null("int32"))
     return rows.mutate(exposed=nothing, native_click=nothing, native_purchase=nothing, split=ibis.literal("train"))
 
 

@@ -149,3 +149,14 @@ def test_what_leaves_a_row_as_it_was(tmp_path: Path) -> None:
     assert made.row(clicked, "a")["label_source"] == "native"
     for search, item in ((others, "b"), (orphan, "c"), (carted, "d")):
         assert made.row(search, item)[["click", "purchase", "label_source"]].tolist() == [0, 0, "native"]
+
+
+def test_the_place_of_shown_rows_is_kept(tmp_path: Path) -> None:
+    log = HandLog()
+    search = log.search(day(-12, hours=-2), "a b c", exposed=2)
+    log.event("click", "c", T)
+    log.found("click", "d", T)
+    made = log.make(tmp_path)
+    places = made.samples[made.samples["request_id"] == search].set_index("item_id")["position"]
+    assert places["a"] == 1 and places["b"] == 2 and places.isna()["c"]
+    assert len(made.pseudo) and made.pseudo["position"].isna().all()

@@ -125,14 +125,22 @@ def build_ranker(spec: RankerSpec) -> Ranker:
 
 
 def domain_loss(
-    logits_BY: Tensor, labels_BY: Tensor, domain_B: Tensor, weights_K: Tensor, counts_K: Tensor | None = None
+    logits_BY: Tensor,
+    labels_BY: Tensor,
+    domain_B: Tensor,
+    weights_K: Tensor,
+    counts_K: Tensor | None = None,
+    weights_B: Tensor | None = None,
 ) -> Tensor:
-    """L = sum_d lambda_d mean_{rows of d} (BCE click + BCE purchase); a domain without rows adds nothing.
+    """L = sum_d lambda_d mean_{rows of d} w (BCE click + BCE purchase); a domain without rows adds nothing.
+
+    `weights_B` holds the rows' own weights w, 1 each by default; means are over rows, not over weights.
 
     Where the rows are a part of a batch that several processes share, `counts_K` holds the whole batch's rows of each
     domain: the parts' losses, and so their gradients, then add up to the whole batch's.
     """
     losses_B = functional.binary_cross_entropy_with_logits(logits_BY, labels_BY, reduction="none").sum(1)
+    losses_B = losses_B if weights_B is None else losses_B * weights_B
     own_BK = functional.one_hot(domain_B, len(DOMAINS)).to(losses_B.dtype)
     counts_K = own_BK.sum(0) if counts_K is None else counts_K
     return weights_K @ ((losses_B @ own_BK) / counts_K.clamp(min=1))

@@ -53,6 +53,7 @@ def asked(trained: Trained, tmp_path: Path) -> Asked:
         "label_source": ["searchified"] * len(rows),
         "query_source": ["nearest"] * len(rows),
         "split": ["train"] * len(rows),
+        "position": [None] * len(rows),
     }
     arrays = {
         name: pa.array(columns.get(name, [0] * len(rows)), column.type) for name, column in SAMPLES.columns.items()
