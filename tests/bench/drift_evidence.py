@@ -29,9 +29,10 @@ def _alarms(name: str, row: Mapping[str, int]) -> list[str]:
 def drift_changes(result: Result) -> str:
     """A row per change of known size in a made-up table."""
     sizes = list(next(iter(result["changes"].values())))
-    header = ["change", *(f"{int(rows):,} rows: {whose}" for rows in sizes for whose in ("ours", "Evidently"))]
+    whose = {"ours": "ours", "evidently": "Evidently", "evidently_unmoved": "Evidently, unmoved"}
+    header = ["change", *(f"{int(rows):,} rows: {words}" for rows in sizes for words in whose.values())]
     rows = [
-        [name, *(f"{row[n][whose]} of {row[n]['trials']}" for n in sizes for whose in ("ours", "evidently"))]
+        [name, *(f"{row[n][which]} of {row[n]['trials']}" for n in sizes for which in whose)]
         for name, row in result["changes"].items()
     ]
     return f"{table(header, rows)}\n\n{_source(result)}"
