@@ -10,7 +10,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from components.contracts.features import FEATURE_SERVICE, VIEWS, Feature, stored_features
+from components.contracts.features import FEATURE_SERVICE, VIEWS, Fact, Feature, stored_features
 from feature_repo import packed
 from feature_repo.feast_api import (
     Array,
@@ -38,9 +38,17 @@ PUSH_SOURCE = "user_sequences_pushed"
 
 _ENTITIES = {
     key: Entity(name=name, join_keys=[key], value_type=ValueType.STRING)
-    for key, name in {"user_id": "user", "item_id": "item", "query_key": "query"}.items()
+    for key, name in {
+        "user_id": "user", "item_id": "item", "query_key": "query", "category": "category", "brand": "brand",
+    }.items()
+}  # fmt: skip
+_TYPES: dict[str, FeastType] = {
+    "numeric": Float32,
+    "categorical": Int64,
+    "sequence": Array(Int64),
+    "time": Int64,
+    "text": String,
 }
-_TYPES: dict[str, FeastType] = {"numeric": Float32, "categorical": Int64, "sequence": Array(Int64)}
 
 
 def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]:
@@ -52,14 +60,22 @@ def feature_objects(tables: Path) -> list[Entity | FeatureView | FeatureService]
 
 
 def online_objects(tables: Path, made: Path) -> list[Entity | FeatureView | FeatureService]:
-    """The same for a server's store: relevance by query, and how fresh it is, from files that `online` makes."""
-    packed_view = FeatureView(
-        name=packed.VIEW,
-        entities=[_ENTITIES["query_key"]],
-        schema=[Field(name=packed.ITEM_IDS, dtype=Array(String)), Field(name=packed.RELEVANCE, dtype=Array(Float32))],
-        source=_source(packed.VIEW, made),
-        ttl=timedelta(0),
-    )
+    """The same for a server's store: pairs packed by request key, and how fresh it is.
+
+    Args:
+        tables: folder of the feature tables.
+        made: folder of the files that `online` makes.
+    """
+    packed_views = [
+        FeatureView(
+            name=name,
+            entities=[_ENTITIES[key]],
+            schema=[_packed_field(column) for column in packed.columns(key)],
+            source=_source(name, made),
+            ttl=timedelta(0),
+        )
+        for key, name in packed.NAMES.items()
+    ]
     store = Entity(name=FRESHNESS_KEY, join_keys=[FRESHNESS_KEY], value_type=ValueType.STRING)
     freshness = FeatureView(
         name=FRESHNESS,
@@ -68,7 +84,7 @@ def online_objects(tables: Path, made: Path) -> list[Entity | FeatureView | Feat
         source=_source(FRESHNESS, made),
         ttl=timedelta(0),
     )
-    views = [*(_table_view(view, tables) for view in VIEWS if view != "relevance"), packed_view]
+    views = [*(_table_view(view, tables) for view in VIEWS if view not in packed.PACKED), *packed_views]
     return [*_objects(views), store, freshness]
 
 
@@ -91,5 +107,9 @@ def _source(view: str, tables: Path) -> FileSource | PushSource:
     return PushSource(name=PUSH_SOURCE, batch_source=file) if view == PUSHED_VIEW else file
 
 
-def _field(feature: Feature) -> Field:
+def _field(feature: Feature | Fact) -> Field:
     return Field(name=feature.name, dtype=_TYPES[feature.kind])
+
+
+def _packed_field(column: packed.Column) -> Field:
+    return Field(name=column.name, dtype=Array(String if column.feature is None else Float32))

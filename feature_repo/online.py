@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from components.contracts.schemas import TIMESTAMP
 from feature_repo.definitions import FRESHNESS, FRESHNESS_KEY, FRESHNESS_OF, TIMESTAMP_FIELD, online_objects
 from feature_repo.feast_api import FeatureStore, FeatureView
-from feature_repo.packed import pack_relevance
+from feature_repo.packed import pack
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def fill(store: FeatureStore, tables: Path, folder: Path, as_of: datetime) -> No
         folder: a place for files that are made here, which the definitions name.
         as_of: no row is later.
     """
-    pack_relevance(tables, folder)
+    pack(tables, folder)
     noted = {FRESHNESS_KEY: [FRESHNESS_OF], "as_of": [int(as_of.timestamp())]}
     noted = pa.table(noted | {TIMESTAMP_FIELD: pa.array([as_of], TIMESTAMP)})
     pq.write_table(noted, folder / f"{FRESHNESS}.parquet")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, overload
 
 import httpx
@@ -60,7 +61,13 @@ class Page(Sequence[Row]):
 
 
 def search(
-    url: str, market: str, user_id: str, query: str, item_ids: Sequence[str], http: httpx.Client | None = None
+    url: str,
+    market: str,
+    user_id: str,
+    query: str,
+    item_ids: Sequence[str],
+    http: httpx.Client | None = None,
+    at: datetime | None = None,
 ) -> Page:
     """Rank items for a user's query.
 
@@ -69,13 +76,14 @@ def search(
         market, user_id, query: of the request.
         item_ids: 1 to 1000 candidates of that market.
         http: an open client whose connection is used; none opens one for the call.
+        at: the request's time, by default the service's now.
 
     Raises:
         BadInput: the service refused the request; the message is its own.
         Unavailable: it cannot be reached or cannot answer now.
     """
     inputs = {"market": [market], "user_id": [user_id], "query": [query], "item_ids": item_ids}
-    answer = _infer(url, "search", inputs, http)
+    answer = _infer(url, "search", inputs, http, {"request_time": at.isoformat()} if at else {})
     columns = {output["name"]: output["data"] for output in answer["outputs"]}
     names = ("item_ids", "score", "relevance", "p_click", "p_purchase", "relevance_source")
     rows = tuple(Row(*values) for values in zip(*(columns[name] for name in names), strict=True))
@@ -102,13 +110,21 @@ def send_events(url: str, events: Sequence[Mapping[str, Any]], http: httpx.Clien
     _post(f"{url.rstrip('/')}/v1/events", {"events": list(events)}, http)
 
 
-def _infer(url: str, model: str, inputs: Mapping[str, Sequence[str]], http: httpx.Client | None) -> dict[str, Any]:
-    body = {
+def _infer(
+    url: str,
+    model: str,
+    inputs: Mapping[str, Sequence[str]],
+    http: httpx.Client | None,
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "inputs": [
             {"name": name, "datatype": "BYTES", "shape": [len(values)], "data": list(values)}
             for name, values in inputs.items()
         ]
     }
+    if parameters:
+        body["parameters"] = dict(parameters)
     return _post(f"{url.rstrip('/')}/v2/models/{model}/infer", body, http)
 
 

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from typer.main import get_command
 
 from components.contracts.engine import SparkApplicationConfig
+from components.contracts.features import FEATURES, VIEWS
 from components.contracts.markets import DOMAINS
 from components.contracts.schemas import LOG_TABLES, Column
 from components.contracts.training.config import TrainJobConfig
@@ -94,6 +95,18 @@ def contract_table() -> str:
     return _table(["file", "column", "type", "rules"], rows)
 
 
+def features_table() -> str:
+    """A row per feature of the ranker, by token group."""
+    rows = []
+    for feature in FEATURES:
+        place = f"`{feature.view}`" if feature.view in VIEWS else "the request"
+        unit = f"code, {feature.buckets:,} of `{feature.table}`" if feature.table else feature.unit
+        window = f"{feature.window} days" if feature.window else ""
+        unknown = "empty" if feature.kind == "sequence" else "0" if feature.table else f"{feature.unknown:g}"
+        rows.append([f"`{feature.name}`", feature.group, feature.kind, place, unit, window, unknown])
+    return _table(["feature", "group", "kind", "from", "unit", "window", "unknown"], rows)
+
+
 def options_tables() -> str:
     """A heading and a table per section of a profile, and one for each kind of value that has options of its own."""
     parts = []
@@ -147,6 +160,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "components": components_table,
     "commands": commands_table,
     "contract": contract_table,
+    "features": features_table,
     "options": options_tables,
 }
 

@@ -2,11 +2,11 @@
 
 What belongs to the request is written once: its own columns, its user's and query's features, sequences. Candidates
 lie in list columns of equal lengths. What follows from other columns is not written: sample ids, codes of market and
-domain, hashed ids of user and item. Pseudo requests may ask a query of their own for a candidate, which has a row for
-itself.
+domain, hashed ids of user and item, and what `request_time` makes of stored times. Pseudo requests may ask a query of
+their own for a candidate, which has a row for itself.
 
-Unknown features are written as models read them: NaN, code 0, an empty sequence. Requests of one user lie together in
-each part of a file, because that compresses best (tests/bench/bench_training_set.py).
+Unknown features are written as models read them: NaN or 0, code 0, an empty sequence. Requests of one user lie together
+in each part of a file, because that compresses best (tests/bench/bench_training_set.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
-from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, Feature, Kind, stored_features
+from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, Fact, Feature, stored_features
 from components.contracts.markets import DOMAIN_CODES, market_codes
 from components.contracts.schemas import SAMPLES, TableSchema
 from components.contracts.tables import Limits, validate, write_tables
@@ -37,7 +37,8 @@ _DERIVED = ("sample_id",)
 
 
 def _written(views: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f.name for view in views for f in stored_features(view) if f.name not in _HASHED)
+    stored = (column for view in views for column in stored_features(view))
+    return tuple(column.name for column in stored if column.kind != "text" and column.name not in _HASHED)
 
 
 REQUEST_ROWS = TableSchema("requests of the training set", {name: SAMPLES.columns[name] for name in _OF_REQUEST})
@@ -48,13 +49,14 @@ CANDIDATE_ROWS = TableSchema(
 REQUEST_COLUMNS: tuple[str, ...] = (*REQUEST_ROWS.columns, USER_KNOWN, *_written(REQUEST_VIEWS))
 CANDIDATE_COLUMNS: tuple[str, ...] = (*CANDIDATE_ROWS.columns, ITEM_KNOWN, *_written(CANDIDATE_VIEWS))
 ALL_COLUMNS: tuple[str, ...] = (*REQUEST_COLUMNS, *CANDIDATE_COLUMNS, *_HASHED)
-_FEATURE: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
-_TYPES: dict[Kind, pa.DataType] = {
+_COLUMN: dict[str, Feature | Fact] = {column.name: column for column in stored_features()}
+_BUCKETS: dict[str, int] = {feature.name: feature.buckets for feature in FEATURES}
+_TYPES: dict[str, pa.DataType] = {
     "numeric": pa.float32(),
     "categorical": pa.int32(),
     "sequence": pa.list_(pa.int32()),
+    "time": pa.int64(),
 }
-_UNKNOWN: dict[Kind, object] = {"numeric": float("nan"), "categorical": 0, "sequence": []}
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,13 @@ def _nested(requests: pa.Table, candidates: pa.Table, sizes: np.ndarray) -> pa.T
 
 def _stored(values: pa.ChunkedArray, name: str) -> pa.Array | pa.ChunkedArray:
     """A column in the file's type, what is unknown filled in features."""
-    if name not in _FEATURE:
+    if name not in _COLUMN:
         return values
-    kind = _FEATURE[name].kind
-    return pc.fill_null(values.cast(_TYPES[kind]), pa.scalar(_UNKNOWN[kind], _TYPES[kind]))
+    column = _COLUMN[name]
+    unknown: object = [] if column.kind == "sequence" else 0
+    if isinstance(column, Feature) and column.kind == "numeric":
+        unknown = column.unknown
+    return pc.fill_null(values.cast(_TYPES[column.kind]), pa.scalar(unknown, _TYPES[column.kind]))
 
 
 def read_training_rows(path: Path, columns: Sequence[str] = ALL_COLUMNS) -> TrainingRows:
@@ -131,7 +136,7 @@ def read_training_rows(path: Path, columns: Sequence[str] = ALL_COLUMNS) -> Trai
     for feature in (name for name in columns if name in _HASHED):
         level = requests if _HASHED[feature][0] in requests else candidates
         ids, known = (level[name] for name in _HASHED[feature])
-        level[feature] = _buckets(ids, known, _FEATURE[feature].buckets)
+        level[feature] = _buckets(ids, known, _BUCKETS[feature])
     return TrainingRows(pa.table(requests), pa.table(candidates), np.repeat(np.arange(table.num_rows), sizes))
 
 

@@ -6,6 +6,7 @@ shards, so that neither the engine nor Python holds more than one of them, and t
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import ibis
 import numpy as np
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 from components.contracts import schemas
 from components.contracts.engine import Engine, EngineConfig, open_engine
 from components.contracts.errors import BadInput
-from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, VIEWS
+from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, VIEWS, Feature
+from components.contracts.request_time import complete
 from components.contracts.tables import Limits
 from components.contracts.text import query_key
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
@@ -37,6 +39,7 @@ from components.features.point_in_time import between, open_intervals, with_feat
 KIND = "training_set"
 _ROW_COLUMNS = ("user_id", "item_id", "market", "query", "domain", "timestamp")
 _CANDIDATES_A_SHARD = 500_000
+_MICRO = 1_000_000
 
 
 def join_training_set(features: Path, log: Path, samples: Path, config: FeaturesConfig, out: Path) -> None:
@@ -74,7 +77,7 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
         rows: user_id, item_id, market, query, domain, timestamp (naive times are UTC); further columns are kept.
         markets: the profile's markets, in order.
 
-    An unknown user, item or query has NaN (None in sequence columns), which `contracts.features.assemble` fills.
+    An unknown user, item or query has what the contract says stands for unknown, and empty sequences.
 
     Raises:
         BadInput: no rows, a missing column, or an unknown market or domain.
@@ -84,6 +87,20 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
         raise BadInput(f"rows to join: missing column {', '.join(missing)} in {len(rows)} rows")
     if rows.empty:
         raise BadInput("rows to join: 0 rows")
+    stored, stated = stored_columns(features, rows, markets)
+    columns = {name: _values(column) for name, column in zip(stored.column_names, stored.columns, strict=True)}
+    seconds = stored["timestamp"].cast(pa.int64()).to_numpy() // _MICRO
+    completed = complete(columns | stated, seconds)
+    known = {USER_KNOWN: stored["user_bucket"].is_valid().to_numpy()}
+    made = pd.DataFrame({f.name: _column(completed[f.name], f) for f in FEATURES} | known, index=rows.index)
+    return pd.concat([rows, made], axis=1)
+
+
+def stored_columns(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> tuple[pa.Table, dict[str, pa.Array]]:
+    """What feature tables knew of rows as `join_rows` takes them, in their order, and the codes that rows state.
+
+    The table has the rows' own keys and `timestamp`, and every stored feature and fact, null where nothing is known.
+    """
     times = pa.array(pd.to_datetime(rows["timestamp"], utc=True).to_numpy("datetime64[us]"))
     texts = {name: pa.array(rows[name], pa.string()) for name in _ROW_COLUMNS if name != "timestamp"}
     table = pa.table(texts | {"timestamp": times.cast(schemas.TIMESTAMP), "row": np.arange(len(rows))})
@@ -91,11 +108,21 @@ def join_rows(features: Path, rows: pd.DataFrame, markets: Sequence[str]) -> pd.
     with open_engine(EngineConfig()) as engine:
         joined = _with_query_keys(engine, engine.load("rows", table))
         joined = with_features(joined, open_intervals(engine, features, tuple(VIEWS)))
-        stored = joined.order_by("row").to_pyarrow()
-    columns = stated | {name: stored[name] for name in stored.column_names}
-    known = {USER_KNOWN: stored["user_bucket"].is_valid()}
-    frame = pa.table({f.name: columns[f.name] for f in FEATURES} | known).to_pandas()
-    return rows.assign(**{name: frame[name].to_numpy() for name in frame.columns})
+        return joined.order_by("row").to_pyarrow(), stated
+
+
+def _values(column: pa.ChunkedArray) -> Any:
+    """A column as `contracts.request_time` takes it."""
+    values = column.to_pandas()
+    return list(values) if pa.types.is_list(column.type) else values.to_numpy()
+
+
+def _column(values: np.ndarray, feature: Feature) -> Any:
+    """A column as a data frame has it; of a sequence, the places that are filled."""
+    if feature.kind == "sequence":
+        return [row[row != 0] for row in values]
+    floats = np.asarray(values, np.float64)
+    return floats.astype(np.float32) if feature.kind == "numeric" else np.nan_to_num(floats).astype(np.int64)
 
 
 def _shards(engine: Engine, features: Path, rows: ibis.Table) -> Iterator[tuple[pa.Table, pa.Table, np.ndarray]]:

@@ -6,8 +6,9 @@ good by the next one, and so are rows that a store has lost.
 Choices (ours):
 
 - Rows with a time are written where they are newer than the store: counts that changed at a midnight, sequences.
-- Prices and stored relevance hold at any time as tables have it, yet may differ from those of a month ago: they are
-  written whole, as of now. So are rows of users and items that had none, which a store does not take twice.
+- Prices and stored relevance may differ from those of a month ago, though no row of theirs is newer: they are written
+  whole, as of now.
+- Pairs are packed by user and by query, hence whole, too; a store takes the rows that are newer than its own.
 - Only stores that servers share are refreshed. A file is one server's own.
 """
 
@@ -30,9 +31,9 @@ from components.contracts.tables import write_table
 from components.contracts.tools.log import get_logger
 from components.contracts.tools.manifest import MANIFEST, read_manifest
 from components.features.latest import latest_rows
-from components.features.source import ALWAYS
 from feature_repo.definitions import online_objects
 from feature_repo.online import fill, fresh_as_of, project_of
+from feature_repo.packed import PACKED
 from feature_repo.store import connect, offline_session
 
 # Views whose rows hold at any time, and whose values may differ from those of the last refresh.
@@ -127,8 +128,7 @@ def _write_changed(features: Path, view: str, since: datetime | None, as_of: dat
     if view in _TIMELESS:
         column = rows.schema.get_field_index("event_timestamp")
         rows = rows.set_column(column, "event_timestamp", pa.repeat(pa.scalar(as_of, TIMESTAMP), len(rows)))
-    elif since:
-        always = pc.equal(time, pa.scalar(ALWAYS, TIMESTAMP))
-        rows = rows.filter(pc.or_(pc.greater(time, pa.scalar(since, TIMESTAMP)), always))
+    elif since and view not in PACKED:
+        rows = rows.filter(pc.greater(time, pa.scalar(since, TIMESTAMP)))
     write_table(rows, folder / f"{view}.parquet")
     return int(rows.num_rows)

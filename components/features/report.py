@@ -11,23 +11,12 @@ import plotly.graph_objects as go
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.contracts.features import VIEWS, Feature, stored_features
+from components.contracts.features import FEATURES, VIEWS, Feature, stored_features
 from components.contracts.tools.report import Section, Table, write_report
-from components.features.counts import keyed_searches
 from components.features.latest import newest_rows
 from components.features.source import LogTables
 
-# What a feature's values are, by how its name ends.
-_UNITS = {
-    "_7d": "in 7 days",
-    "_ctr_28d": "click rate",
-    "_28d": "in 28 days",
-    "price_log": "ln(1 + price)",
-    "price_in_category": "percentile",
-    "relevance": "relevance",
-    "_items": "length",
-    "_categories": "length",
-}
+_UNITS = {f.name: "length" if f.kind == "sequence" else f.unit for f in FEATURES}
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -45,9 +34,9 @@ def write_features_report(path: Path, tables: Path, source: LogTables, as_of: da
         ),
         Section(
             "Coverage",
-            "Share of each market's users, items, searched queries, and (query, candidate) pairs of searches that have "
-            "a value. A query is known from the midnight after its first search, a sequence from a user's first click "
-            "or purchase.",
+            "Share of each market's users, items, categories, searched queries, and pairs of them in searches that "
+            "have a value. A query is known from the midnight after its first search, a sequence from a user's first "
+            "click or purchase. Pairs without a row count 0 where features are read.",
             figures=[_coverage(summary)],
         ),
         Section(
@@ -67,23 +56,27 @@ def write_features_report(path: Path, tables: Path, source: LogTables, as_of: da
 
 def _values(tables: Path, source: LogTables, as_of: datetime) -> Mapping[str, pd.DataFrame]:
     """Feature -> market and value of each of its entities (NaN where it has none), for features that have an order."""
-    searches = keyed_searches(source)
+    items = source.items.mutate(brand=source.items.brand.strip().nullif(""))
+    searches = source.requests.inner_join(source.query_keys, ["market", "query"])
+    searches = searches.select("request_id", "user_id", "market", "query_key")
     pairs = searches.inner_join(source.candidates.select("request_id", "item_id"), "request_id")
+    pairs = pairs.inner_join(items.select("item_id", "category", "brand"), "item_id")
     entities = {
         ("user_id",): source.users.select("user_id", "market"),
         ("item_id",): source.items.select("item_id", "market"),
         ("query_key",): source.query_keys.select("query_key", "market").distinct(),
-        ("query_key", "item_id"): pairs.select("query_key", "item_id", "market").distinct(),
+        ("category",): items.select("category", "market").distinct(),
     }
     values = {}
     for view, keys in VIEWS.items():
-        shown = [feature for feature in stored_features(view) if feature.kind != "categorical"]
+        shown = [f for f in stored_features(view) if isinstance(f, Feature) and f.kind != "categorical"]
         if not shown:
             continue
         rows = newest_rows(source.engine.scan(tables / f"{view}.parquet"), view, as_of)
         numbers = rows.select(*keys, **{feature.name: _number(rows[feature.name], feature) for feature in shown})
         # In the order of keys, as means of floats depend on it; only numbers leave the engine.
-        joined = entities[keys].left_join(numbers, list(keys)).order_by(list(keys))
+        asked = entities[keys] if keys in entities else pairs.select(*keys, "market").distinct()
+        joined = asked.left_join(numbers, list(keys)).order_by(list(keys))
         frame = joined.select("market", *numbers.columns[len(keys) :]).to_pandas()
         for feature in shown:
             values[feature.name] = frame[["market", feature.name]].set_axis(["market", "value"], axis=1)
@@ -146,8 +139,4 @@ def _boxes(name: str, group: pd.DataFrame) -> go.Figure:
         mean=group["mean"],
         boxpoints=False,
     )
-    return go.Figure(box).update_layout(title=name, height=240, xaxis_title="market", yaxis_title=_unit(name))
-
-
-def _unit(name: str) -> str:
-    return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "value")
+    return go.Figure(box).update_layout(title=name, height=240, xaxis_title="market", yaxis_title=_UNITS[name])

@@ -4,9 +4,11 @@ Choices (ours; paper 2 names its groups of features, not the features):
 
 - One list of features, `contracts.features`, for tables, Feast, training and serving.
 - A request at time t may read rows with event_timestamp <= t; a row holds only what happened before its timestamp.
-- Counts are over windows of 7 or 28 days and change at midnight UTC (`counts`).
-- Sequences hold the last 20 clicks and purchases, and change with each of them (`sequences`).
-- Click rates are smoothed towards a prior, so an item without exposures has one.
+- A row is dated as a server's store would have had it: after the run that writes it, or after a push (`cadence`).
+- Counts are over windows of 1, 7 and 30 days up to midnight UTC (`counts`, `crosses`).
+- Sequences hold the last 50 clicks, purchases and searches (`sequences`).
+- What depends on the request's own time is no table's: it follows from stored times (`contracts.request_time`).
+- Rates are smoothed towards a prior.
 - Ids are hashed to buckets with md5, as serving does (`profiles`).
 - Stored relevance is a feature that holds at any time: it depends on texts alone.
 - Definitions are Ibis expressions, run on DuckDB or Spark.
@@ -25,17 +27,26 @@ from components.contracts.features import VIEWS, stored_features
 from components.contracts.schemas import TIMESTAMP
 from components.contracts.tables import write_tables
 from components.contracts.tools.manifest import input_digest, read_manifest, stage_directory, write_manifest
+from components.features.cadence import last_day
 from components.features.config import FeaturesConfig
-from components.features.counts import item_stats, query_stats, user_stats
+from components.features.counts import category_stats, item_stats, query_stats, user_stats
+from components.features.crosses import query_categories, query_items, user_brands, user_categories, user_queries
+from components.features.facts import log_facts
 from components.features.latest import as_utc
 from components.features.profiles import item_profile, relevance, user_profile
 from components.features.report import write_features_report
-from components.features.sequences import user_sequences
-from components.features.source import ALWAYS, SECONDS_A_DAY, LogTables, open_source
+from components.features.sequences import user_searches, user_sequences
+from components.features.source import ALWAYS, LogTables, open_source
 
 KIND = "features"
 REPORT = "reports/features.html"
-_TYPES = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+_TYPES = {
+    "numeric": pa.float32(),
+    "categorical": pa.int64(),
+    "sequence": pa.list_(pa.int64()),
+    "time": pa.int64(),
+    "text": pa.string(),
+}
 
 
 def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of: datetime, out: Path) -> None:
@@ -70,18 +81,26 @@ def build_feature_tables(log: Path, scores: Path, config: FeaturesConfig, as_of:
 
 def feature_tables(source: LogTables, config: FeaturesConfig, as_of: datetime) -> Mapping[str, ibis.Table]:
     """The expression of each view's rows up to `as_of`: join keys, features and event_timestamp."""
-    last_day = int(as_of.timestamp()) // SECONDS_A_DAY
-    items = item_profile(source)
-    sequences = user_sequences(source, items)
-    return {
-        "user_profile": user_profile(source),
-        "user_stats": user_stats(source, last_day),
-        "user_sequences": sequences.filter(sequences.event_timestamp <= ibis.literal(as_of)),
+    day = last_day(as_of, config)
+    items = source.engine.keep("items_profiled", item_profile(source, config, as_of))
+    log = log_facts(source, config)
+    tables = {
+        "user_profile": user_profile(source, config),
+        "user_stats": user_stats(source, log, config, day),
+        "user_sequences": user_sequences(source, items, config),
+        "user_searches": user_searches(source, log, config),
+        "user_queries": user_queries(log, config, day),
+        "query_stats": query_stats(source, log, config, day),
         "item_profile": items,
-        "item_stats": item_stats(source, config, last_day),
-        "query_stats": query_stats(source, config, last_day),
+        "item_stats": item_stats(log, config, day),
+        "category_stats": category_stats(log, config, day),
+        "user_categories": user_categories(log, config, day),
+        "user_brands": user_brands(log, config, day),
+        "query_categories": query_categories(log, config, day),
+        "query_items": query_items(log, config, day),
         "relevance": relevance(source),
     }
+    return {view: table.filter(table.event_timestamp <= ibis.literal(as_of)) for view, table in tables.items()}
 
 
 def _stored(engine: Engine, table: ibis.Table, view: str) -> Iterator[pa.Table]:

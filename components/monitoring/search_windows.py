@@ -5,7 +5,6 @@ The current window is validation and test together. The reference window is the 
 full. Only exposed search rows count, whatever their label: evaluation windows hold no others.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,8 +28,8 @@ from components.monitoring.windows import ColumnSpec
 _ENTITY_OF_GROUP = {"user": "user_id", "item": "item_id", "query": "query_key"}
 _KEY = ["request_id", "item_id"]
 _ROW_COLUMNS = [*_KEY, "user_id", "market", "query", "timestamp", "split", "native_click"]
-_WINDOW_OF_FEATURE = re.compile(r"_(\d+)d$")
-# A user's hash bucket is the user: its distribution cannot be told from who happened to search.
+# A user's hash bucket is the user: its distribution cannot be told from who happened to search. What follows from the
+# request's own time, such as an age, moves as time goes.
 _FEATURES = [f for f in (*NUMERIC, *CATEGORICAL) if f.view != "request" and f.name != "user_bucket"]
 
 
@@ -136,14 +135,15 @@ def _pair_expert(encodings: Path) -> str:
 
 
 def _spec(feature: Feature, history_days: float) -> ColumnSpec:
-    windowed = _WINDOW_OF_FEATURE.search(feature.name)
     expected = ""
-    if windowed and int(windowed[1]) > history_days:
-        expected = f"counts {windowed[1]} days, and the log is {history_days:.0f} days old where the reference begins"
+    if feature.window > history_days:
+        expected = (
+            f"counts {feature.window} days, and the log is {history_days:.0f} days old where the reference begins"
+        )
     return ColumnSpec(
         feature.name,
         "categorical" if feature.kind == "categorical" else "numeric",
-        entity=_ENTITY_OF_GROUP[feature.group] if windowed else "user_id",
+        entity=_ENTITY_OF_GROUP[feature.group] if feature.window else "user_id",
         expected=expected,
     )
 

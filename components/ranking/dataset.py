@@ -16,12 +16,12 @@ from components.contracts.features import (
     CATEGORICAL,
     NUMERIC,
     RELEVANCE_COLUMN,
-    SEQUENCES,
-    Feature,
     FeatureTensors,
     assemble,
     pad_sequences,
+    stored_features,
 )
+from components.contracts.request_time import of_numbers, of_sequences
 from components.contracts.schemas import SPLITS
 from components.contracts.training_set import (
     TRAINING_SET,
@@ -33,6 +33,7 @@ from components.contracts.training_set import (
 from components.ranking.config import Rows
 
 _DOMAIN_COLUMN = [f.name for f in CATEGORICAL].index("domain_code")
+_MICRO = 1_000_000
 _LABELS = ("native_click", "native_purchase", "click", "purchase")
 
 
@@ -121,18 +122,22 @@ def _features(rows: TrainingRows, markets: tuple[str, ...], where: str) -> tuple
     """The model's inputs, and each row's place among the sequences."""
     stated = stated_features(rows.requests, markets, where)
 
-    def values(feature: Feature) -> np.ndarray:
-        if feature.name in rows.candidates.column_names:
-            return np.asarray(rows.candidates[feature.name].to_numpy())
-        column = stated.get(feature.name)
-        own = rows.requests[feature.name] if column is None else column
+    def values(name: str) -> np.ndarray:
+        if name in rows.candidates.column_names:
+            return np.asarray(rows.candidates[name].to_numpy())
+        column = stated.get(name)
+        own = rows.requests[name] if column is None else column
         return np.asarray(np.asarray(own.to_numpy())[rows.request])
 
-    # Most rows share their request's sequences, unless there is one that belongs to the candidate.
-    once = all(f.name in rows.requests.column_names for f in SEQUENCES)
-    sequences = {f.name: _padded(rows.requests[f.name] if once else rows.column(f.name)) for f in SEQUENCES}
-    arrays = {f.name: values(f) for f in (*NUMERIC, *CATEGORICAL)}
-    return assemble(arrays | sequences), rows.request if once else np.arange(len(rows.request))
+    stored = stored_features()
+    lists = {c.name: _padded(rows.requests[c.name]) for c in stored if c.kind == "sequence"}
+    numbers = {c.name: values(c.name) for c in stored if c.kind not in ("sequence", "text")}
+    moments = rows.requests["timestamp"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    at_s = moments // _MICRO
+    sequences = of_sequences(lists, at_s)
+    of_request = {name: column[rows.request] for name, column in sequences.items() if column.ndim == 1}
+    numbers |= of_numbers(numbers, at_s[rows.request]) | {name: values(name) for name in stated} | of_request
+    return assemble(sequences | numbers), rows.request
 
 
 def _padded(column: pa.ChunkedArray) -> np.ndarray:

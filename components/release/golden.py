@@ -59,12 +59,13 @@ def write_search_golden(
 ) -> None:
     """Write `search.parquet`: one row per candidate of every golden request, in request order, with its offline answer.
 
-    Columns: request, kind, market, user_id, query, item_id, and score, relevance, p_click, p_purchase,
-    relevance_source, user_known.
+    Columns: request, kind, market, user_id, query, item_id, timestamp (`as_of`, the request's time), and score,
+    relevance, p_click, p_purchase, relevance_source, user_known.
     """
     markets = scorer.mixture.spec.markets
     rows = choose_requests(relevance_half.log, relevance_half.scores, markets, config)
-    joined = join_rows(ranking_half.features, rows.assign(domain="search", timestamp=pd.Timestamp(as_of)), markets)
+    rows = rows.assign(timestamp=pd.Timestamp(as_of))
+    joined = join_rows(ranking_half.features, rows.assign(domain="search"), markets)
     relevance = joined["relevance"].to_numpy(np.float32).copy()
     missing = np.flatnonzero(np.isnan(relevance))
     if len(missing):
@@ -83,7 +84,7 @@ def write_search_golden(
         "relevance_source": np.where(np.isin(np.arange(len(rows)), missing), "computed", "stored"),
         "user_known": joined["user_known"].to_numpy(bool),
     }
-    asked = rows[["request", "kind", "market", "user_id", "query", "item_id"]]
+    asked = rows[["request", "kind", "market", "user_id", "query", "item_id", "timestamp"]]
     write_table(pa.Table.from_pandas(asked.assign(**answers), preserve_index=False), out / SEARCH)
 
 
@@ -94,7 +95,8 @@ def choose_requests(log: Path, scores: Path, markets: Sequence[str], config: Rel
         BadInput: no market has items, users and stored pairs; one that lacks some is left out with a warning.
     """
     items = pq.read_table(log / "items.parquet", columns=["item_id", "market", "title"]).to_pandas()
-    users = pq.read_table(log / "users.parquet", columns=["user_id", "market"]).to_pandas()
+    # Users who did something: of others no feature knows.
+    users = pq.read_table(log / "requests.parquet", columns=["user_id", "market"]).to_pandas().drop_duplicates()
     stored = pq.read_table(scores / "scores.parquet", columns=["market", "query", "item_id"]).to_pandas()
     stored = stored[stored["item_id"].isin(items["item_id"])]
     queries = pq.read_table(log / "requests.parquet", columns=["market", "query"]).to_pandas().dropna()

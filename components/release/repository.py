@@ -135,7 +135,7 @@ def ranking_models() -> tuple[TritonModel, ...]:
     features = (
         Tensor("numeric", "FP32", (-1, len(NUMERIC))),
         Tensor("categorical", "INT64", (-1, len(CATEGORICAL))),
-        Tensor("sequences", "INT64", (-1, len(SEQUENCES), SEQUENCE_LENGTH)),
+        Tensor("sequences", "INT64", (1, len(SEQUENCES), SEQUENCE_LENGTH)),
     )
     probabilities = ("p_click", "p_purchase")
     return (

@@ -74,7 +74,9 @@ def _check_page(rows: pd.DataFrame, url: str, http: httpx.Client, seconds: list[
     where = f"{url}: golden request {first['request']} ({first['kind']}, {first['market']}, {first['query']!r})"
     page = _timed(
         seconds,
-        lambda: client.search(url, first["market"], first["user_id"], first["query"], rows["item_id"].tolist(), http),
+        lambda: client.search(
+            url, first["market"], first["user_id"], first["query"], rows["item_id"].tolist(), http, first["timestamp"]
+        ),
     )
     served = pd.DataFrame([vars(row) for row in page])
     if sorted(served["item_id"]) != sorted(rows["item_id"]):

@@ -3,12 +3,14 @@
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from kserve import InferOutput, InferResponse
 
 from components.contracts.errors import BadInput
+from components.contracts.moments import parse_moment
 from serving.observe.exchange import current
 from serving.transformer.validation import MAX_ITEMS, MAX_PARAMETERS, RawInput, check_count, check_request_id, shorten
 
@@ -27,7 +29,8 @@ class V2Request:
         id: the caller's, empty where it gave none.
         outputs: names of the requested outputs, and whether each is wanted as bytes after a JSON header; empty: all.
         binary: whether an output of which nothing is said is wanted as bytes.
-        parameters: those that models honour: `timeout`, microseconds that the caller waits, absent without a limit.
+        parameters: those that models honour: `timeout`, microseconds that the caller waits, absent without a limit;
+            `request_time`, the instant that ages of features are counted to, absent where it is now.
     """
 
     model: str
@@ -35,7 +38,7 @@ class V2Request:
     inputs: Sequence[RawInput]
     outputs: Mapping[str, bool]
     binary: bool
-    parameters: Mapping[str, int]
+    parameters: Mapping[str, int | datetime]
 
 
 def v2_request(
@@ -74,7 +77,12 @@ def v2_request(
             raise BadInput(f"{where}: parameter classification is not served")
         refuse_other_encodings(own, where)
         wanted[name] = _flag(own, "binary_data", where, default)
-    honoured = {"timeout": timeout} if timeout else {}
+    honoured: dict[str, int | datetime] = {"timeout": timeout} if timeout else {}
+    moment = parameters.get("request_time")
+    if moment not in (None, ""):
+        if not isinstance(moment, str):
+            raise BadInput(f"parameter request_time is {shorten(moment)}, expected an ISO 8601 instant")
+        honoured["request_time"] = parse_moment(moment, "parameter request_time")
     return V2Request(model, check_request_id(request_id), inputs, wanted, default, honoured)
 
 

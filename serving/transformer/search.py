@@ -83,6 +83,7 @@ class Search(Model):  # type: ignore[misc]
                 self._codes[request.market],
                 query_key(request.market, request.query),
                 request.item_ids,
+                payload.parameters.get("request_time"),
             )
         tensors = assemble(columns)
         source = await self._complete(tensors.numeric[:, RELEVANCE_COLUMN], request, titles, call)

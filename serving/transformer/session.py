@@ -2,8 +2,8 @@
 
 Choices (ours):
 
-- Only sequences are pushed. Counts of clicks and carts are as of midnight, in training as online: a fresher count would
-  be a feature that the ranker never saw. No feature holds carts.
+- Only sequences of clicks and purchases are pushed. Counts are as of midnight, in training as online: a fresher count
+  would be a feature that the ranker never saw. No sequence holds carts.
 - Items get the codes that the store holds for them, which are the batch features'; the row is the one that the feature
   tables would hold after these events (`components.features.sequences`), if events arrive in the order of their times.
   An event that arrives late counts as the newest until the next release.
@@ -23,6 +23,8 @@ from typing import Any
 import pandas as pd
 
 from components.contracts.features import SEQUENCE_LENGTH, stored_features
+from components.contracts.markets import DOMAIN_CODES
+from components.contracts.request_time import epoch_seconds
 from components.contracts.tools.lock import alone_in
 from feature_repo.definitions import PUSHED_VIEW, TIMESTAMP_FIELD
 from serving.observe.log_tables import Event
@@ -32,7 +34,7 @@ from serving.transformer.store_check import store_errors
 # Prefix of the sequences that an event's type extends.
 _PREFIXES = {"click": "clicked", "purchase": "purchased"}
 _ITEM_VIEW = "item_profile"
-_SEQUENCES = [feature.name for feature in stored_features(PUSHED_VIEW)]
+_SEQUENCES = [column.name for column in stored_features(PUSHED_VIEW)]
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 # As in the feature tables: a row is visible from just after its event.
 _JUST_AFTER = timedelta(microseconds=1)
@@ -76,8 +78,10 @@ class Session:
             rows, times = self._rows(users)
             for event in lasting:
                 prefix, row = _PREFIXES[event.type], rows[event.user_id]
-                for name, code in zip(("items", "categories"), codes[event.item_id], strict=True):
-                    row[f"{prefix}_{name}"] = [code, *row[f"{prefix}_{name}"]][:SEQUENCE_LENGTH]
+                item, category = codes[event.item_id]
+                newest = {"items": item, "categories": category, "domains": DOMAIN_CODES[event.domain] + 1}
+                for name, value in (newest | {"at": epoch_seconds(event.timestamp)}).items():
+                    row[f"{prefix}_{name}"] = [value, *row[f"{prefix}_{name}"]][:SEQUENCE_LENGTH]
                 times[event.user_id] = max(event.timestamp + _JUST_AFTER, times[event.user_id] + _APART)
             frame = pd.DataFrame([{"user_id": user, TIMESTAMP_FIELD: times[user]} | rows[user] for user in users])
             self._store.provider.ingest_df(self._views[PUSHED_VIEW], frame)

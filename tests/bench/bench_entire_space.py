@@ -71,7 +71,8 @@ def pandas_merge(root: Path) -> None:
         pairs = rows[["row", *keys, "timestamp"]].merge(table, on=list(keys))
         pairs = pairs[pairs["event_timestamp"] <= pairs["timestamp"]].sort_values("event_timestamp")
         newest = pairs.drop_duplicates("row", keep="last")
-        rows = rows.merge(newest[["row", *(f.name for f in stored_features(view))]], on="row", how="left")
+        stored = [f.name for f in stored_features(view) if f.name not in rows]
+        rows = rows.merge(newest[["row", *stored]], on="row", how="left")
     rows.to_parquet(root / "pandas.parquet")
 
 
@@ -80,6 +81,7 @@ def pandas_asof(root: Path) -> None:
     rows = _keyed(_rows(root)).sort_values("timestamp")
     for view, keys in VIEWS.items():
         table = pd.read_parquet(root / "features" / f"{view}.parquet").sort_values("event_timestamp")
+        table = table.drop(columns=[name for name in table if name in rows and name not in keys])
         rows = pd.merge_asof(rows, table, left_on="timestamp", right_on="event_timestamp", by=list(keys))
         rows = rows.drop(columns="event_timestamp")
     rows.to_parquet(root / "pandas.parquet")

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.contracts.features import FEATURES, assemble, pad_sequences
+from components.contracts.features import FEATURES, assemble, pad_sequences, stored_features
+from components.contracts.request_time import complete
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import Limits, read_table, write_table
 from components.contracts.tools.log import configure
@@ -56,10 +57,10 @@ def write_flat(training_set: Path, markets: tuple[str, ...], path: Path) -> None
     table = table.append_column("sample_id", pa.array(digests))
     in_order = [(name, "ascending") for name in ("timestamp", "request_id", "item_id")]
     kinds = {"categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
-    for feature in FEATURES:
-        if feature.kind in kinds:
-            place = table.column_names.index(feature.name)
-            table = table.set_column(place, feature.name, table[feature.name].cast(kinds[feature.kind]))
+    for column in stored_features():
+        if column.kind in kinds:
+            place = table.column_names.index(column.name)
+            table = table.set_column(place, column.name, table[column.name].cast(kinds[column.kind]))
     write_table(table.sort_by(in_order), path)
 
 
@@ -67,14 +68,15 @@ def read_flat(path: Path, markets: tuple[str, ...]) -> int:
     """Flat rows as tensors; returns how many."""
     table = read_table(path, SAMPLES, Limits(markets))
     columns = {}
-    for feature in FEATURES:
-        column = table[feature.name].combine_chunks()
-        if feature.kind == "sequence":
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_list(column.type):
             lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
-            columns[feature.name] = pad_sequences(column.values.to_numpy(), column.offsets.to_numpy()[:-1], lengths)
-        else:
-            columns[feature.name] = column.to_numpy()
-    return len(assemble(columns).numeric)
+            columns[name] = pad_sequences(column.values.to_numpy(), column.offsets.to_numpy()[:-1], lengths)
+        elif not pa.types.is_string(column.type):
+            columns[name] = column.to_numpy(zero_copy_only=False)
+    at_s = columns["timestamp"].astype("datetime64[s]").astype(np.int64)
+    return len(assemble(complete(columns, at_s)).numeric)
 
 
 def _md5(text: str) -> str:

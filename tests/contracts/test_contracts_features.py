@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as hnp
 from components.contracts.blend import Blend, logit
 from components.contracts.features import (
     CATEGORICAL,
+    FACTS,
     FEATURES,
+    GAP_BUCKETS,
     NUMERIC,
     RELEVANCE_COLUMN,
     SEQUENCE_LENGTH,
@@ -23,6 +25,7 @@ from components.contracts.features import (
     stored_features,
 )
 from components.contracts.markets import DOMAIN_CODES, DOMAINS, MARKETS, market_codes
+from components.contracts.request_time import complete
 
 
 def columns(n: int) -> dict[str, object]:
@@ -44,16 +47,84 @@ def test_the_list_is_consistent() -> None:
         assert not feature.name.startswith(tuple(f"{view}__" for view in VIEWS))
     assert NUMERIC[RELEVANCE_COLUMN].name == "relevance"
     by_name = {f.name: f for f in FEATURES}
-    # An item's code in a behaviour sequence is its code as a candidate: they share an embedding.
-    assert by_name["clicked_items"].buckets == by_name["purchased_items"].buckets == by_name["item_bucket"].buckets
-    assert by_name["clicked_categories"].buckets == by_name["category_bucket"].buckets
-    assert by_name["domain_code"].buckets >= len(DOMAINS)
+    # Codes of one kind share an embedding, such as an item's in a behaviour sequence and as a candidate.
+    for table in {f.table for f in FEATURES if f.table}:
+        assert len({f.buckets for f in FEATURES if f.table == table}) == 1, table
+    assert by_name["clicked_items"].table == by_name["purchased_items"].table == by_name["item_bucket"].table
+    assert by_name["domain_code"].buckets > len(DOMAINS)
+    for feature in NUMERIC:
+        assert feature.unit != "code", feature.name
+        assert (f"_{feature.window}d" in feature.name) == bool(feature.window), feature.name
+        assert np.isnan(feature.unknown) or feature.unknown == 0
+    assert all(f.table and f.unit == "code" for f in (*CATEGORICAL, *SEQUENCES))
 
 
-def test_stored_features_are_those_of_views() -> None:
-    assert {f.name for f in FEATURES} - {f.name for f in stored_features()} == {"market_code", "domain_code"}
+def test_what_is_not_stored_is_stated_or_follows_from_what_is() -> None:
+    stored = {column.name for column in stored_features()}
     assert sum(len(stored_features(view)) for view in VIEWS) == len(stored_features())
     assert all(stored_features(view) for view in VIEWS)
+    assert {fact.name for fact in FACTS} < stored
+    completed = complete(stored_row() | {"market_code": [0], "domain_code": [0]}, np.array([AT]))
+    assert {f.name for f in FEATURES} <= set(completed)
+    assert {f.name for f in FEATURES} - stored - {"market_code", "domain_code"} == {
+        f.name for f in FEATURES if f.view == "request" and not f.name.endswith("_code")
+    }
+
+
+AT = 1_767_225_600 + 13 * 3_600 + 59  # Thursday 2026-01-01, 13:00:59 UTC
+
+
+def stored_row() -> dict[str, object]:
+    """A row of stored columns of nobody and nothing that is known."""
+    kinds = {"sequence": [], "text": None}
+    return {column.name: [kinds.get(column.kind, float("nan"))] for column in stored_features()}
+
+
+def test_ages_and_gaps_are_counted_to_the_request_s_own_time() -> None:
+    row = stored_row() | {"market_code": [0], "domain_code": [0]}
+    row |= {"clicked_at": [[AT - 59, AT - 60, AT - 86_400]], "clicked_items": [[3, 2, 1]], "searched_at": [[AT + 5]]}
+    row |= {"user_seen_at": [AT - 172_800], "item_seen_at": [0], "item_clicked_at": [AT - 1_800]}
+    columns = complete(row, np.array([AT]))
+    assert columns["clicked_gaps"][0, :4].tolist() == [1, 2, 6, 0]
+    assert columns["searched_gaps"][0, :2].tolist() == [1, 0]  # pushed by a clock that is ahead
+    assert columns["user_since_click"].tolist() == [59 / 3_600]
+    assert columns["user_since_search"].tolist() == [0]
+    assert columns["user_age"].tolist() == [2]
+    assert columns["item_since_click"].tolist() == [0.5]
+    assert np.isnan([columns["item_age"][0], columns["user_since_purchase"][0], columns["user_since_query"][0]]).all()
+    assert (columns["hour"].tolist(), columns["weekday"].tolist()) == ([14], [4])
+    assert max(complete(row | {"clicked_at": [[1]]}, np.array([AT]))["clicked_gaps"][0]) == GAP_BUCKETS - 1
+
+
+def test_pairs_that_are_not_stored_count_nothing_and_shares_follow() -> None:
+    row = stored_row() | {"market_code": [0], "domain_code": [0]}
+    unknown = complete(row, np.array([AT]))
+    assert unknown["query_item_clicks_30d"].tolist() == unknown["user_brand_clicks_30d"].tolist() == [0]
+    assert np.isnan([unknown["query_item_ctr_30d"][0], unknown["query_category_share_30d"][0]]).all()
+    row |= {"query_clicks_30d": [8.0], "query_ctr_30d": [0.2], "query_category_clicks_30d": [2.0, np.nan]}
+    row |= {"query_item_exposures_30d": [10.0, np.nan], "query_item_clicks_30d": [5.0, np.nan]}
+    known = complete(row, np.array([AT]))
+    assert known["query_category_share_30d"].tolist() == [0.25, 0]
+    np.testing.assert_allclose(known["query_item_ctr_30d"], [(5 + 2) / 20, 0.2])
+    row |= {"price_log": [3.0, 1.0], "user_price_log_30d": [2.5], "query_clicks_30d": [0.0]}
+    assert complete(row, np.array([AT]))["price_gap"].tolist() == [0.5, -1.5]
+    assert complete(row, np.array([AT]))["query_category_share_30d"].tolist() == [0, 0]
+
+
+def test_rows_of_many_requests_are_those_of_each() -> None:
+    one = stored_row() | {"market_code": [0], "domain_code": [0], "clicked_at": [[AT - 100]], "item_seen_at": [AT - 9]}
+    other = stored_row() | {
+        "market_code": [1],
+        "domain_code": [2],
+        "purchased_at": [[AT - 7]],
+        "user_seen_at": [AT - 5],
+    }
+    together = {name: [*one[name], *other[name]] for name in one}
+    both = assemble(complete(together, np.array([AT, AT + 7_200])))
+    for place, (row, at) in enumerate(((one, AT), (other, AT + 7_200))):
+        alone = assemble(complete(row, np.array([at])))
+        for part in ("numeric", "categorical", "sequences"):
+            np.testing.assert_array_equal(getattr(both, part)[place : place + 1], getattr(alone, part))
 
 
 def test_tensors_have_the_declared_order_and_types() -> None:

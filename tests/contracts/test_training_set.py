@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURES
+from components.contracts.features import FEATURES, stored_features
 from components.contracts.text import stable_bucket
 from components.contracts.training_set import (
     CANDIDATE_COLUMNS,
@@ -21,7 +21,9 @@ from components.contracts.training_set import (
 
 SIZES = np.array([2, 1, 3])
 BUCKETS = {feature.name: feature.buckets for feature in FEATURES}
-OF_REQUEST, OF_CANDIDATE = ([f for f in FEATURES if f.name in names] for names in (REQUEST_COLUMNS, CANDIDATE_COLUMNS))
+OF_REQUEST, OF_CANDIDATE = (
+    [column for column in stored_features() if column.name in names] for names in (REQUEST_COLUMNS, CANDIDATE_COLUMNS)
+)
 
 
 def part(first: int = 0) -> tuple[pa.Table, pa.Table, np.ndarray]:
@@ -32,6 +34,7 @@ def part(first: int = 0) -> tuple[pa.Table, pa.Table, np.ndarray]:
     requests |= {"timestamp": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 3, pa.timestamp("us", tz="UTC"))}
     requests |= {"user_known": [True, False, True]}
     values = {"numeric": [0.5, None, 2.0], "categorical": [3, None, 4], "sequence": [[7, 8], None, []]}
+    values |= {"time": [1_700_000_000, None, 0]}
     requests |= {f.name: values[f.kind] for f in OF_REQUEST}
     n = int(SIZES.sum())
     candidates = {name: np.arange(n, dtype=np.int8) for name in CANDIDATE_COLUMNS}
@@ -54,12 +57,13 @@ def test_rows_come_back_with_their_request_s_columns(tmp_path: Path) -> None:
 def test_what_is_unknown_is_written_as_models_read_it(tmp_path: Path) -> None:
     write_training_set([part()], tmp_path / "t.parquet")
     rows = read_training_rows(tmp_path / "t.parquet")
-    unknown = {"numeric": np.nan, "categorical": 0, "sequence": []}
-    for feature in OF_REQUEST:
-        np.testing.assert_equal(rows.requests[feature.name][1].as_py(), unknown[feature.kind])
-    for feature in OF_CANDIDATE:
-        if feature.kind == "numeric":
-            np.testing.assert_array_equal(rows.candidates[feature.name].to_numpy(), [np.nan, 1, 2, 3, 4, 5])
+    unknown = {"categorical": 0, "sequence": [], "time": 0}
+    for column in OF_REQUEST:
+        wanted = column.unknown if column.kind == "numeric" else unknown[column.kind]
+        np.testing.assert_equal(rows.requests[column.name][1].as_py(), wanted)
+    for column in OF_CANDIDATE:
+        if column.kind == "numeric":
+            np.testing.assert_array_equal(rows.candidates[column.name].to_numpy(), [column.unknown, 1, 2, 3, 4, 5])
 
 
 def test_hashed_ids_follow_from_the_ids_that_are_known(tmp_path: Path) -> None:

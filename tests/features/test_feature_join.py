@@ -12,6 +12,7 @@ import pytest
 from components.contracts.engine import EngineConfig, open_engine
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURE_SERVICE, FEATURES, Feature, assemble, stored_features
+from components.contracts.request_time import complete
 from components.contracts.schemas import SAMPLES
 from components.contracts.tables import write_table
 from components.contracts.tools.manifest import read_manifest
@@ -40,8 +41,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_views(
         tmp_path_factory.mktemp("tables"),
         user_profile=[{"user_id": "u1", "user_bucket": 7, "event_timestamp": NOON - pd.Timedelta(days=99)}],
-        user_stats=[{"user_id": "u1", "user_clicks_7d": n, "event_timestamp": t} for t, n in counts],
-        item_stats=[{"item_id": "i1", "item_clicks_7d": n, "event_timestamp": t} for t, n in counts],
+        user_stats=[{"user_id": "u1", "user_search_clicks_7d": n, "event_timestamp": t} for t, n in counts],
+        item_stats=[{"item_id": "i1", "item_search_clicks_7d": n, "event_timestamp": t} for t, n in counts],
         user_sequences=[
             {"user_id": "u1", "clicked_items": [5, 6], "purchased_items": [], "event_timestamp": NOON + TICK}
         ],
@@ -56,9 +57,9 @@ def test_a_row_sees_the_newest_value_at_its_time_and_never_a_later_one(tables: P
     times = [NOON - pd.Timedelta(days=10), NOON - TICK, NOON, NOON + TICK, NOON + 2 * TICK, NOON + pd.Timedelta(days=8)]
     joined = join_rows(tables, pd.DataFrame([request(t) for t in times]), MARKETS)
     expected = [np.nan, 1.0, 2.0, 3.0, 3.0, 3.0]
-    np.testing.assert_array_equal(joined["user_clicks_7d"], expected)
-    np.testing.assert_array_equal(joined["item_clicks_7d"], expected)
-    assert [x is not None and list(x) for x in joined["clicked_items"]] == [False] * 3 + [[5, 6]] * 3
+    np.testing.assert_array_equal(joined["user_search_clicks_7d"], expected)
+    np.testing.assert_array_equal(joined["item_search_clicks_7d"], expected)
+    assert [list(x) for x in joined["clicked_items"]] == [[]] * 3 + [[5, 6]] * 3
     assert [len(x) for x in joined["purchased_items"][3:]] == [0] * 3
 
 
@@ -72,8 +73,8 @@ def test_unknown_entities_keep_their_rows(tables: Path) -> None:
     ]
     joined = join_rows(tables, pd.DataFrame(rows), MARKETS)
     assert list(joined["user_known"]) == [True, False, True, True, True]
-    np.testing.assert_array_equal(joined["user_clicks_7d"], [2, np.nan, 2, 2, 2])
-    np.testing.assert_array_equal(joined["item_clicks_7d"], [2, 2, np.nan, 2, 2])
+    np.testing.assert_array_equal(joined["user_search_clicks_7d"], [2, np.nan, 2, 2, 2])
+    np.testing.assert_array_equal(joined["item_search_clicks_7d"], [2, 2, np.nan, 2, 2])
     np.testing.assert_array_equal(joined["relevance"], [0.25, 0.25, np.nan, np.nan, np.nan])
     tensors = assemble(joined)
     assert tensors.categorical[1, 0] == 0
@@ -91,7 +92,7 @@ def test_rows_keep_their_order_index_columns_and_repetitions(tables: Path) -> No
     assert list(joined.columns) == [*rows.columns, *(f.name for f in FEATURES), "user_known"]
     days = (rows["timestamp"] - NOON) / pd.Timedelta(days=1)
     expected = np.select([days < -9, days < 0, days < 1, days < 9], [np.nan, 1, 2, 3], 4)
-    np.testing.assert_array_equal(joined["user_clicks_7d"], expected)
+    np.testing.assert_array_equal(joined["user_search_clicks_7d"], expected)
 
 
 def test_request_features_follow_the_market_s_and_domain_s_codes(tables: Path) -> None:
@@ -143,15 +144,20 @@ def test_a_training_set_is_the_samples_with_their_features(
             pd.testing.assert_series_equal(got[name], expected[name], check_dtype=False)
     assert len(got) == len(samples)
     codes = stated_features(rows.requests, MARKETS, "test")
-    got = got.assign(**{name: values.to_numpy()[rows.request] for name, values in codes.items()})
-    ours, theirs = (assemble({f.name: table[f.name].to_numpy() for f in FEATURES}) for table in (got, expected))
+    stored = {name: got[name].to_numpy() for name in got}
+    stored |= {name: values.to_numpy()[rows.request] for name, values in codes.items()}
+    ours = assemble(complete(stored, got["timestamp"].to_numpy("datetime64[s]").astype(np.int64)))
+    theirs = assemble({f.name: expected[f.name].to_numpy() for f in FEATURES})
     for part in ("numeric", "categorical", "sequences"):
         np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
     # A request of one query is one row; within a part they lie by user and time.
     assert rows.requests.num_rows == len(samples[["request_id", "query"]].drop_duplicates())
     manifest = read_manifest(tmp_path / "training")
     assert manifest["simulated"] is True
-    assert manifest["metrics"] == {"requests": rows.requests.num_rows, "rows": len(samples), "known_users": 1.0}
+    known = manifest["metrics"].pop("known_users")
+    assert manifest["metrics"] == {"requests": rows.requests.num_rows, "rows": len(samples)}
+    assert known == pytest.approx(got["user_known"].mean())
+    assert 0.5 < known < 1, "in a user's first hour, only the log knows of it"
 
 
 def test_the_join_refuses_samples_that_break_their_contract(tmp_path: Path) -> None:

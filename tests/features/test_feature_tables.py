@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.features import SEQUENCE_LENGTH, VIEWS, stored_features
+from components.contracts.features import SEQUENCE_LENGTH, VIEWS, Feature, stored_features
+from components.contracts.markets import DOMAIN_CODES
 from components.contracts.text import query_key, stable_bucket
 from components.contracts.tools.manifest import read_manifest
 from components.features.config import FeaturesConfig
@@ -21,12 +23,13 @@ from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
 
 CONFIG = FeaturesConfig(ctr_prior=0.1, ctr_strength=20)
 DAY = pd.Timedelta(days=1)
+PUSHED_WITHIN = pd.Timedelta(seconds=1)
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("toy")
-    log, scores = write_toy_log(root)
+    log, scores = write_toy_log(root, requests=420)
     build_feature_tables(log, scores, CONFIG, AS_OF, root / "features")
     return root
 
@@ -57,81 +60,188 @@ def within(frame: pd.DataFrame, midnight: pd.Timestamp, days: int) -> pd.DataFra
     return frame[(frame["timestamp"] >= midnight - days * DAY) & (frame["timestamp"] < midnight)]
 
 
-def test_user_counts_equal_a_naive_count(toy: Path) -> None:
-    stats, events, requests = view(toy, "user_stats"), log_table(toy, "events"), log_table(toy, "requests")
-    for i, when in enumerate(moments(toy, 30, seed=1)):
-        user = f"u{i % 12}"
-        row, midnight = known_at(stats, "user_id", user, when), when.floor("D")
-        mine = events[events["user_id"] == user]
-        searches = requests[(requests["user_id"] == user) & (requests["domain"] == "search")]
-        week, month = within(mine, midnight, 7), within(mine, midnight, 28)
-        assert row is not None
-        assert row["user_searches_7d"] == len(within(searches, midnight, 7))
-        assert row["user_clicks_7d"] == (week["type"] == "click").sum()
-        assert row["user_carts_7d"] == (week["type"] == "cart").sum()
-        assert row["user_purchases_28d"] == (month["type"] == "purchase").sum()
+def counted_at(when: pd.Timestamp) -> pd.Timestamp:
+    """The midnight up to which counts are in a store at `when`: it takes half an hour to write them."""
+    return (when - pd.Timedelta(minutes=30)).floor("D")
 
 
-def test_item_counts_and_rate_equal_a_naive_count(toy: Path) -> None:
-    stats, events = view(toy, "item_stats"), log_table(toy, "events")
-    shown = log_table(toy, "candidates").dropna(subset="position").merge(log_table(toy, "requests"), on="request_id")
-    for i, when in enumerate(moments(toy, 30, seed=2)):
-        item = f"i{i % 30}"
-        row, midnight = known_at(stats, "item_id", item, when), when.floor("D")
-        mine = events[events["item_id"] == item]
-        week, month = within(mine, midnight, 7), within(mine, midnight, 28)
-        exposures = shown[shown["item_id"] == item]
-        answered = ((month["type"] == "click") & month["request_id"].notna()).sum()
-        assert row is not None
-        assert row["item_exposures_7d"] == len(within(exposures, midnight, 7))
-        assert row["item_clicks_7d"] == (week["type"] == "click").sum()
-        assert row["item_carts_7d"] == (week["type"] == "cart").sum()
-        assert row["item_purchases_28d"] == (month["type"] == "purchase").sum()
-        rate = (answered + 0.1 * 20) / (len(within(exposures, midnight, 28)) + 20)
-        assert row["item_ctr_28d"] == np.float32(rate)
+def logged(root: Path) -> dict[str, pd.DataFrame]:
+    """Searches, exposures and events, with the keys of every view that counts them."""
+    items = log_table(root, "items")[["item_id", "category", "brand"]].replace({"brand": ""}, None)
+    requests = log_table(root, "requests")
+    requests["query_key"] = [
+        query_key(m, q) if isinstance(q, str) else None
+        for m, q in zip(requests["market"], requests["query"], strict=True)
+    ]
+    shown = log_table(root, "candidates").dropna(subset="position").merge(requests, on="request_id").merge(items)
+    of_request = requests[["request_id", "query_key"]]
+    events = log_table(root, "events").merge(items).merge(of_request, on="request_id", how="left")
+    return {"searches": requests[requests["domain"] == "search"], "exposures": shown, "events": events}
 
 
-def test_query_counts_and_rate_equal_a_naive_count(toy: Path) -> None:
-    stats = view(toy, "query_stats")
-    requests = log_table(toy, "requests").dropna(subset="query")
-    requests["query_key"] = [query_key(m, q) for m, q in zip(requests["market"], requests["query"], strict=True)]
-    shown = log_table(toy, "candidates").dropna(subset="position").merge(requests, on="request_id")
-    events = log_table(toy, "events")
-    clicks = events[events["type"] == "click"].merge(requests[["request_id", "query_key"]], on="request_id")
-    keys = sorted(requests["query_key"].unique())
+def counted(log: dict[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """The rows that a count's name says, of any window."""
+    if column in ("searches", "exposures"):
+        return log[column]
+    domain, _, kind = column.rpartition("_")
+    events = log["events"][log["events"]["type"] == kind.removesuffix("s")]
+    return events[events["domain"] == domain] if domain else events
+
+
+PREFIXES = {
+    "user_stats": "user", "item_stats": "item", "category_stats": "category", "query_stats": "query",
+    "user_queries": "user_query", "user_categories": "user_category", "user_brands": "user_brand",
+    "query_categories": "query_category", "query_items": "query_item",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_every_count_equals_a_naive_count(toy: Path, name: str) -> None:
+    table, log, keys = view(toy, name), logged(toy), list(VIEWS[name])
+    counts = [f for f in stored_features(name) if isinstance(f, Feature) and f.unit == "count"]
+    assert len(counts) >= 1
+    entities = table[keys].drop_duplicates().reset_index(drop=True)
+    positive = 0
+    for i, when in enumerate(moments(toy, 20, seed=len(name))):
+        entity = entities.loc[i * 7 % len(entities)]
+        rows = table[(table[keys] == entity).all(axis=1) & (table["event_timestamp"] <= when)]
+        midnight = counted_at(when)
+        for feature in counts:
+            column = feature.name.removeprefix(f"{PREFIXES[name]}_").removesuffix(f"_{feature.window}d")
+            facts = counted(log, column)
+            mine = within(facts[(facts[keys] == entity).all(axis=1)], midnight, feature.window)
+            if rows.empty:
+                assert mine.empty
+            else:
+                assert rows.sort_values("event_timestamp").iloc[-1][feature.name] == len(mine), feature.name
+                positive += len(mine) > 0
+    assert positive > 10
+
+
+def test_rates_equal_naive_ones(toy: Path) -> None:
+    log, stats = logged(toy), view(toy, "item_stats")
+    clicks = log["events"][(log["events"]["type"] == "click") & log["events"]["request_id"].notna()]
+    for i, when in enumerate(moments(toy, 20, seed=2)):
+        row, midnight = known_at(stats, "item_id", f"i{i % 30}", when), counted_at(when)
+        if row is None:
+            continue
+        answered = within(clicks[clicks["item_id"] == f"i{i % 30}"], midnight, 30)
+        shown = within(log["exposures"][log["exposures"]["item_id"] == f"i{i % 30}"], midnight, 30)
+        assert row["item_ctr_30d"] == np.float32((len(answered) + 0.1 * 20) / (len(shown) + 20))
+        expected = sum(expectation(log, clicks, each) for each in shown.itertuples())
+        assert row["item_coec_30d"] == pytest.approx((len(answered) + 2) / (expected + 2), rel=1e-5)
+        of_item = log["events"][log["events"]["item_id"] == f"i{i % 30}"]
+        month = within(of_item, midnight, 30)
+        counts = month["type"].value_counts()
+        cvr = (counts.get("purchase", 0) + 0.1 * 10) / (counts.get("click", 0) + 10)
+        assert row["item_cvr_30d"] == np.float32(cvr)
+        last = of_item[(of_item["type"] == "click") & (of_item["timestamp"] < midnight)]["timestamp"].max()
+        assert row["item_clicked_at"] == (0 if pd.isna(last) else int(last.timestamp()))
+
+
+def expectation(log: dict[str, pd.DataFrame], clicks: pd.DataFrame, shown: Any) -> float:
+    """The click rate of an exposure's place, by what was shown and clicked there up to its day's end."""
+    end = shown.timestamp.floor("D") + DAY
+    places = log["exposures"]
+    places = places[(places["domain"] == shown.domain) & (places["position"] == shown.position)]
+    hits = clicks.assign(day=clicks["timestamp"].dt.floor("D")).drop_duplicates(["request_id", "item_id", "day"])
+    hits = hits[hits["timestamp"] < end].merge(places[["request_id", "item_id"]], on=["request_id", "item_id"])
+    return (len(hits) + 2) / ((places["timestamp"] < end).sum() + 20)
+
+
+def test_a_query_s_rates_and_top_category_equal_naive_ones(toy: Path) -> None:
+    stats, log = view(toy, "query_stats"), logged(toy)
+    keys = sorted(log["searches"]["query_key"].unique())
     assert len(keys) == len({query_key(m, q) for m in MARKETS for q in ("red shoe", "เคสมือถือ", "bag", "kipas angin")})
+    events = log["events"][log["events"]["query_key"].notna()]
+    categories = 0
     for i, when in enumerate(moments(toy, 30, seed=3)):
         key = keys[i % len(keys)]
-        row, midnight = known_at(stats, "query_key", key, when), when.floor("D")
-        mine = requests[requests["query_key"] == key]
+        row, midnight = known_at(stats, "query_key", key, when), counted_at(when)
+        mine = log["searches"][log["searches"]["query_key"] == key]
         if mine["timestamp"].min() >= midnight:
-            assert row is None, "a query is unknown before the midnight after its first search"
+            assert row is None, "a query is unknown until the counts of its first day are there"
             continue
-        exposures = within(shown[shown["query_key"] == key], midnight, 28)
-        answered = within(clicks[clicks["query_key"] == key], midnight, 28)
+        month = within(events[events["query_key"] == key], midnight, 30)
+        clicks, purchases = month[month["type"] == "click"], month[month["type"] == "purchase"]
+        shown = within(log["exposures"][log["exposures"]["query_key"] == key], midnight, 30)
         assert row["query_bucket"] == stable_bucket([key], 10_000)[0]
-        assert row["query_searches_7d"] == len(within(mine, midnight, 7))
-        assert row["query_ctr_28d"] == np.float32((len(answered) + 0.1 * 20) / (len(exposures) + 20))
+        assert row["query_ctr_30d"] == np.float32((len(clicks) + 0.1 * 20) / (len(shown) + 20))
+        assert row["query_cvr_30d"] == np.float32((len(purchases) + 0.1 * 10) / (len(clicks) + 10))
+        by_category = clicks["category"].value_counts()
+        if by_category.empty:
+            assert (row["query_top_category"], row["query_top_category_share_30d"]) == (0, 0)
+        else:
+            top = min(by_category[by_category == by_category.max()].index)
+            assert row["query_top_category"] == stable_bucket([top], 1_000)[0]
+            assert row["query_top_category_share_30d"] == np.float32(by_category.max() / len(clicks))
+            categories += 1
+    assert categories > 20
+
+
+def test_a_user_s_price_is_the_mean_of_what_was_clicked(toy: Path) -> None:
+    stats, events = view(toy, "user_stats"), logged(toy)["events"]
+    clicks = events[events["type"] == "click"].merge(log_table(toy, "items")[["item_id", "price"]])
+    none = 0
+    for i, when in enumerate(moments(toy, 20, seed=6)):
+        row = known_at(stats, "user_id", f"u{i % 12}", when)
+        mine = within(clicks[clicks["user_id"] == f"u{i % 12}"], counted_at(when), 30)
+        if row is None or mine.empty:
+            none += row is not None and bool(np.isnan(row["user_price_log_30d"]))
+            assert row is None or np.isnan(row["user_price_log_30d"])
+        else:
+            assert row["user_price_log_30d"] == pytest.approx(np.log1p(mine["price"]).mean(), abs=1e-5)
+
+
+def test_users_and_items_are_unknown_until_the_run_after_their_first_act(toy: Path) -> None:
+    requests, events = log_table(toy, "requests"), log_table(toy, "events")
+    candidates = log_table(toy, "candidates").merge(requests, on="request_id")
+    for name, key, acts in (("user_profile", "user_id", requests), ("item_profile", "item_id", candidates)):
+        first = pd.concat([acts[[key, "timestamp"]], events[[key, "timestamp"]]]).groupby(key)["timestamp"].min()
+        profile = view(toy, name).set_index(key)
+        known_from = first.dt.floor("h") + pd.Timedelta(hours=1, minutes=30)
+        assert profile["event_timestamp"].tolist() == known_from.loc[profile.index].tolist()
+        seen = profile[f"{name.split('_')[0]}_seen_at"]
+        assert (seen == first.loc[profile.index].astype("int64") // 1_000_000).all()
 
 
 def test_sequences_equal_a_naive_history(toy: Path) -> None:
     sequences, events = view(toy, "user_sequences"), log_table(toy, "events")
     items = view(toy, "item_profile").set_index("item_id")
     longest = 0
-    for i, when in enumerate(moments(toy, 40, seed=4)):
-        user = f"u{i % 12}"
+    for i, when in enumerate([*moments(toy, 40, seed=4), pd.Timestamp(AS_OF)]):
+        user = f"u{i % 12}" if i < 120 else events["user_id"].mode()[0]
         row = known_at(sequences, "user_id", user, when)
-        past = events[(events["user_id"] == user) & (events["timestamp"] < when)]
+        past = events[(events["user_id"] == user) & (events["timestamp"] < when - PUSHED_WITHIN)]
         if past[past["type"] != "cart"].empty:
             assert row is None
             continue
         past = past.sort_values(["timestamp", "event_id"], ascending=False)
         for kind, prefix in (("click", "clicked"), ("purchase", "purchased")):
-            newest = past[past["type"] == kind]["item_id"][:SEQUENCE_LENGTH]
+            newest = past[past["type"] == kind][:SEQUENCE_LENGTH]
             longest = max(longest, len(newest))
-            assert list(row[f"{prefix}_items"]) == list(items.loc[newest, "item_bucket"])
-            assert list(row[f"{prefix}_categories"]) == list(items.loc[newest, "category_bucket"])
+            assert list(row[f"{prefix}_items"]) == list(items.loc[newest["item_id"], "item_bucket"])
+            assert list(row[f"{prefix}_categories"]) == list(items.loc[newest["item_id"], "category_bucket"])
+            assert list(row[f"{prefix}_domains"]) == [DOMAIN_CODES[domain] + 1 for domain in newest["domain"]]
+            assert list(row[f"{prefix}_at"]) == [int(moment.timestamp()) for moment in newest["timestamp"]]
     assert longest == SEQUENCE_LENGTH, "the toy log must reach the cut"
+
+
+def test_searched_queries_equal_a_naive_history(toy: Path) -> None:
+    searches, table = logged(toy)["searches"], view(toy, "user_searches")
+    known = 0
+    for i, when in enumerate(moments(toy, 40, seed=5)):
+        row = known_at(table, "user_id", f"u{i % 12}", when)
+        begun = (when - pd.Timedelta(minutes=30)).floor("h")  # of the newest run that has been written
+        past = searches[(searches["user_id"] == f"u{i % 12}") & (searches["timestamp"] < begun)]
+        if past.empty:
+            assert row is None
+            continue
+        newest = past.sort_values(["timestamp", "request_id"], ascending=False)[:SEQUENCE_LENGTH]
+        assert list(row["searched_queries"]) == list(stable_bucket(newest["query_key"], 10_000))
+        assert list(row["searched_at"]) == [int(moment.timestamp()) for moment in newest["timestamp"]]
+        known += 1
+    assert known > 20
 
 
 def test_rows_do_not_change_when_the_future_is_taken_away(toy: Path, tmp_path: Path) -> None:
@@ -169,12 +279,13 @@ def test_an_event_is_invisible_at_its_own_instant(toy: Path) -> None:
     events = log_table(toy, "events")
     moments = set(zip(events["user_id"], events["timestamp"], strict=True))
     assert not moments & set(zip(sequences["user_id"], sequences["event_timestamp"], strict=True))
-    just_after = sequences["event_timestamp"] - pd.Timedelta(microseconds=1)
+    just_after = sequences["event_timestamp"] - PUSHED_WITHIN - pd.Timedelta(microseconds=1)
     assert set(zip(sequences["user_id"], just_after, strict=True)) <= moments
 
 
 def test_files_have_the_contract_s_columns_and_one_row_a_key_and_time(toy: Path) -> None:
     types = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+    types |= {"time": pa.int64(), "text": pa.string()}
     for name, keys in VIEWS.items():
         table = pq.read_table(toy / "features" / f"{name}.parquet")
         assert table.column_names == [*keys, *(f.name for f in stored_features(name)), "event_timestamp"]
@@ -239,7 +350,7 @@ def test_the_same_log_gives_the_same_digest_in_any_time_zone(
 def test_the_report_says_that_data_is_simulated(toy: Path) -> None:
     page = (toy / "features" / REPORT).read_text(encoding="utf-8")
     assert "Simulated data." in page
-    for feature in ("item_ctr_28d", "clicked_items", "relevance"):
+    for feature in ("item_ctr_30d", "clicked_items", "relevance"):
         assert feature in page
 
 

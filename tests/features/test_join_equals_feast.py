@@ -6,14 +6,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.contracts.features import SEQUENCES, VIEWS, Feature, stored_features
+from components.contracts.features import CATEGORICAL, NUMERIC, VIEWS, Fact, Feature, stored_features
 from components.features.config import FeaturesConfig
-from components.features.join import join_rows
+from components.features.join import join_rows, stored_columns
 from components.features.tables import build_feature_tables
 from tests.features.feast_join import feast_features
 from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
@@ -22,6 +21,7 @@ from tests.features.view_tables import write_views
 NOON = pd.Timestamp("2026-02-10 12:00", tz="UTC")
 TICK = pd.Timedelta(microseconds=1)
 _VALUES = {"numeric": [0.0, 0.1, 1e30, None], "categorical": [0, 1, 63, None], "sequence": [[], [3], [5, 4, 3], None]}
+_VALUES |= {"time": [0, 1_700_000_000, None], "text": ["category1", "brand2", None]}
 # Few keys and instants, so that they meet: rows at exactly a value's time, one tick before and after it.
 _KEYS = {"user_id": "u", "item_id": "i", "query_key": "TH:q"}
 _MOMENT = st.sampled_from(
@@ -30,15 +30,15 @@ _MOMENT = st.sampled_from(
 
 
 def assert_equal(features: Path, rows: pd.DataFrame) -> None:
-    """Every stored feature of every row, bit by bit; null and NaN are both unknown."""
-    ours, theirs = join_rows(features, rows, MARKETS), feast_features(features, rows)
-    for feature in stored_features():
-        expected = theirs[feature.name]
-        if feature in SEQUENCES:
-            assert [None if x is None else list(x) for x in ours[feature.name]] == expected.to_pylist(), feature.name
+    """Every stored feature and fact of every row, bit by bit; null and NaN are both unknown."""
+    ours, theirs = stored_columns(features, rows, MARKETS)[0], feast_features(features, rows)
+    for column in stored_features():
+        found, expected = ours[column.name], theirs[column.name]
+        if column.kind in ("sequence", "text"):
+            assert found.to_pylist() == expected.to_pylist(), column.name
         else:
             np.testing.assert_array_equal(
-                ours[feature.name].to_numpy(), expected.to_pandas().to_numpy(), feature.name, strict=True
+                found.to_pandas().to_numpy(), expected.to_pandas().to_numpy(), column.name, strict=True
             )
 
 
@@ -47,7 +47,6 @@ def test_on_the_tables_of_a_log(tmp_path: Path) -> None:
     build_feature_tables(log, scores, FeaturesConfig(), AS_OF, tmp_path / "features")
     requests = pd.read_parquet(log / "requests.parquet").dropna(subset="query")
     rows = pd.read_parquet(log / "candidates.parquet").merge(requests, on="request_id")
-    rows = rows.merge(pd.read_parquet(log / "items.parquet").drop(columns=["market", "title"]), on="item_id")
     # Beside the log's instants, those at which values begin, and the ones before.
     begin = pq.read_table(tmp_path / "features" / "user_sequences.parquet")["event_timestamp"].to_pandas()
     moments = pd.concat([begin, begin - TICK]).sample(len(rows), replace=True, random_state=0)
@@ -61,8 +60,8 @@ def test_on_any_small_tables(data: st.DataObject) -> None:
     def key(name: str) -> str:
         return _KEYS.get(name, name) + data.draw(st.sampled_from("12"))
 
-    def value(feature: Feature) -> object:
-        return data.draw(st.sampled_from(_VALUES[feature.kind]))
+    def value(column: Feature | Fact) -> object:
+        return data.draw(st.sampled_from(_VALUES[column.kind]))
 
     tables: dict[str, list[dict[str, object]]] = {}
     for view, keys in VIEWS.items():
@@ -83,7 +82,7 @@ def test_on_any_small_tables(data: st.DataObject) -> None:
 
 def test_naive_times_are_utc_and_unknown_keys_keep_their_rows(tmp_path: Path) -> None:
     seen = [{"user_id": "u1", "event_timestamp": NOON} | {f.name: None for f in stored_features("user_stats")}]
-    seen[0]["user_clicks_7d"] = 3.0
+    seen[0]["user_search_clicks_7d"] = 3.0
     features = write_views(tmp_path, user_stats=seen)
     others = {key: "x1" for keys in VIEWS.values() for key in keys if key not in ("user_id", "query_key")}
     rows = pd.DataFrame(
@@ -95,20 +94,20 @@ def test_naive_times_are_utc_and_unknown_keys_keep_their_rows(tmp_path: Path) ->
         ]
     )
     assert_equal(features, rows)
-    assert join_rows(features, rows, MARKETS)["user_clicks_7d"].dropna().to_list() == [3.0]
+    assert join_rows(features, rows, MARKETS)["user_search_clicks_7d"].dropna().to_list() == [3.0]
 
 
 def test_of_two_rows_at_one_instant_one_is_taken(tmp_path: Path) -> None:
     """Feast takes any of them, too: no row is joined twice, and features of two rows are never mixed."""
     same = {"user_id": "u1", "event_timestamp": NOON}
-    rows = [same | {"user_clicks_7d": n, "user_carts_7d": n} for n in (1.0, 2.0)]
+    rows = [same | {"user_search_clicks_7d": n, "user_carts_7d": n} for n in (1.0, 2.0)]
     features = write_views(tmp_path, user_stats=rows)
     others = {key: "x1" for keys in VIEWS.values() for key in keys if key not in ("user_id", "query_key")}
     asked = {"user_id": "u1", "market": "TH", "domain": "search", "query": "q", "timestamp": NOON} | others
     joined = join_rows(features, pd.DataFrame([asked] * 3), MARKETS)
     assert len(joined) == 3
-    assert set(joined["user_clicks_7d"]) <= {1.0, 2.0}
-    assert joined["user_clicks_7d"].equals(joined["user_carts_7d"].rename("user_clicks_7d"))
+    assert set(joined["user_search_clicks_7d"]) <= {1.0, 2.0}
+    assert joined["user_search_clicks_7d"].equals(joined["user_carts_7d"].rename("user_search_clicks_7d"))
 
 
 def test_the_tables_types_reach_the_rows(tmp_path: Path) -> None:
@@ -117,5 +116,6 @@ def test_the_tables_types_reach_the_rows(tmp_path: Path) -> None:
     for keys in VIEWS.values():
         rows = rows.assign(**{key: "x" for key in keys if key not in rows and key != "query_key"})
     joined = join_rows(features, rows.assign(timestamp=NOON), MARKETS)
-    assert {str(joined[f.name].dtype) for f in stored_features() if f.kind == "numeric"} == {"float32"}
-    assert pa.types.is_null(pa.array(joined["clicked_items"]).type)
+    assert {str(joined[f.name].dtype) for f in NUMERIC} == {"float32"}
+    assert {str(joined[f.name].dtype) for f in CATEGORICAL} == {"int64"}
+    assert [list(x) for x in joined["clicked_items"]] == [[]]

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,7 +32,7 @@ from feature_repo.online import fresh_as_of, project_of
 from feature_repo.store import connect
 from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from tests.features.toy_log import AS_OF, write_toy_log
-from tests.serving.transformer.test_online_store import assert_no_skew
+from tests.serving.transformer.test_online_store import assert_no_skew, pushed_row
 
 ITEMS = [f"i{i}" for i in range(30)]
 DAYS = 3
@@ -144,12 +143,9 @@ def test_a_refresh_that_was_cut_off_is_done_again(
 
 def test_what_a_user_clicked_meanwhile_stays(world: World, tmp_path: Path, redis_address: str) -> None:
     online = world.serve(tmp_path / "state", redis_address)
-    row = {"user_id": "u1", "event_timestamp": AS_OF + timedelta(seconds=1)}
-    lists = {name: [[4711]] for name in ("clicked_items", "clicked_categories", "purchased_items")}
-    frame = pd.DataFrame([row]).assign(**lists, purchased_categories=[[]])
-    connect_built(tmp_path / "state").write_to_online_store("user_sequences", frame)
+    connect_built(tmp_path / "state").write_to_online_store("user_sequences", pushed_row("u1", 4711))
     refresh(world.now, str(world.release), redis_address)
-    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"].tolist() == [[4711] + [0] * 19]
+    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"].tolist() == [[4711] + [0] * 49]
 
 
 def test_other_features_than_the_release_learned_from_are_refused(
@@ -197,8 +193,8 @@ def test_the_step_takes_the_stores_address_from_its_secret_and_says_how_old_feat
     age = component.materialise_features.python_func(**step, summary=summary)
     assert age == pytest.approx((datetime.now(UTC) - AS_OF).total_seconds() / 3600, abs=0.1)
     assert logged["feature age hours"] == round(age, 2)
-    assert logged["rows user_profile"] == 12
-    assert "| user_profile | 12 |" in (tmp_path / "s.md").read_text(encoding="utf-8")
+    assert logged["rows item_profile"] == 30
+    assert "| item_profile | 30 |" in (tmp_path / "s.md").read_text(encoding="utf-8")
 
 
 def test_the_step_before_it_takes_scores_from_where_they_lie(world: World, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from components.contracts.features import VIEWS, stored_features
 from components.contracts.tables import write_table
 
 _TYPES = {"numeric": pa.float32(), "categorical": pa.int64(), "sequence": pa.list_(pa.int64())}
+_TYPES |= {"time": pa.int64(), "text": pa.string()}
 
 
 def write_views(folder: Path, **rows: list[dict]) -> Path:

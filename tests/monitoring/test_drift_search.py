@@ -71,22 +71,22 @@ def test_a_shifted_market_drifts_alone(shifted: Path) -> None:
     assert {
         ("VN", "price_log", "feature"),
         ("VN", "relevance", "missing"),
-        ("VN", "user_clicks_7d", "feature"),
+        ("VN", "user_search_clicks_7d", "feature"),
     } <= drifted
     assert not any(market == "TH" for market, _, _ in drifted)
 
 
 def test_counts_over_more_days_than_the_log_is_old_are_shown_and_not_judged(shifted: Path) -> None:
     findings = {(f["market"], f["column"]): f for f in read(shifted)["findings"] if f["scope"] == "feature"}
-    warming = findings["VN", "user_purchases_28d"]
+    warming = findings["VN", "user_purchases_30d"]
     assert warming["expected"] and warming["severity"] == "info" and warming["adjusted"] < 0.05
-    assert "28 days" in warming["why"] and "9 days old" in warming["why"]
-    assert not findings["VN", "user_clicks_7d"]["expected"]
+    assert "30 days" in warming["why"] and "9 days old" in warming["why"]
+    assert not findings["VN", "user_search_clicks_7d"]["expected"]
 
 
-def test_a_longer_history_lets_28_day_counts_be_judged() -> None:
-    judged = {spec.name: not spec.expected for spec in feature_specs(history_days=28)}
-    assert judged["user_purchases_28d"] and judged["user_clicks_7d"]
+def test_a_longer_history_lets_30_day_counts_be_judged() -> None:
+    judged = {spec.name: not spec.expected for spec in feature_specs(history_days=30)}
+    assert judged["user_purchases_30d"] and judged["user_search_clicks_7d"]
 
 
 def test_predictions_that_move_between_validation_and_test_drift(tmp_path: Path) -> None:

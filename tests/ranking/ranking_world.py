@@ -81,14 +81,13 @@ def write_world(root: Path, requests: int = 600, seed: int = 0) -> tuple[Path, P
     }
     columns |= {f.name: features.numeric[:, i] for i, f in enumerate(NUMERIC)}
     columns |= {f.name: features.categorical[:, i] for i, f in enumerate(CATEGORICAL)}
+    columns |= {f.name: pa.nulls(rows, pa.list_(pa.int64())) for f in SEQUENCES}
     columns |= {
         "relevance": np.where(rng.random(rows) < 0.05, np.nan, relevance).astype(np.float32),
         "price_log": price.astype(np.float32),
         "category_bucket": category,
         "clicked_items": pa.array(list(liked[:, :5] * 7)),
         "clicked_categories": pa.array(list(liked[:, :5])),
-        "purchased_items": pa.nulls(rows, pa.list_(pa.int64())),
-        "purchased_categories": pa.nulls(rows, pa.list_(pa.int64())),
     }
     training_set, log = root / "training_set", root / "log"
     write_rows(pa.table(columns), training_set / TRAINING_SET)

@@ -95,8 +95,8 @@ def test_padded_places_of_a_sequence_change_nothing() -> None:
     numeric, categorical, sequences = tensors(4)
     sequences[:, :, 3:] = 0
     padded = ranker(numeric, categorical, sequences)
-    ranker.encoder.tables["item_bucket"].weight.data[0] += 100.0  # what stands behind the padding code
-    ranker.encoder.tables["category_bucket"].weight.data[0] += 100.0
+    ranker.encoder.tables["item"].weight.data[0] += 100.0  # what stands behind the padding code
+    ranker.encoder.tables["category"].weight.data[0] += 100.0
     categorical[:, CATEGORICAL_COLUMN["item_bucket"]].clamp_(min=1)
     torch.testing.assert_close(ranker(numeric, categorical, sequences), padded)
 
@@ -104,7 +104,7 @@ def test_padded_places_of_a_sequence_change_nothing() -> None:
 def test_identifiers_are_forgotten_in_training_only() -> None:
     encoder = FeatureEncoder(4, id_dropout=1.0)
     inputs = tensors(5)
-    unknown = encoder.tables["item_bucket"].weight[0].expand(5, -1)
+    unknown = encoder.tables["item"].weight[0].expand(5, -1)
     assert torch.equal(encoder.train()(*inputs).embeddings["item_bucket"], unknown)
     assert not torch.equal(encoder.eval()(*inputs).embeddings["item_bucket"], unknown)
 

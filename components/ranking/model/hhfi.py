@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.contracts.features import CATEGORICAL, NUMERIC, Feature, Group
-from components.ranking.model.encoder import BEHAVIOURS, MATCHES, Encoded
+from components.ranking.model.encoder import BEHAVIOURS, Encoded, matches, pooled_width
 from components.ranking.model.layers import GroupedFeedForward, GroupedLinear, feed_forward, self_attention
 from components.ranking.model.spec import RankerSpec
 
@@ -30,7 +30,7 @@ class Tokenizer(nn.Module):
         embedding = spec.embedding_dim
         widths = {
             group: embedding * len(_of(CATEGORICAL, group)) + 2 * len(_of(NUMERIC, group)) for group in PLAIN_GROUPS
-        } | dict.fromkeys(BEHAVIOURS, 2 * embedding + MATCHES)
+        } | {name: pooled_width(name, embedding) + matches(name) for name in BEHAVIOURS}
         for group in PLAIN_GROUPS:
             columns = [i for i, f in enumerate(NUMERIC) if f.group == group]
             self.register_buffer(f"{group}_columns", torch.tensor(columns, dtype=torch.int64), persistent=False)

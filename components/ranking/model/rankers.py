@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from components.contracts.features import CATEGORICAL, NUMERIC
 from components.contracts.markets import DOMAINS
-from components.ranking.model.encoder import BEHAVIOURS, CATEGORICAL_COLUMN, MATCHES, FeatureEncoder
+from components.ranking.model.encoder import BEHAVIOURS, CATEGORICAL_COLUMN, FeatureEncoder, matches, pooled_width
 from components.ranking.model.esuif import DAPGA, DREF
 from components.ranking.model.hhfi import DOMAIN_TOKEN, HHFI, USER_TOKEN, Tokenizer
 from components.ranking.model.layers import feed_forward
@@ -91,8 +91,9 @@ class DLRM(Ranker):
     def __init__(self, spec: RankerSpec) -> None:
         super().__init__(spec)
         width, hidden = spec.embedding_dim, spec.dlrm_width
-        self.bottom = feed_forward(2 * len(NUMERIC) + MATCHES * len(BEHAVIOURS), hidden, width, spec.dropout)
-        vectors = 1 + len(CATEGORICAL) + 2 * len(BEHAVIOURS)
+        dense = 2 * len(NUMERIC) + sum(matches(name) for name in BEHAVIOURS)
+        self.bottom = feed_forward(dense, hidden, width, spec.dropout)
+        vectors = 1 + len(CATEGORICAL) + sum(pooled_width(name, 1) for name in BEHAVIOURS)
         self.register_buffer("pairs_2P", torch.triu_indices(vectors, vectors, offset=1), persistent=False)
         joined = vectors * width + vectors * (vectors - 1) // 2
         self.top = nn.Sequential(
@@ -105,11 +106,11 @@ class DLRM(Ranker):
     def forward(self, numeric_BF: Tensor, categorical_BC: Tensor, sequences_BSL: Tensor) -> Tensor:
         """Logits (B, Y)."""
         encoded = self.encoder(numeric_BF, categorical_BC, sequences_BSL)
-        pair_width = 2 * self.spec.embedding_dim
-        behaviours = list(encoded.behaviours.values())
-        matches = [x_BM[:, pair_width:] for x_BM in behaviours]
-        dense_BE = self.bottom(torch.cat([encoded.values_BF, encoded.known_BF, *matches], dim=1))
-        pooled = [half for x in behaviours for half in x[:, :pair_width].chunk(2, dim=1)]
+        width = self.spec.embedding_dim
+        behaviours = [(x_BM, pooled_width(name, width)) for name, x_BM in encoded.behaviours.items()]
+        scalars = [x_BM[:, pooled:] for x_BM, pooled in behaviours]
+        dense_BE = self.bottom(torch.cat([encoded.values_BF, encoded.known_BF, *scalars], dim=1))
+        pooled = [part_BE for x_BM, end in behaviours for part_BE in x_BM[:, :end].split(width, dim=1)]
         vectors_BVE = torch.stack([dense_BE, *encoded.embeddings.values(), *pooled], dim=1)
         products_BVV = vectors_BVE @ vectors_BVE.transpose(1, 2)
         first_P, second_P = self.pairs_2P  # type: ignore[misc]

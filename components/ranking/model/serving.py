@@ -25,6 +25,7 @@ WEIGHTS, SPEC = "ranker.safetensors", "ranker.json"
 class ServingRanker(nn.Module):
     """The search head: (numeric f32 (n, F), categorical i64 (n, C), sequences i64 (n, S, L)) -> (p_click, p_purchase).
 
+    Sequences that all rows share, as those of one search do, may come once: (1, S, L); so they come when it is served.
     Both probabilities are f32 (n,) and unconditional. Rows are ranked as search whatever their `domain_code` says.
     """
 
@@ -67,4 +68,4 @@ def load_ranker(model_dir: Path) -> ServingRanker:
 
 
 def _layout() -> list[list[str | int]]:
-    return json.loads(json.dumps([[f.name, f.group, f.kind, f.buckets] for f in FEATURES]))  # type: ignore[no-any-return]
+    return json.loads(json.dumps([[f.name, f.group, f.kind, f.buckets, f.table] for f in FEATURES]))  # type: ignore[no-any-return]

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from components.contracts.errors import BadInput
-from components.contracts.features import FEATURES, Feature, assemble
+from components.contracts.features import FEATURES, NUMERIC, REQUEST_VIEWS, Fact, Feature, assemble
 from components.contracts.text import query_key
 from components.features.config import FeaturesConfig
 from components.features.join import join_rows
 from components.features.latest import latest_slice
 from components.features.tables import build_feature_tables
+from feature_repo import packed
 from serving.transformer.item_rows import STALENESS_S, ItemRows
 from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from tests.features.toy_log import AS_OF, MARKETS, write_toy_log
@@ -47,14 +48,18 @@ def assert_no_skew(online: OnlineFeatures, features: Path, items: list[str]) -> 
     )
     offline = join_rows(features, rows, MARKETS)
     for number, (user, market, text) in enumerate(cases):
-        columns, known = online.read(user, MARKETS.index(market), query_key(market, text), items)
+        columns, known = online.read(user, MARKETS.index(market), query_key(market, text), items, AS_OF)
         expected = offline.iloc[number * len(items) : (number + 1) * len(items)]
         assert list(columns) == [feature.name for feature in FEATURES]
         assert known == (user != "stranger")
         assert (expected["user_known"] == known).all()
         got, wanted = assemble(columns), assemble(expected)
-        for part in ("numeric", "categorical", "sequences"):
-            np.testing.assert_array_equal(getattr(got, part), getattr(wanted, part), strict=True)
+        for column, feature in enumerate(NUMERIC):
+            values = wanted.numeric[:, column]
+            np.testing.assert_array_equal(got.numeric[:, column], values, strict=True, err_msg=feature.name)
+        np.testing.assert_array_equal(got.categorical, wanted.categorical, strict=True)
+        shared = np.broadcast_to(got.sequences, wanted.sequences.shape)
+        np.testing.assert_array_equal(shared, wanted.sequences, strict=True)
 
 
 def test_online_reads_equal_the_point_in_time_join(release: Path) -> None:
@@ -79,9 +84,7 @@ def counted_reads(online: OnlineFeatures, monkeypatch: pytest.MonkeyPatch) -> li
     return calls
 
 
-OF_REQUEST = [
-    ("user_profile", 1), ("user_stats", 1), ("user_sequences", 1), ("query_stats", 1), ("query_relevance", 1),
-]  # fmt: skip
+OF_REQUEST = [(view, 1) for view in (*REQUEST_VIEWS, *packed.NAMES.values())]
 
 
 def test_a_request_reads_its_own_rows_and_those_items_that_were_not_read_before(
@@ -90,7 +93,8 @@ def test_a_request_reads_its_own_rows_and_those_items_that_were_not_read_before(
     online = OnlineFeatures(release / "state")
     calls = counted_reads(online, monkeypatch)
     columns, _ = online.read("u1", 0, "ID:bag", [f"i{i}" for i in range(20)])
-    assert sorted(calls) == sorted([*OF_REQUEST, ("item_profile", 20), ("item_stats", 20)])
+    # Three categories.
+    assert sorted(calls) == sorted([*OF_REQUEST, ("item_profile", 20), ("item_stats", 20), ("category_stats", 3)])
     calls.clear()
     columns, _ = online.read("u1", 0, "ID:bag", [f"i{i % 30}" for i in range(1000)])
     assert sorted(calls) == sorted([*OF_REQUEST, ("item_profile", 10), ("item_stats", 10)])
@@ -104,23 +108,31 @@ def test_a_pushed_row_of_a_user_is_in_the_next_read(release: Path, tmp_path: Pat
     build_online_store(release / "latest", tmp_path / "state")
     online = OnlineFeatures(tmp_path / "state")
     assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"][0, 0] != 4711
-    row = {"user_id": "u1", "event_timestamp": AS_OF + timedelta(seconds=1)}
-    lists = {name: [[4711]] for name in ("clicked_items", "clicked_categories", "purchased_items")}
-    frame = pd.DataFrame([row]).assign(**lists, purchased_categories=[[]])
-    connect_built(tmp_path / "state").write_to_online_store("user_sequences", frame)
-    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"].tolist() == [[4711] + [0] * 19]
+    connect_built(tmp_path / "state").write_to_online_store("user_sequences", pushed_row("u1", 4711))
+    assert online.read("u1", 0, "ID:bag", ["i1"])[0]["clicked_items"].tolist() == [[4711] + [0] * 49]
+
+
+def pushed_row(user: str, code: int) -> pd.DataFrame:
+    """A row of sequences, newer than the toy log: one click."""
+    clicked = {"items": code, "categories": 7, "domains": 1, "at": int(AS_OF.timestamp())}
+    lists = {f"clicked_{name}": [[value]] for name, value in clicked.items()}
+    lists |= {f"purchased_{name}": [[]] for name in clicked}
+    return pd.DataFrame({"user_id": [user], "event_timestamp": [AS_OF + timedelta(seconds=1)]} | lists)
 
 
 def test_items_rows_are_read_again_after_a_minute() -> None:
-    feature = Feature("price_log", "item_profile", "item", "numeric")
+    columns = [Feature("price_log", "item_profile", "item", "numeric"), Fact("brand", "item_profile", "text")]
     now, stored, asked = [0.0], {"a": 1.0, "b": 2.0}, []
 
     def read(item_ids: list[str]) -> list[dict[str, float | None]]:
         asked.append(list(item_ids))
-        return [{"price_log": stored.get(item_id)} for item_id in item_ids]
+        return [
+            {"price_log": stored.get(item_id), "brand": item_id if item_id in stored else None} for item_id in item_ids
+        ]
 
-    rows = ItemRows([feature], read, lambda: now[0])
+    rows = ItemRows(columns, read, lambda: now[0])
     np.testing.assert_array_equal(rows.columns(["a", "nowhere", "a"])["price_log"], [1, np.nan, 1])
+    assert rows.columns(["a", "nowhere", "a"])["brand"].tolist() == ["a", "", "a"]
     stored["a"] = 5.0
     now[0] = STALENESS_S - 1
     np.testing.assert_array_equal(rows.columns(["b", "a"])["price_log"], [2, 1])
@@ -133,10 +145,12 @@ def test_nobody_and_nothing_known_still_gives_every_column(release: Path) -> Non
     columns, known = OnlineFeatures(release / "state").read("stranger", 1, "TH:?", ["a", "b"])
     tensors = assemble(columns)
     assert not known
-    assert np.isnan(tensors.numeric).all()
+    np.testing.assert_array_equal(tensors.numeric, [[feature.unknown for feature in NUMERIC]] * 2)
     assert not tensors.sequences.any()
     codes = dict(zip([f.name for f in FEATURES if f.kind == "categorical"], tensors.categorical.T, strict=True))
     assert list(codes.pop("market_code")) == [1, 1]
+    # The store's own instant, a Sunday: nobody has refreshed it for days.
+    assert [list(codes.pop(name)) for name in ("hour", "weekday")] == [[AS_OF.hour + 1] * 2, [7] * 2]
     assert not np.any(list(codes.values()))
 
 

@@ -25,14 +25,14 @@ from components.features.profiles import item_profile
 from components.features.sequences import user_sequences
 from components.features.source import open_source
 from components.features.tables import build_feature_tables
-from feature_repo.definitions import PUSH_SOURCE
+from feature_repo.definitions import PUSH_SOURCE, PUSHED_VIEW
 from serving.observe.log_tables import Event
 from serving.transformer.online_store import OnlineFeatures, build_online_store, connect_built
 from serving.transformer.session import Session
 from tests.features.toy_log import AS_OF, write_toy_log
 
 ROOT = Path(__file__).resolve().parents[3]
-NAMES = [feature.name for feature in SEQUENCES]
+NAMES = [feature.name for feature in SEQUENCES if feature.view == PUSHED_VIEW]
 USERS = ("u0", "u1", "stranger")
 
 
@@ -72,7 +72,9 @@ def in_batch(release: Path, events: Sequence[Event]) -> dict[str, dict[str, list
     with open_engine(EngineConfig()) as engine:
         source = open_source(engine, release / "log", release / "scores")
         tables = dataclasses.replace(source, events=engine.load("events", pa.Table.from_pandas(both)))
-        rows = user_sequences(tables, item_profile(source)).to_pandas().sort_values("event_timestamp")
+        config = FeaturesConfig()
+        items = item_profile(source, config, AS_OF)
+        rows = user_sequences(tables, items, config).to_pandas().sort_values("event_timestamp")
     newest = rows.drop_duplicates("user_id", keep="last").set_index("user_id")
     return {
         user: {name: list(newest.loc[user, name])[:SEQUENCE_LENGTH] if user in newest.index else [] for name in NAMES}
@@ -129,7 +131,7 @@ def test_the_next_read_sees_a_click_and_other_features_stay(state: Path) -> None
     assert after["clicked_items"][0].tolist() == [item, *before["clicked_items"][0].tolist()[:-1]]
     assert after["clicked_categories"][0].tolist() == [category, *before["clicked_categories"][0].tolist()[:-1]]
     for name in before:
-        if not name.startswith("clicked_"):
+        if not name.startswith("clicked_") and name != "user_since_click":
             np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
@@ -156,10 +158,13 @@ def test_feasts_own_push_writes_the_same_row(state: Path) -> None:
     Session(state).push([event(1, "stranger", "i3", "click", moment)])
     online = OnlineFeatures(state)
     pushed = sequences(online, "stranger")
-    row = {name: [codes] for name, codes in pushed.items()}
+    times = {"clicked_at": [int(moment.timestamp())], "purchased_at": []}
+    row = {name: [values] for name, values in (pushed | times).items()}
     times = {"event_timestamp": [moment + timedelta(microseconds=1)]}
     connect_built(state).push(PUSH_SOURCE, pd.DataFrame({"user_id": ["somebody"]} | row | times))
     assert sequences(online, "somebody") == pushed
+    ours, theirs = (online.read(user, 0, "ID:bag", ["i1"], moment)[0] for user in ("stranger", "somebody"))
+    assert ours["clicked_gaps"].tolist() == theirs["clicked_gaps"].tolist()
     assert len(pushed["clicked_items"]) == 1
 
 

@@ -1,7 +1,7 @@
 """Triton model `search`: a request's features to blended scores, in input order.
 
 Inputs: numeric FP32 (n, F), relevance in its column, NaN where none is known; categorical INT64 (n, C); sequences INT64
-(n, S, L); market BYTES (1,).
+(1, S, L), the user's, which all items share; market BYTES (1,).
 Outputs: score, relevance, p_click, p_purchase FP32 (n,); where relevance is not known, the ranker sees none and the
 blend sees the market's prior.
 
