@@ -241,6 +241,6 @@ def test_a_registry_in_postgresql_knows_the_definitions_of_every_release(
     for _ in range(2):  # the second finds them there
         refresh(world.now, str(world.release), redis_address, database)
     registered = connect(database, redis_address, project_of(world.name))
-    assert {view.name for view in registered.list_feature_views()} >= {"user_stats", "item_stats", "query_relevance"}
+    assert {view.name for view in registered.list_feature_views()} >= {"user_stats", "item_stats", "query_pairs"}
     assert fresh_as_of(registered) == AS_OF
     assert_no_skew(OnlineFeatures(tmp_path / "state"), world.now, ITEMS)
