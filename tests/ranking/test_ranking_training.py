@@ -16,6 +16,7 @@ from ranking_world import MARKETS, random_features, write_world
 from components.contracts.blend import Blend
 from components.contracts.errors import BadInput
 from components.contracts.features import FEATURES, assemble
+from components.contracts.request_time import complete
 from components.contracts.tools.manifest import input_digest, read_manifest
 from components.contracts.training.config import TrainingConfig
 from components.contracts.training_set import ALL_COLUMNS, TRAINING_SET, read_training_rows, stated_features
@@ -41,7 +42,11 @@ def flat(training_set: Path) -> pd.DataFrame:
     rows = read_training_rows(training_set / TRAINING_SET)
     codes = stated_features(rows.requests, MARKETS, "test")
     table = rows.table(ALL_COLUMNS).to_pandas()
-    return table.assign(**{name: values.to_numpy()[rows.request] for name, values in codes.items()})
+    stored = {name: table[name].to_numpy() for name in table}
+    stored |= {name: values.to_numpy()[rows.request] for name, values in codes.items()}
+    made = complete(stored, table["timestamp"].to_numpy("datetime64[s]").astype(np.int64))
+    columns = {f.name: list(made[f.name]) if f.kind == "sequence" else made[f.name] for f in FEATURES}
+    return pd.concat([table.drop(columns=list(columns), errors="ignore"), pd.DataFrame(columns)], axis=1)
 
 
 @pytest.fixture(scope="module")
