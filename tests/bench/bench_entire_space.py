@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.contracts.features import CANDIDATE_VIEWS, REQUEST_VIEWS, VIEWS, stored_features
+from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, VIEWS, stored_features
 from components.contracts.text import query_key
 from components.contracts.tools.log import configure
 from components.contracts.tools.manifest import read_manifest, write_json
@@ -139,22 +139,26 @@ def size(root: Path, scale: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and keep."""
-    load, sizes = os.getloadavg()[0], []
-    for scale in SCALES:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            sizes.append(size(root, scale))
-            sizes[-1]["joins"] = {other.__name__: measured_alone(other, root) for other in OTHER_JOINS[scale]}
-    result = {
+    """Measure, and keep each figure as soon as it is there: a run that is cut off loses the largest joins alone."""
+    result: dict[str, Any] = {
         "command": "python -m tests.bench.bench_entire_space",
         "machine": machine(),
-        "load_average": round(load, 1),
+        "load_average": round(os.getloadavg()[0], 1),
         "simulated": True,
         "engine": ENGINE,
-        "sizes": sizes,
+        "features": len(FEATURES),
+        "sizes": [],
     }
-    write_json(RESULTS / "entire-space.json", result)
+    sizes: list[dict[str, Any]] = result["sizes"]
+    with tempfile.TemporaryDirectory() as folder:
+        roots = [Path(folder) / f"{scale:g}" for scale in SCALES]
+        for scale, root in zip(SCALES, roots, strict=True):
+            sizes.append(size(root, scale) | {"joins": {}})
+            write_json(RESULTS / "entire-space.json", result)
+        for scale, root, measured in zip(SCALES, roots, sizes, strict=True):
+            for other in OTHER_JOINS[scale]:
+                measured["joins"][other.__name__] = measured_alone(other, root)
+                write_json(RESULTS / "entire-space.json", result)
 
 
 if __name__ == "__main__":

@@ -177,13 +177,15 @@ def volumes(result: Result) -> str:
         cells += [steps[step]["clicks" + of] for step in ("+ attribution", "+ searchification")]
         return [f"{cell:.1f}" for cell in cells]
 
-    rows = [["the paper, on its own log", "", *ratios(result["paper"], ""), "", ""]]
+    rows = [["the paper, on its own log", "", *ratios(result["paper"], ""), *[""] * 4]]
     for world, by_rules in result["worlds"].items():
         for rules, made in by_rules.items():
             coverage, leak = made["coverage"]["all"]["share"], made["leak"]["pseudo"]["scored_auc"]
-            rows.append([world, rules, *ratios(made["steps"], "_ratio"), f"{coverage:.0%}", f"{leak:.3f}"])
+            told = [f"{made['relevance'][kind]:.3f}" for kind in ("pseudo", "native")]
+            rows.append([world, rules, *ratios(made["steps"], "_ratio"), f"{coverage:.0%}", f"{leak:.3f}", *told])
     header = ["world", "label rules", "requests", "samples, + unexposed", "samples", "clicks, + attribution", "clicks"]
-    return f"{table([*header, 'coverage', 'AUC of being scored'], rows, texts=2)}\n\n{source(result)}"
+    header += ["coverage", "AUC of being scored", "AUC of relevance, pseudo", "AUC of relevance, native"]
+    return f"{table(header, rows, texts=2)}\n\n{source(result)}"
 
 
 def whole_run(result: Result) -> str:

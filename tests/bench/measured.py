@@ -20,9 +20,10 @@ def measured(name: str) -> Result:
 
 
 def machine() -> str:
-    """This machine, in words."""
+    """This machine, as far as the process may use it, in words."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} {platform.machine()} cores, {memory_gb:.0f} GiB, Python {platform.python_version()}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} {platform.machine()} cores, {memory_gb:.0f} GiB, Python {platform.python_version()}"
 
 
 def source(result: Result) -> str:

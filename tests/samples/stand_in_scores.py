@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -34,16 +35,21 @@ def write_stand_ins(log: Path, root: Path, share_scored: float = 1.0) -> tuple[P
     pairs = candidates.merge(searches[["request_id", "market", "query"]], on="request_id")
     pairs = pairs[["market", "query", "item_id"]].drop_duplicates().sort_values(["market", "query", "item_id"])
     pairs = pairs.sample(frac=share_scored, random_state=3).sort_values(["market", "query", "item_id"])
-    keys = zip(pairs["market"], pairs["query"], strict=True)
-    left = np.stack([query_vectors[key] for key in keys])
-    right = np.stack([title_vectors[item] for item in pairs["item_id"]])
-    relevance = np.clip((left * right).sum(axis=1), 0, 1).astype(np.float32)
-    pairs = pairs.assign(relevance=relevance)
+    titles = pairs["item_id"].map(items.set_index("item_id")["title"])
+    pairs = pairs.assign(relevance=stand_in_relevance(pairs["query"], titles))
     thresholds = {market: float(group.quantile(0.3)) for market, group in pairs.groupby("market")["relevance"]}
     rows = pa.Table.from_pandas(pairs, preserve_index=False)
     write_scores(root / "scores", rows, thresholds, log)
     write_encodings(root / "encodings", title_vectors, query_vectors)
     return root / "scores", root / "encodings"
+
+
+def stand_in_relevance(queries: pd.Series, titles: pd.Series) -> np.ndarray:
+    """float32 (n,): cosine of the trigrams of each query and its title, 0 to 1."""
+    (query_n, distinct_queries), (title_n, distinct_titles) = (pd.factorize(texts) for texts in (queries, titles))
+    left, right = (_vectors([str(text) for text in texts]) for texts in (distinct_queries, distinct_titles))
+    cosine_n = [float(left[q] @ right[t]) for q, t in zip(query_n, title_n, strict=True)]
+    return np.clip(cosine_n, 0, 1).astype(np.float32)
 
 
 def write_scores(folder: Path, pairs: pa.Table, thresholds: dict[str, float], log: Path) -> None:
