@@ -107,21 +107,27 @@ def untested(scope: Scope, market: str, column: str, rows: tuple[int, int], why:
 def control(findings: Sequence[Finding], config: MonitoringConfig) -> list[Finding]:
     """The findings with their p-values adjusted over the run, and the smallest change that each could have found.
 
-    That change is for a column that moves alone, where Benjamini-Hochberg is as strict as Bonferroni.
+    Those that move by construction are a family of their own, so that they cost the others nothing. The smallest change
+    is for a column that moves alone, where Benjamini-Hochberg is as strict as Bonferroni.
     """
-    tests = [f for f in findings if f.tested]
-    weigh = weights_of_tests(sum(f.market == EVERY_MARKET for f in tests), len(tests), config)
-    weighted = [min(1.0, (f.p_value or 0.0) / weigh(f.market)) for f in tests]
-    adjusted = iter(false_discovery_control(weighted) if tests else ())
+    controlled = list(findings)
+    for expected in (False, True):
+        family = [n for n, f in enumerate(findings) if f.p_value is not None and f.expected == expected]
+        for place, finding in zip(family, _controlled([findings[n] for n in family], config), strict=True):
+            controlled[place] = finding
+    return controlled
+
+
+def _controlled(family: Sequence[Finding], config: MonitoringConfig) -> list[Finding]:
+    """Tests of one family with `adjusted`, and `smallest` and `windows_needed` where their noise is known."""
+    weigh = weights_of_tests(sum(f.market == EVERY_MARKET for f in family), len(family), config)
+    weighted = [min(1.0, (f.p_value or 0.0) / weigh(f.market)) for f in family]
     worth = {"sd": config.worth_finding_sd, "share": config.worth_finding_share}
     controlled = []
-    for finding in findings:
-        if finding.tested:
-            finding = replace(finding, adjusted=float(next(adjusted)))
-        elif finding.p_value is not None:  # expected to move: beside the family of tests
-            finding = replace(finding, adjusted=finding.p_value)
+    for finding, adjusted in zip(family, false_discovery_control(weighted) if family else (), strict=True):
+        finding = replace(finding, adjusted=float(adjusted))
         if finding.noise is not None:
-            alone = weigh(finding.market) * config.false_discovery_rate / max(len(tests), 1)
+            alone = weigh(finding.market) * config.false_discovery_rate / len(family)
             smallest = float((norm.isf(alone / 2) + norm.isf(1 - _POWER)) * finding.noise)
             windows = max(1, ceil((smallest / worth[finding.unit]) ** 2))
             finding = replace(finding, smallest=smallest, windows_needed=windows)

@@ -26,6 +26,8 @@ from components.monitoring.embeddings import Vectors
 from components.monitoring.windows import ColumnSpec
 
 _ENTITY_OF_GROUP = {"user": "user_id", "item": "item_id", "query": "query_key"}
+# All items of a category share its counts; the training set names it by its code.
+_ENTITY_OF_VIEW = {"category_stats": "category_bucket"}
 _KEY = ["request_id", "item_id"]
 _ROW_COLUMNS = [*_KEY, "user_id", "market", "query", "timestamp", "split", "native_click"]
 # A user's hash bucket is the user: its distribution cannot be told from who happened to search. What follows from the
@@ -72,8 +74,8 @@ def feature_specs(history_days: float) -> list[ColumnSpec]:
     """How each feature and the label are compared.
 
     Counts over d days grow for the log's first d days; where the reference window begins earlier than that, they are
-    expected to move. A windowed count belongs to its user, item or query and swaps with it; everything else depends on
-    who searched for what, and swaps with the user.
+    expected to move. A windowed count belongs to its user, item, category or query and swaps with it; everything else
+    depends on who searched for what, and swaps with the user.
     """
     return [*(_spec(feature, history_days) for feature in _FEATURES), _MARKET_MIX, _LABEL]
 
@@ -143,7 +145,7 @@ def _spec(feature: Feature, history_days: float) -> ColumnSpec:
     return ColumnSpec(
         feature.name,
         "categorical" if feature.kind == "categorical" else "numeric",
-        entity=_ENTITY_OF_GROUP[feature.group] if feature.window else "user_id",
+        entity=_ENTITY_OF_VIEW.get(feature.view, _ENTITY_OF_GROUP[feature.group]) if feature.window else "user_id",
         expected=expected,
     )
 

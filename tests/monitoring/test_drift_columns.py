@@ -1,5 +1,7 @@
 """Comparing two frames market by market: what drifts, what does not, and what cannot be said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -295,3 +297,11 @@ def test_nothing_that_moves_has_a_warning_in_at_most_the_stated_share_of_runs() 
     )
     expected = CONFIG.false_discovery_rate * runs
     assert abs(false - expected) < 4 * np.sqrt(expected)
+
+
+def test_what_moves_by_construction_is_a_family_of_its_own() -> None:
+    judged = _tests([0.004], [])
+    expected = [replace(f, expected=True) for f in _tests([0.004, *[0.5] * 19], [])]
+    found = control([*judged, *expected], CONFIG)
+    assert found[0].adjusted == pytest.approx(0.004)  # others that move anyway cost it nothing
+    assert found[1].adjusted == pytest.approx(0.08)  # one of twenty that would look like this by chance

@@ -31,6 +31,9 @@ from tests.monitoring.drift_world import (
     write_training_set,
 )
 
+# A world in which no test finds a move by chance, as 5 in 100 do.
+_QUIET = 1
+
 
 def _drift(root: Path, config: MonitoringConfig = CONFIG, **world) -> Path:
     rows = shopping(**world)
@@ -48,7 +51,7 @@ def _drift(root: Path, config: MonitoringConfig = CONFIG, **world) -> Path:
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _drift(tmp_path_factory.mktemp("quiet"))
+    return _drift(tmp_path_factory.mktemp("quiet"), seed=_QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +135,7 @@ def test_files_are_complete(quiet: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(quiet: Path, tmp_path: Path) -> None:
-    assert (_drift(tmp_path) / "drift.json").read_bytes() == (quiet / "drift.json").read_bytes()
+    assert (_drift(tmp_path, seed=_QUIET) / "drift.json").read_bytes() == (quiet / "drift.json").read_bytes()
 
 
 def test_evidently_gave_the_figures_and_shows_the_market_that_moved(shifted: Path) -> None:
