@@ -53,7 +53,7 @@ def test_the_cluster_profile_asks_for_its_eight_gpus(tmp_path: Path) -> None:
         for s, c in containers.items()
         if "accelerator" in c["resources"]
     }
-    assert gpus == {"encode": 8, "train-relevance": 1, "train-ranker": 1}
+    assert gpus == {"encode": 8, "train-relevance": 1, "score-samples": 1, "train-ranker": 1}
     assert gpus["encode"] == profile.training.processes
     for step, count in gpus.items():
         assert {"name": GPUS_WANTED, "value": str(count)} in containers[step]["env"]
