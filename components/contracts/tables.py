@@ -267,3 +267,21 @@ def _check_key(table: pa.Table, schema: TableSchema, where: str) -> None:
         example = ", ".join(f"{name}={repeated[name][0].as_py()!r}" for name in schema.key)
         key = " + ".join(schema.key)
         raise BadInput(f"{where}: column {key}: duplicate ids in {extra} of {table.num_rows} rows (first: {example})")
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file.
+
+    Raises:
+        BadInput: no such file, not a readable one, or a column is missing.
+    """
+    try:
+        found = pq.read_schema(path).names
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise BadInput(f"{path}: missing column {', '.join(missing)} (found: {', '.join(found)})")
+        return pq.read_table(path, columns=list(columns))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error

@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.features import CANDIDATE_VIEWS, FEATURES, REQUEST_VIEWS, Fact, Feature, stored_features
 from components.contracts.markets import DOMAIN_CODES, market_codes
 from components.contracts.schemas import SAMPLES, TableSchema
-from components.contracts.tables import Limits, validate, write_tables
+from components.contracts.tables import Limits, read_columns, validate, write_tables
 from components.contracts.text import stable_bucket
 
 TRAINING_SET = "training_set.parquet"
@@ -125,7 +124,7 @@ def read_training_rows(path: Path, columns: Sequence[str] = ALL_COLUMNS) -> Trai
     """
     # item_id says how many candidates a request has.
     asked = dict.fromkeys(["item_id", *(name for column in columns for name in _HASHED.get(column, (column,)))])
-    table = _read(path, list(asked))
+    table = read_columns(path, list(asked))
     sizes = _sizes(table["item_id"], "item_id", path)
     candidates = {}
     for name in (name for name in table.column_names if name in CANDIDATE_COLUMNS):
@@ -138,19 +137,6 @@ def read_training_rows(path: Path, columns: Sequence[str] = ALL_COLUMNS) -> Trai
         ids, known = (level[name] for name in _HASHED[feature])
         level[feature] = _buckets(ids, known, _BUCKETS[feature])
     return TrainingRows(pa.table(requests), pa.table(candidates), np.repeat(np.arange(table.num_rows), sizes))
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
-        found = pq.read_schema(path).names
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise BadInput(f"{path}: missing column {', '.join(missing)} (found: {', '.join(found)})")
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
 
 
 def _buckets(ids: pa.ChunkedArray, known: pa.ChunkedArray, buckets: int) -> pa.Array:

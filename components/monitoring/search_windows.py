@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from components.contracts.errors import BadInput
 from components.contracts.features import CATEGORICAL, NUMERIC, Feature
+from components.contracts.tables import read_columns
 from components.contracts.text import query_key
 from components.contracts.tools.manifest import read_manifest
 from components.contracts.training_set import TRAINING_SET, read_training_rows
@@ -93,7 +93,7 @@ def read_predictions(ranker: Path, windows: SearchWindows) -> tuple[pd.DataFrame
 
     The ranker never saw either; its predictions on training rows would differ from both.
     """
-    predictions = _read(ranker / "predictions.parquet", [*_KEY, "split", "p_click", "score"]).to_pandas()
+    predictions = read_columns(ranker / "predictions.parquet", [*_KEY, "split", "p_click", "score"]).to_pandas()
     seen = windows.current[[*_KEY, "market", "user_id"]].merge(predictions, on=_KEY)
     return seen[seen["split"] == "valid"], seen[seen["split"] == "test"]
 
@@ -104,7 +104,7 @@ def read_vectors(encodings: Path, windows: Mapping[str, pd.DataFrame]) -> list[V
     Pair vectors are the first expert's.
     """
     pair_expert = _pair_expert(encodings)
-    pairs = _read(encodings / "pairs.parquet", ["market", "query", "item_id"])
+    pairs = read_columns(encodings / "pairs.parquet", ["market", "query", "item_id"])
     return [
         _vectors("title", encodings / "title_vectors.parquet", ["item_id"], windows),
         _vectors("query", encodings / "query_vectors.parquet", ["market", "query"], windows),
@@ -117,7 +117,7 @@ def read_vectors(encodings: Path, windows: Mapping[str, pd.DataFrame]) -> list[V
 
 
 def _vectors(name: str, path: Path, keys: list[str], windows: Mapping[str, pd.DataFrame]) -> Vectors:
-    table = _read(path, [*keys, "vector"])
+    table = read_columns(path, [*keys, "vector"])
     flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return Vectors(name, _row_numbers(table, keys, windows), flat.reshape(table.num_rows, -1))
 
@@ -165,16 +165,3 @@ def _span(rows: pd.DataFrame) -> str:
 
 def _day(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M")
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
-        found = pq.read_schema(path).names
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise BadInput(f"{path}: missing column {', '.join(missing)} (found: {', '.join(found)})")
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
