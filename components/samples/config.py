@@ -23,8 +23,7 @@ class SamplesConfig(EngineConfig):
             first is history: it may synthesise queries only.
         label_days: a request's labels are what happened within so many days after it, in every window alike. As many
             days after each window are dropped, since the labels of their requests are not complete before the next
-            window, or `as_of`, begins. One day holds 93 % of simulated purchases, and all clicks; a log of months can
-            spare more.
+            window, or `as_of`, begins. A log of months can spare more.
         click_window_days, purchase_window_days: how long before a non-search event a search may have caused it; at
             most `label_days`.
         relevance_threshold: from which relevance to the query a search may have caused an event. "youden", the market's
@@ -36,14 +35,12 @@ class SamplesConfig(EngineConfig):
         unexposed_weight: share of unexposed rows that is kept for training, positives and negatives alike.
         unexposed_per_exposed: unexposed negatives sampled for each exposed candidate of a training request.
         negatives_per_click: most similar unclicked items of the source request kept with each pseudo positive. The
-            fewer, the more alike they are, and the less relevance tells of pseudo rows: on simulated laptop data its
-            AUC is .648 with 4 and .658 with 8, against .703 on natively shown rows.
+            fewer, the more alike they are, and the less relevance tells of pseudo rows.
         theta_neg: cosine of title vectors from which an item of another category may be such a negative. It belongs
             to the expert that encodes titles: 0.88 is the 90th percentile between two of a market's simulated titles
             under multilingual-e5-small.
         negative_query: "shared", a pseudo request has the one query made for its positive (the paper); "own", every
-            negative has a query made for itself (our variant: relevance then says nothing about the label, with an AUC
-            of .513 on simulated laptop data).
+            negative has a query made for itself (our variant: relevance then says next to nothing about the label).
     """
 
     seed: int = 17
